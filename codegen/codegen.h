@@ -1,0 +1,24 @@
+/* From a planned module to C text: kernels (equal nodes share one), and the MoecPlan that lists their launches.
+
+   In: a module after the memory pass. Out: one C source that needs only runtime/plan.h, runtime/matmul.h and libc.
+   Never here: running cc, files, the runtime's own structures (their text is printed, their header not included). */
+#ifndef MOEC_CODEGEN_CODEGEN_H
+#define MOEC_CODEGEN_CODEGEN_H
+
+#include "ir/ir.h"
+#include "ir/report.h"
+
+typedef struct {
+    const char *plan_symbol; /* "moec_plan" */
+    const char *cpu_target;  /* MoecPlan.cpu_target */
+} CodegenOptions;
+
+/* Prints the whole source. The text depends on the module alone: equal modules, equal bytes. False after an error was
+   reported (an op or dtype that the C backend does not have). */
+bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *options, Reporter *reporter);
+
+/* What a build prints and `moec emit --after=plan` shows: bytes by memory kind, parameters, FLOPs per token, launches,
+   and distinct kernels. */
+void codegen_print_summary(FILE *out, const Module *module);
+
+#endif

@@ -1,0 +1,52 @@
+/* The passes: module in, module out, one file each. They see ir/ and nothing else; options come as directives of the
+   module, so each stage's text says all that the next one needs.
+
+   The order, and what each leaves behind:
+     lower     (frontend)  graph "forward": inputs tokens, targets; outputs logits, nll (mean, f32[])
+     upcycle               calls of the named function become router + dispatch + experts + combine; more outputs:
+                           balance, z_loss (f32[], coefficients not applied), expert_load f32[layers, E]; "loss" =
+                           nll + coefficients * those. Without an upcycle directive "loss" = nll
+     autodiff              graph "train": forward, backward, accumulation into "grad:" states; input loss_scale f32[];
+                           outputs loss, nll, balance?, z_loss?, expert_load?. Graphs "eval" (output nll) and "generate"
+                           (output logits). "forward" is gone
+     optimizer             graph "update": inputs hyper f32[7], max_norm f32[]; AdamW on every weight; output grad_norm
+     simplify              canonical forms, common subexpressions, dead nodes; every graph
+     layout                dense operands for ops that need them: copies where a view can't be read directly
+     schedule              the order of nodes, chosen for low peak memory
+     memory                arena offsets: attributes of each graph (below) */
+#ifndef MOEC_PASSES_PASSES_H
+#define MOEC_PASSES_PASSES_H
+
+#include "ir/ir.h"
+#include "ir/report.h"
+
+typedef struct {
+    const char *name;
+    const char *summary; /* one line for --help */
+    /* False after at least one error was reported; the module is then unusable. */
+    bool (*run)(Module *module, Reporter *reporter);
+} Pass;
+
+/* All passes in pipeline order, ended by a NULL name. */
+extern const Pass passes[];
+const Pass *pass_find(const char *name);
+
+bool upcycle_run(Module *module, Reporter *reporter);
+bool autodiff_run(Module *module, Reporter *reporter);
+bool optimizer_run(Module *module, Reporter *reporter);
+bool simplify_run(Module *module, Reporter *reporter);
+bool layout_run(Module *module, Reporter *reporter);
+bool schedule_run(Module *module, Reporter *reporter);
+bool memory_run(Module *module, Reporter *reporter);
+
+/* What the memory pass leaves in Graph.attrs, in the text as `graph train {offsets = [..], arena_bytes = N} {`:
+     offsets      one int per value number: byte offset in the activation arena (64-byte aligned), or -1 for values that
+                  have no storage of their own (states, constants, views, in-place results)
+     arena_bytes  size of the arena this graph needs
+     lower_bound  largest sum of live bytes at any node: no plan can need less
+   Inputs and outputs have offsets like other values; outputs stay live to the end. */
+
+/* The value whose storage holds `value`: follows views and in-place results to the node that owns memory. */
+Value *memory_owner(Value *value);
+
+#endif

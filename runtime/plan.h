@@ -1,0 +1,137 @@
+/* What the compiler and the executable share: codegen prints one MoecPlan as C initialisers, the runtime reads it.
+   The plan is constant data; sizes are in elements unless they say bytes. */
+#ifndef MOEC_RUNTIME_PLAN_H
+#define MOEC_RUNTIME_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MOEC_PLAN_VERSION 1
+
+/* Memory kinds; a run allocates each once. ARENA holds activations and is shared by all programs in turn. */
+typedef enum {
+    MOEC_SPACE_WEIGHT,
+    MOEC_SPACE_GRAD,
+    MOEC_SPACE_MOMENT1,
+    MOEC_SPACE_MOMENT2,
+    MOEC_SPACE_ARENA,
+    MOEC_SPACE_COUNT
+} MoecSpace;
+
+typedef struct {
+    uint32_t space; /* MoecSpace */
+    uint64_t offset; /* bytes, 64-byte aligned for whole tensors */
+} MoecAddress;
+
+typedef enum { MOEC_DTYPE_F32, MOEC_DTYPE_BF16, MOEC_DTYPE_F16, MOEC_DTYPE_I32 } MoecDtype;
+
+enum { MOEC_MAX_RANK = 6 };
+
+/* A named tensor at an address: an input or an output of a program. */
+typedef struct {
+    const char *name;
+    MoecDtype dtype;
+    int rank;
+    int64_t dims[MOEC_MAX_RANK];
+    MoecAddress at;
+} MoecTensor;
+
+/* A generated kernel. `args` are the addresses of its results, then of its operands, in the order of the IR node. */
+typedef void MoecKernelFunction(void *const *args);
+
+typedef struct {
+    MoecKernelFunction *function;
+    const char *name;
+    double flops, bytes; /* of one launch */
+} MoecKernel;
+
+typedef struct {
+    uint32_t kernel;    /* index into MoecPlan.kernels */
+    uint32_t first_arg; /* index into MoecProgram.args */
+    uint32_t n_args;
+    const char *value;  /* IR value it computes, "%q.12" */
+    const char *source; /* "model.moe:14:7" */
+} MoecLaunch;
+
+typedef struct {
+    const char *name; /* "train", "update", "eval", "generate" */
+    const MoecLaunch *launches;
+    uint32_t n_launches;
+    const MoecAddress *args;
+    uint32_t n_args;
+    const MoecTensor *inputs;
+    uint32_t n_inputs;
+    const MoecTensor *outputs;
+    uint32_t n_outputs;
+    uint64_t arena_bytes;
+} MoecProgram;
+
+/* A weight and how it is made and exported: the attributes of an IR state (spec/ir.md, "States"). Its gradient and
+   moments stand at the same offset of their spaces. */
+typedef struct {
+    const char *name;
+    int rank;
+    int64_t dims[MOEC_MAX_RANK];
+    uint64_t offset;    /* bytes in MOEC_SPACE_WEIGHT */
+    const char *source; /* dense tensor, or NULL */
+    const char *init;   /* "normal", "zeros", "ones" */
+    double std;
+    int64_t experts; /* 0: not an expert weight; else dims[0] */
+    int64_t segments, segment_dim;
+    double scale;
+    double noise;
+    double drop;
+    int64_t drop_dim, drop_extent;
+    const char *drop_key;
+    int64_t tile;
+    const char *export_name;
+    bool decay;
+    const char *where; /* "model.moe:14:7" */
+} MoecWeight;
+
+/* A value of config.json: one JSON literal, ready to be printed ("4096", "\"silu\"", "[1, 2]"). */
+typedef struct {
+    const char *key;
+    const char *json;
+    const char *where;
+} MoecConfigValue;
+
+/* The train clause: defaults that flags override. */
+typedef struct {
+    int64_t steps, global_batch; /* sequences per optimizer step */
+    double lr, min_lr;           /* min_lr: fraction of lr at the end of the schedule */
+    const char *schedule;        /* "cosine", "wsd", "constant" */
+    int64_t warmup, decay_steps; /* decay_steps: length of wsd's last leg */
+    double beta1, beta2, epsilon, weight_decay, clip;
+    int64_t eval_every, save_every, seed;
+} MoecTrainConfig;
+
+typedef struct {
+    int version; /* MOEC_PLAN_VERSION */
+    const char *model;
+    const char *hash; /* of the plan's text: a checkpoint resumes only under the same */
+    bool is_moe;
+    int64_t micro_batch, sequence, vocab; /* the dims of input "tokens" of "train"; vocab: last dim of logits */
+    int64_t generate_sequence;            /* the same for "generate", whose batch is 1 */
+    int64_t n_experts, top_k, n_moe_layers;
+    double active_parameters, total_parameters;
+    double model_flops_per_token; /* training, causal half counted, recomputation not: spec/numerics.md */
+    uint64_t space_bytes[MOEC_SPACE_COUNT];
+    const MoecKernel *kernels;
+    uint32_t n_kernels;
+    const MoecProgram *programs;
+    uint32_t n_programs;
+    const MoecWeight *weights;
+    uint32_t n_weights;
+    const MoecConfigValue *dense_config; /* what the dense checkpoint's config.json must say */
+    uint32_t n_dense_config;
+    const MoecConfigValue *export_config; /* what the exported config.json says on top of it */
+    uint32_t n_export_config;
+    MoecTrainConfig train;
+    const char *cpu_target; /* what the kernels were compiled for: "native:znver4", checked at start; "" any x86-64 */
+} MoecPlan;
+
+extern const MoecPlan moec_plan;
+
+#endif
