@@ -1,0 +1,54 @@
+/* Files and directories that appear whole or not at all: written under a temporary name, fsynced, renamed. */
+#ifndef MOEC_RUNTIME_OUTPUT_H
+#define MOEC_RUNTIME_OUTPUT_H
+
+#include <stdint.h>
+
+#include "runtime/disk.h"
+#include "runtime/status.h"
+
+/* A directory in the making. */
+typedef struct {
+    Disk *disk;
+    char *path;      /* where it will stand */
+    char *temporary; /* where it is written: a sibling */
+} OutputDir;
+
+/* Creates the temporary directory (parents of `path` too). On failure there is nothing to abandon. */
+bool output_dir_begin(OutputDir *dir, Disk *disk, const char *path, const char *temporary, Status *status);
+
+/* Gives the directory its name; one that stood there is replaced and removed. Ends `dir`: on failure what was written
+   is removed. Every file in it must be closed. */
+bool output_dir_publish(OutputDir *dir, Status *status);
+
+/* Removes what was written; ends `dir`. */
+void output_dir_abandon(OutputDir *dir);
+
+/* A file being written, buffered. */
+typedef struct {
+    Disk *disk;
+    int fd;
+    char *path;
+    uint64_t n_bytes; /* written so far, buffered bytes included */
+    size_t n_buffered;
+    char buffer[1 << 16];
+} OutputFile;
+
+/* Opening allocates; each opened file must be closed, or abandoned after a failure. */
+OutputFile *output_file_open(const OutputDir *dir, const char *name, Status *status);
+bool output_file_write(OutputFile *file, const void *bytes, size_t n, Status *status);
+
+/* Flushes, fsyncs, closes and frees, also on failure. */
+bool output_file_close(OutputFile *file, Status *status);
+void output_file_abandon(OutputFile *file);
+
+/* A whole small file inside `dir`. */
+bool output_dir_add(const OutputDir *dir, const char *name, const void *bytes, size_t n, Status *status);
+
+/* Replaces the small file DIRECTORY/NAME in one step. */
+bool output_replace(Disk *disk, const char *directory, const char *name, const char *text, Status *status);
+
+/* Removes a directory tree; false and errno where something could not be removed. Links are removed, not followed. */
+bool output_remove_tree(Disk *disk, const char *path);
+
+#endif
