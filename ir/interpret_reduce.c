@@ -1,0 +1,68 @@
+/* Reductions: whole dims of the operand fold into one element, in row-major order. */
+#include "ir/interpret_internal.h"
+
+#include <math.h>
+
+#include "ir/ops_internal.h"
+
+/* x[..] with the dims of `dims` summed out. */
+void interpret_reduce_sum(Interpreter *interpreter, const Node *node) {
+    const Tensor *x = interpreter_operand(interpreter, node, 0);
+    Tensor *result = interpreter_result(interpreter, node, 0);
+    int n_dims;
+    const int64_t *dims = attrs_ints(&node->attrs, "dims", &n_dims);
+    bool is_reduced[MAX_RANK] = {false};
+    for (int i = 0; i < n_dims; i++)
+        is_reduced[dims[i]] = true;
+
+    int64_t result_strides[MAX_RANK], strides[MAX_RANK]; /* of the result, by its own dims and by x's */
+    type_strides(&result->type, result_strides);
+    int kept = 0;
+    for (int i = 0; i < x->type.rank; i++)
+        strides[i] = is_reduced[i] ? 0 : result_strides[kept++];
+
+    int64_t n_elements = type_n_elements(&x->type);
+    for (int64_t i = 0; i < n_elements; i++)
+        result->data[strided_offset(&x->type, i, strides)] += x->data[i];
+}
+
+/* Shifted by the maximum, so that no term overflows. */
+double interpreter_logsumexp(const double *row, int64_t n) {
+    double maximum = row[0];
+    for (int64_t i = 1; i < n; i++)
+        maximum = fmax(maximum, row[i]);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp(row[i] - maximum);
+    return maximum + log(sum);
+}
+
+/* Along the last dim: exp(x - logsumexp(x)). */
+void interpret_softmax(Interpreter *interpreter, const Node *node) {
+    const Tensor *x = interpreter_operand(interpreter, node, 0);
+    Tensor *result = interpreter_result(interpreter, node, 0);
+    int64_t n = type_extent(&x->type, -1), n_elements = type_n_elements(&x->type);
+    for (int64_t row = 0; row < n_elements; row += n) {
+        double logsumexp = interpreter_logsumexp(x->data + row, n);
+        for (int64_t i = row; i < row + n; i++)
+            result->data[i] = exp(x->data[i] - logsumexp);
+    }
+}
+
+/* Along the last dim, which it drops. */
+void interpret_logsumexp(Interpreter *interpreter, const Node *node) {
+    const Tensor *x = interpreter_operand(interpreter, node, 0);
+    Tensor *result = interpreter_result(interpreter, node, 0);
+    int64_t n = type_extent(&x->type, -1), n_rows = type_n_elements(&result->type);
+    for (int64_t row = 0; row < n_rows; row++)
+        result->data[row] = interpreter_logsumexp(x->data + row * n, n);
+}
+
+/* f32[]: the sum of the squares of all elements. */
+void interpret_sum_squares(Interpreter *interpreter, const Node *node) {
+    const Tensor *x = interpreter_operand(interpreter, node, 0);
+    Tensor *result = interpreter_result(interpreter, node, 0);
+    int64_t n_elements = type_n_elements(&x->type);
+    for (int64_t i = 0; i < n_elements; i++)
+        result->data[0] += x->data[i] * x->data[i];
+}
