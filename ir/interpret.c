@@ -97,6 +97,10 @@ void interpreter_set_input(Interpreter *interpreter, const char *name, Tensor va
     tensor_copy(input, &value);
 }
 
+Tensor *interpreter_input(Interpreter *interpreter, const char *name) {
+    return bindings_find(&interpreter->inputs, name);
+}
+
 /* ---- A run --------------------------------------------------------------------------------------------------- */
 
 /* Numbers the graph's values and makes room for that many; none has its storage yet. */
@@ -123,9 +127,14 @@ const char *interpreter_run(Interpreter *interpreter, const Graph *graph) {
     return interpreter->error;
 }
 
+Tensor *interpreter_value(Interpreter *interpreter, const Value *value) {
+    Tensor *tensor = &interpreter->values[value->number];
+    return tensor->data ? tensor : NULL;
+}
+
 Tensor *interpreter_output(Interpreter *interpreter, const char *name) {
     const Value *value = interpreter->graph ? graph_find_output(interpreter->graph, name) : NULL;
-    return value && interpreter->values[value->number].data ? &interpreter->values[value->number] : NULL;
+    return value ? interpreter_value(interpreter, value) : NULL;
 }
 
 /* ---- For the ops --------------------------------------------------------------------------------------------- */

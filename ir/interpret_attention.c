@@ -125,15 +125,13 @@ static double score(const AttentionShape *shape, const double *q, const double *
     return shape->scale * dot(q + query_offset(shape, b, t, h), k + key_offset(shape, b, s, h), shape->extent);
 }
 
-/* log(sum(exp(score))) over the positions that t sees, shifted by the largest score so that no term overflows. */
-static double score_logsumexp(const AttentionShape *shape, const double *q, const double *k, int64_t b, int64_t t,
-                              int64_t h) {
-    double maximum = -INFINITY, sum = 0;
+/* The largest score over the positions that t sees. */
+static double score_maximum(const AttentionShape *shape, const double *q, const double *k, int64_t b, int64_t t,
+                            int64_t h) {
+    double maximum = -INFINITY;
     for (int64_t s = first_seen(shape, t); s <= t; s++)
         maximum = fmax(maximum, score(shape, q, k, b, t, h, s));
-    for (int64_t s = first_seen(shape, t); s <= t; s++)
-        sum += exp(score(shape, q, k, b, t, h, s) - maximum);
-    return maximum + log(sum);
+    return maximum;
 }
 
 /* (q, k, v) -> out[B, T, H, D], the mean of the values seen under the softmax of their scores, and the logsumexp
@@ -149,11 +147,16 @@ void interpret_attention(Interpreter *interpreter, const Node *node) {
     for (int64_t i = 0; i < n_queries; i++) {
         int64_t h = i % shape.n_heads, t = i / shape.n_heads % shape.n_positions;
         int64_t b = i / shape.n_heads / shape.n_positions;
-        double *normaliser = logsumexp + logsumexp_offset(&shape, b, t, h);
-        *normaliser = score_logsumexp(&shape, q, k, b, t, h);
-        for (int64_t s = first_seen(&shape, t); s <= t; s++)
-            add_scaled(out + i * shape.extent, exp(score(&shape, q, k, b, t, h, s) - *normaliser),
-                       v + key_offset(&shape, b, s, h), shape.extent);
+        double maximum = score_maximum(&shape, q, k, b, t, h), sum = 0;
+        double *mean = out + i * shape.extent;
+        for (int64_t s = first_seen(&shape, t); s <= t; s++) {
+            double weight = exp(score(&shape, q, k, b, t, h, s) - maximum);
+            add_scaled(mean, weight, v + key_offset(&shape, b, s, h), shape.extent);
+            sum += weight;
+        }
+        for (int64_t d = 0; d < shape.extent; d++)
+            mean[d] /= sum;
+        logsumexp[logsumexp_offset(&shape, b, t, h)] = maximum + log(sum);
     }
 }
 

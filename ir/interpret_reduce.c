@@ -26,26 +26,36 @@ void interpret_reduce_sum(Interpreter *interpreter, const Node *node) {
         result->data[strided_offset(&x->type, i, strides)] += x->data[i];
 }
 
-/* Shifted by the maximum, so that no term overflows. */
-double interpreter_logsumexp(const double *row, int64_t n) {
+static double row_maximum(const double *row, int64_t n) {
     double maximum = row[0];
     for (int64_t i = 1; i < n; i++)
         maximum = fmax(maximum, row[i]);
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += exp(row[i] - maximum);
-    return maximum + log(sum);
+    return maximum;
 }
 
-/* Along the last dim: exp(x - logsumexp(x)). */
+/* Sum of exp(row - shift). */
+static double row_sum_exp(const double *row, int64_t n, double shift) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp(row[i] - shift);
+    return sum;
+}
+
+double interpreter_logsumexp(const double *row, int64_t n) {
+    double maximum = row_maximum(row, n);
+    return maximum + log(row_sum_exp(row, n, maximum));
+}
+
+/* Along the last dim: exp(x) / sum(exp(x)), both shifted by the row's maximum so that no term overflows. */
 void interpret_softmax(Interpreter *interpreter, const Node *node) {
     const Tensor *x = interpreter_operand(interpreter, node, 0);
     Tensor *result = interpreter_result(interpreter, node, 0);
     int64_t n = type_extent(&x->type, -1), n_elements = type_n_elements(&x->type);
     for (int64_t row = 0; row < n_elements; row += n) {
-        double logsumexp = interpreter_logsumexp(x->data + row, n);
+        double maximum = row_maximum(x->data + row, n);
+        double sum = row_sum_exp(x->data + row, n, maximum);
         for (int64_t i = row; i < row + n; i++)
-            result->data[i] = exp(x->data[i] - logsumexp);
+            result->data[i] = exp(x->data[i] - maximum) / sum;
     }
 }
 

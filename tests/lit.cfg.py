@@ -8,7 +8,7 @@ out = os.path.abspath(os.environ.get("MOEC_OUT", os.path.join(root, "build/relea
 config.name = "moec"
 config.test_format = lit.formats.ShTest(execute_external=True)
 config.suffixes = [".moe", ".ir", ".c", ".test"]
-config.excludes = ["Inputs", "tools", "fuzz", "bench", "gpu"]
+config.excludes = ["Inputs", "tools", "support", "fuzz", "bench", "gpu"]
 config.test_source_root = os.path.join(root, "tests")
 config.test_exec_root = os.path.join(out, "tests")
 config.environment["OMP_WAIT_POLICY"] = "passive"
