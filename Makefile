@@ -19,11 +19,19 @@ CFLAGS ?= -O2 -g
 override CFLAGS += -std=c11 -D_GNU_SOURCE $(WARNINGS) $(SANFLAGS) -I. -I$(OUT)
 RUNTIME_CFLAGS := -fopenmp
 
+# Libraries that training executables link, statically where Debian has the archive. OpenBLAS in its OpenMP flavour: the
+# pthreads flavour called from OpenMP code starts threads of its own in each thread.
+OPENBLAS := $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
+RUNTIME_LIBRARIES := $(OPENBLAS) -l:libjansson.a -l:libpcre2-8.a -lgomp -lm
+
+VERSION := 0.1.0
+
 COMPILER_SOURCES := $(wildcard ir/*.c passes/*.c codegen/*.c frontend/*.c)
 PARSER := $(OUT)/frontend/parser.c $(OUT)/frontend/scanner.c
 LIBRARY_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out frontend/main.c,$(COMPILER_SOURCES))) $(PARSER:.c=.o)
-RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out runtime/main.c,$(wildcard runtime/*.c)))
-RUNTIME_MAIN := $(OUT)/runtime/main.o
+RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard runtime/*.c))
+# The headers that generated C includes.
+PUBLIC_HEADERS := $(patsubst %,$(OUT)/include/%,$(wildcard runtime/*.h))
 
 MOEC := $(OUT)/moec
 LIBMOEC := $(OUT)/libmoec.a
@@ -32,11 +40,20 @@ LIBRUNTIME := $(OUT)/libmoecrt.a
 .PHONY: all
 all: moec
 
-moec: $(MOEC) $(LIBRUNTIME) $(RUNTIME_MAIN)
-	ln -sf $(MOEC) moec
+moec: $(MOEC) $(LIBRUNTIME) $(PUBLIC_HEADERS)
+ifeq ($(SANITIZE),0)
+	@ln -sf $(MOEC) moec
+endif
 
 $(MOEC): $(OUT)/frontend/main.o $(LIBMOEC)
 	$(CC) $(CFLAGS) -o $@ $^ -lm
+
+$(OUT)/include/%.h: %.h
+	@mkdir -p $(@D)
+	cp $< $@
+
+$(OUT)/frontend/options.o: DEFINES := -DMOEC_VERSION='"$(VERSION)"'
+$(OUT)/frontend/build.o: DEFINES := -DMOEC_SANITIZE_FLAGS='"$(SANFLAGS)"' -DMOEC_RUNTIME_LIBRARIES='"$(RUNTIME_LIBRARIES)"'
 
 $(LIBMOEC): $(LIBRARY_OBJECTS)
 	rm -f $@ && ar rcs $@ $^
@@ -64,7 +81,7 @@ $(OUT)/runtime/%.o: runtime/%.c
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(CFLAGS) $(DEFINES) -MMD -MP -c -o $@ $<
 
 .PHONY: clean
 clean:

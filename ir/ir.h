@@ -38,6 +38,10 @@ bool dtype_is_float(DType dtype);
 
 enum { MAX_RANK = 6 };
 
+/* No tensor is larger, so that element and byte counts, and sums of a few of them, fit an int64_t. */
+#define MAX_ELEMENTS_LOG2 48
+#define MAX_ELEMENTS ((int64_t)1 << MAX_ELEMENTS_LOG2)
+
 /* One dimension: its extent in elements and the name its size has in the source, such as "d" or "heads*head_dim";
    NULL where the source used a plain number. `is_ragged` marks the row dimension of tensors whose rows are grouped by
    expert: its extent is the capacity, the rows in use are [0, offsets[n_groups]) for the offsets value that the
@@ -59,8 +63,17 @@ int64_t type_n_elements(const Type *type);
 int64_t type_n_bytes(const Type *type);
 /* Same dtype, rank, extents and raggedness. Names are for people: they do not take part. */
 bool type_equal(const Type *a, const Type *b);
+/* Same extent and raggedness. */
+bool dim_equal(const Dim *a, const Dim *b);
+/* Whether dim 0 is ragged; no other can be. */
+bool type_is_ragged(const Type *type);
 /* "f32[B=4, T=256, ~rows=2048, 3]"; scalars print as "f32[]". */
 char *type_format(Arena *arena, const Type *type);
+/* "B=4", "3", "~rows=2048". */
+char *dim_format(Arena *arena, const Dim *dim);
+/* NULL, or why no value can have this type: its rank, an extent below 1, too many elements, a ragged dim that isn't the
+   first. Reads as the rest of a sentence about the type: "dim 1 is d=0; an extent must be at least 1". */
+const char *type_check(Arena *arena, const Type *type);
 
 /* ---- Where things come from ---------------------------------------------------------------------------------- */
 
@@ -117,8 +130,11 @@ void attrs_set_float(Arena *arena, Attrs *attrs, const char *key, double value);
 void attrs_set_bool(Arena *arena, Attrs *attrs, const char *key, bool value);
 void attrs_set_string(Arena *arena, Attrs *attrs, const char *key, const char *value);
 void attrs_set_ints(Arena *arena, Attrs *attrs, const char *key, const int64_t *items, int n);
+/* Where the value of `key` stands in the source; nothing if the key is absent. */
+void attrs_set_loc(Attrs *attrs, const char *key, Loc loc);
 void attrs_remove(Attrs *attrs, const char *key);
-Attrs attrs_clone(Arena *arena, const Attrs *attrs);
+Attrs attrs_clone(Arena *arena, const Attrs *attrs); /* deep */
+/* The same keys with the same values in the same order; NaN equals NaN, 0.0 does not equal -0.0. */
 bool attrs_equal(const Attrs *a, const Attrs *b);
 
 /* ---- Ops, nodes, graphs -------------------------------------------------------------------------------------- */
@@ -223,8 +239,9 @@ typedef struct {
     OpClass class;
     /* Allowed attributes: "key:kind" separated by spaces, kind one of i f b s l; a '?' after it: optional. */
     const char *attrs;
-    /* Result types from operands and attributes. NULL on success, else the reason, on the arena. For leaves the type is
-       given, not inferred, and the function only checks it. */
+    /* Result types from operands and attributes. NULL on success, else the reason, on the arena. `results` comes in
+       holding the types that the node is given: ops whose operands and attributes don't determine the result (leaves,
+       reshape, broadcast, slice, rope_table) check them, all others overwrite them. Node.results is not looked at. */
     const char *(*infer)(Arena *arena, const Node *node, Type *results);
     /* FLOPs of one evaluation (an add, a multiply, a comparison or a transcendental each count as one; a
        multiply-add as two). Bytes are operands plus results unless the op is a view. */
@@ -260,13 +277,19 @@ typedef struct {
     uint32_t scope;
 } Builder;
 
-/* Adds a node, infers its result types. Attributes are copied. A failed inference returns NULL and sets *error to the
-   reason (on the module's arena). */
+/* Adds a node, infers its result types. Attributes are copied; `attrs` may be NULL. A failure (operand count, attributes
+   that the op's row does not allow, shapes) returns NULL, adds nothing and sets *error to the reason, which starts with
+   the op's name, on the module's arena. */
 Node *build_try(Builder *builder, OpKind op, int n_operands, Value *const *operands, const Attrs *attrs,
                 const char **error);
-/* The same where the caller has already made sure that it holds: asserts on failure. Result 0. */
+/* The same with the type of each result given, n_results of them. Needed by the ops whose result is not determined by
+   operands and attributes (see OpInfo.infer). For the others the inferred types must equal the given ones; either way
+   the given dim names stand. */
+Node *build_typed(Builder *builder, OpKind op, int n_operands, Value *const *operands, const Attrs *attrs,
+                  const Type *types, const char **error);
+/* build_try where the caller has already made sure that it holds: asserts on failure. Result 0. */
 Value *build(Builder *builder, OpKind op, int n_operands, Value *const *operands, const Attrs *attrs);
-/* Leaves and ops whose result type is given: input, state, constant. */
+/* Leaves. */
 Value *build_input(Builder *builder, const char *name, const Type *type);
 Value *build_state(Builder *builder, const State *state);
 Value *build_constant(Builder *builder, double value, const Type *type);
@@ -275,6 +298,8 @@ Value *build_unary(Builder *builder, OpKind op, Value *x);
 Value *build_binary(Builder *builder, OpKind op, Value *a, Value *b);
 Value *build_scale(Builder *builder, Value *x, double factor); /* x * constant of its type */
 Value *build_reshape(Builder *builder, Value *x, const Type *type);
+/* Elements [start, start + extent) of dim `dim`. */
+Value *build_slice(Builder *builder, Value *x, int dim, int64_t start, int64_t extent);
 /* `map[i]`: the dim of `type` that dim i of x becomes, strictly increasing; x's extent there equals the result's. */
 Value *build_broadcast(Builder *builder, Value *x, const Type *type, const int64_t *map);
 Value *build_reduce_sum(Builder *builder, Value *x, const int64_t *dims, int n_dims);
@@ -290,7 +315,7 @@ void graph_move(Graph *graph, Node *node, Node *before);
 /* Every use of `from` (operands and outputs) becomes `to`. Linear in the graph. */
 void graph_replace_uses(Graph *graph, const Value *from, Value *to);
 /* Numbers the results in list order from 0 and returns how many there are. */
-uint32_t graph_number(Graph *graph);
+uint32_t graph_number(const Graph *graph);
 
 /* ---- Text, checks -------------------------------------------------------------------------------------------- */
 

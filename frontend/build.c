@@ -1,0 +1,169 @@
+#include "frontend/build.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "codegen/codegen.h"
+
+/* Where everything that a build needs stands: the folder of moec's own executable. */
+typedef struct {
+    const char *archive;  /* libmoecrt.a */
+    const char *includes; /* runtime/plan.h and runtime/matmul.h below it */
+} Installation;
+
+static bool find_installation(Arena *arena, Installation *out) {
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) {
+        fprintf(stderr, "moec: cannot find moec's own folder through /proc/self/exe: %s\n", strerror(errno));
+        return false;
+    }
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    out->archive = arena_printf(arena, "%s/libmoecrt.a", self);
+    out->includes = arena_printf(arena, "%s/include", self);
+    if (access(out->archive, R_OK) != 0) {
+        fprintf(stderr, "moec: the runtime %s is missing: run `make` in moec's source folder\n", out->archive);
+        return false;
+    }
+    return true;
+}
+
+/* A command line under construction, ended by NULL. */
+typedef struct {
+    Arena *arena;
+    char **words;
+    size_t n, capacity;
+} CommandLine;
+
+static void command_add(CommandLine *command, const char *word) {
+    arena_push(command->arena, command->words, command->n, command->capacity, arena_strdup(command->arena, word));
+}
+
+/* Adds each blank-separated word of `text`. */
+static void command_add_words(CommandLine *command, const char *text) {
+    char *copy = arena_strdup(command->arena, text), *rest = NULL;
+    for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+        command_add(command, word);
+    }
+}
+
+static CommandLine compiler_command(Arena *arena, const Installation *installation, const Options *options,
+                                    const char *source, const char *result) {
+    CommandLine command = {.arena = arena};
+    const char *compiler = getenv("CC");
+    command_add_words(&command, compiler != NULL && compiler[0] != '\0' ? compiler : "cc");
+    command_add_words(&command, CODEGEN_C_FLAGS);
+    command_add_words(&command, MOEC_SANITIZE_FLAGS);
+    command_add(&command,
+                arena_printf(arena, "-march=%s", options->march != NULL ? options->march : "native"));
+    command_add(&command, arena_printf(arena, "-I%s", installation->includes));
+    command_add(&command, "-o");
+    command_add(&command, result);
+    command_add(&command, source);
+    command_add(&command, installation->archive);
+    command_add_words(&command, MOEC_RUNTIME_LIBRARIES);
+    arena_push(arena, command.words, command.n, command.capacity, NULL);
+    return command;
+}
+
+/* Runs the command and waits. True if it exited with 0; else a message went to stderr. */
+static bool command_run(const CommandLine *command) {
+    pid_t child = fork();
+    if (child < 0) {
+        fprintf(stderr, "moec: cannot start %s: %s\n", command->words[0], strerror(errno));
+        return false;
+    }
+    if (child == 0) {
+        execvp(command->words[0], command->words);
+        fprintf(stderr, "moec: cannot run the C compiler '%s': %s; install gcc, or set CC\n", command->words[0],
+                strerror(errno));
+        _exit(127);
+    }
+    int status;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool write_source(const char *path, const Module *module, Reporter *reporter) {
+    FILE *file = fopen(path, "w");
+    if (file == NULL) {
+        fprintf(stderr, "moec: cannot write %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    CodegenOptions codegen = {.plan_symbol = "moec_plan"};
+    bool emitted = codegen_emit_c(file, module, &codegen, reporter);
+    bool written = ferror(file) == 0;
+    written = fclose(file) == 0 && written;
+    if (emitted && !written) {
+        fprintf(stderr, "moec: cannot write %s: %s\n", path, strerror(errno));
+    }
+    return emitted && written;
+}
+
+/* The folder for the generated source: --keep's, made if need be, or a temporary one. NULL after a message. */
+static const char *source_folder(Arena *arena, const Options *options) {
+    if (options->keep != NULL) {
+        if (mkdir(options->keep, 0777) != 0 && errno != EEXIST) {
+            fprintf(stderr, "moec: cannot make the folder %s: %s\n", options->keep, strerror(errno));
+            return NULL;
+        }
+        return options->keep;
+    }
+    const char *temporary = getenv("TMPDIR");
+    char *folder = arena_printf(arena, "%s/moec-XXXXXX", temporary != NULL ? temporary : "/tmp");
+    if (mkdtemp(folder) == NULL) {
+        fprintf(stderr, "moec: cannot make a temporary folder %s: %s\n", folder, strerror(errno));
+        return NULL;
+    }
+    return folder;
+}
+
+static int compile_and_publish(Arena *arena, const Options *options, const char *source, const char *output) {
+    Installation installation;
+    if (!find_installation(arena, &installation)) {
+        return EXIT_BAD_INPUT;
+    }
+    const char *partial = arena_printf(arena, "%s.tmp-%ld", output, (long)getpid());
+    CommandLine command = compiler_command(arena, &installation, options, source, partial);
+    if (options->dry_run) {
+        for (size_t i = 0; command.words[i] != NULL; i++) {
+            printf("%s%s", i > 0 ? " " : "", command.words[i]);
+        }
+        putchar('\n');
+        return EXIT_OK;
+    }
+    if (!command_run(&command)) {
+        fprintf(stderr, "moec: the C compiler failed; the generated source can be kept with --keep DIR\n");
+        unlink(partial);
+        return EXIT_BAD_INPUT;
+    }
+    if (rename(partial, output) != 0) {
+        fprintf(stderr, "moec: cannot write %s: %s\n", output, strerror(errno));
+        unlink(partial);
+        return EXIT_BAD_INPUT;
+    }
+    return EXIT_OK;
+}
+
+int build_executable(Arena *arena, const Module *module, const Options *options, Reporter *reporter) {
+    const char *output = options->output != NULL ? options->output : module->name;
+    const char *folder = source_folder(arena, options);
+    if (folder == NULL) {
+        return EXIT_BAD_INPUT;
+    }
+    const char *source = arena_printf(arena, "%s/%s.c", folder, module->name);
+    int exit_code = write_source(source, module, reporter) ? compile_and_publish(arena, options, source, output)
+                                                           : EXIT_BAD_INPUT;
+    if (options->keep == NULL) {
+        unlink(source);
+        rmdir(folder);
+    }
+    return exit_code;
+}

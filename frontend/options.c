@@ -1,0 +1,363 @@
+#include "frontend/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "passes/passes.h"
+
+typedef enum {
+#define OPTION(id, name, letter, argument, commands, help) OPTION_##id,
+#include "frontend/options.def"
+    OPTION_COUNT
+} OptionId;
+
+typedef struct {
+    const char *name, *operands, *summary;
+} CommandRow;
+
+typedef struct {
+    const char *name;
+    char letter;
+    const char *argument;
+    unsigned commands;
+    const char *help;
+} OptionRow;
+
+static const CommandRow command_rows[] = {
+#define COMMAND(id, name, operands, summary) {name, operands, summary},
+#include "frontend/options.def"
+};
+
+static const OptionRow option_rows[] = {
+#define OPTION(id, name, letter, argument, commands, help) {name, letter, argument, commands, help},
+#include "frontend/options.def"
+};
+
+static bool option_applies(OptionId option, Command command) {
+    return command == COMMAND_COUNT || (option_rows[option].commands & (1U << command)) != 0;
+}
+
+/* ---- Help and the manual page ------------------------------------------------------------------------------- */
+
+static void print_options_help(FILE *out, Command command) {
+    for (OptionId i = 0; i < OPTION_COUNT; i++) {
+        const OptionRow *row = &option_rows[i];
+        if (!option_applies(i, command)) {
+            continue;
+        }
+        char left[64];
+        char letter[8] = "    ";
+        if (row->letter != 0) {
+            snprintf(letter, sizeof letter, "-%c, ", row->letter);
+        }
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, row->name, row->argument != NULL ? " " : "",
+                 row->argument != NULL ? row->argument : "");
+        fprintf(out, "  %-30s %s\n", left, row->help);
+    }
+}
+
+static void print_stages(FILE *out, const char *indent) {
+    fprintf(out, "%slower (the dense graph)\n", indent);
+    for (const Pass *pass = passes; pass->name != NULL; pass++) {
+        fprintf(out, "%s%s (%s)\n", indent, pass->name, pass->summary);
+    }
+    fprintf(out, "%splan (what a build prints: bytes, parameters, FLOPs)\n%sc (the generated source)\n", indent, indent);
+}
+
+void options_print_help(FILE *out, Command command) {
+    if (command == COMMAND_COUNT) {
+        fprintf(out, "moec: turns a dense language model into a Mixture of Experts and trains it\n\n"
+                     "usage: moec COMMAND [OPTION...] FILE...\n\ncommands:\n");
+        for (Command i = 0; i < COMMAND_COUNT; i++) {
+            fprintf(out, "  %-10s %-18s %s\n", command_rows[i].name, command_rows[i].operands, command_rows[i].summary);
+        }
+        fprintf(out, "\n`moec COMMAND --help` lists a command's options. `moec --version` prints the version.\n");
+        return;
+    }
+    const CommandRow *row = &command_rows[command];
+    fprintf(out, "moec %s: %s\n\nusage: moec %s [OPTION...] %s\n\noptions:\n", row->name, row->summary, row->name,
+            row->operands);
+    print_options_help(out, command);
+    if (option_applies(OPTION_AFTER, command)) {
+        fprintf(out, "\nstages:\n");
+        print_stages(out, "  ");
+    }
+}
+
+/* Text for roff: a hyphen is a minus, a leading point or quote would be a request. */
+static void print_roff(FILE *out, const char *text) {
+    for (; *text != '\0'; text++) {
+        if (*text == '-' || *text == '\\') {
+            fputc('\\', out);
+        }
+        fputc(*text, out);
+    }
+}
+
+static void print_man_options(FILE *out) {
+    for (OptionId i = 0; i < OPTION_COUNT; i++) {
+        const OptionRow *row = &option_rows[i];
+        fprintf(out, ".TP\n.B ");
+        if (row->letter != 0) {
+            fprintf(out, "\\-%c, ", row->letter);
+        }
+        fprintf(out, "\\-\\-");
+        print_roff(out, row->name);
+        if (row->argument != NULL) {
+            fputc(' ', out);
+            print_roff(out, row->argument);
+        }
+        fputc('\n', out);
+        print_roff(out, row->help);
+        fprintf(out, " (");
+        const char *separator = "";
+        for (Command command = 0; command < COMMAND_COUNT; command++) {
+            if (option_applies(i, command)) {
+                fprintf(out, "%s%s", separator, command_rows[command].name);
+                separator = ", ";
+            }
+        }
+        fprintf(out, ")\n");
+    }
+}
+
+void options_print_man(FILE *out) {
+    fprintf(out, ".TH MOEC 1\n.SH NAME\nmoec \\- turns a dense language model into a Mixture of Experts and trains it\n"
+                 ".SH SYNOPSIS\n.B moec\n.I COMMAND\n[\\fIOPTION\\fR...]\n.I FILE\n.SH COMMANDS\n");
+    for (Command i = 0; i < COMMAND_COUNT; i++) {
+        fprintf(out, ".TP\n.B %s %s\n", command_rows[i].name, command_rows[i].operands);
+        print_roff(out, command_rows[i].summary);
+        fputc('\n', out);
+    }
+    fprintf(out, ".SH OPTIONS\n");
+    print_man_options(out);
+    fprintf(out, ".SH STAGES\n.nf\n");
+    print_stages(out, "");
+    fprintf(out, ".fi\n.SH ENVIRONMENT\n.TP\n.B CC\nthe C compiler that build runs (default: cc)\n.TP\n.B NO_COLOR\n"
+                 "set: no colour\n.SH EXIT STATUS\n.TP\n.B 0\nsuccess\n.TP\n.B 1\nan error in the input; nothing was "
+                 "written\n.TP\n.B 2\na wrong command line\n.TP\n.B 70\na bug in moec\n");
+}
+
+/* ---- Parsing ------------------------------------------------------------------------------------------------- */
+
+static bool usage_error(Command command, int *exit_code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static bool usage_error(Command command, int *exit_code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("moec: ", stderr);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "; try `moec %s%s--help`\n", command == COMMAND_COUNT ? "" : command_rows[command].name,
+            command == COMMAND_COUNT ? "" : " ");
+    *exit_code = EXIT_BAD_USAGE;
+    return false;
+}
+
+static bool parse_int(const char *text, int64_t minimum, int64_t *out) {
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    *out = value;
+    return errno == 0 && end != text && *end == '\0' && value >= minimum;
+}
+
+static bool one_of(const char *value, const char *const *choices) {
+    for (; *choices != NULL; choices++) {
+        if (strcmp(value, *choices) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "NAME=VALUE" with a positive integer. */
+static bool add_override(Arena *arena, Options *options, const char *text, int *exit_code) {
+    const char *equals = strchr(text, '=');
+    SizeOverride override = {0};
+    if (equals == NULL || equals == text || !parse_int(equals + 1, 1, &override.value)) {
+        return usage_error(options->command, exit_code, "-D takes NAME=VALUE with a positive integer, found '%s'", text);
+    }
+    override.name = arena_strndup(arena, text, (size_t)(equals - text));
+    arena_push(arena, options->overrides, options->n_overrides, options->overrides_capacity, override);
+    return true;
+}
+
+static bool is_pass(const char *name) {
+    return pass_find(name) != NULL;
+}
+
+/* Stores one parsed option; `argument` is NULL where the table says it takes none. */
+static bool apply_option(Arena *arena, Options *options, OptionId option, const char *argument, int *exit_code) {
+    static const char *const formats[] = {"text", "dot", "json", NULL};
+    static const char *const colors[] = {"auto", "always", "never", NULL};
+    static const char *const other_stages[] = {"lower", "plan", "c", NULL};
+    int64_t number = 0;
+    Command command = options->command;
+    switch (option) {
+    case OPTION_DEFINE:
+        return add_override(arena, options, argument, exit_code);
+    case OPTION_DENSE:
+        options->dense = true;
+        return true;
+    case OPTION_GENERATE_WINDOW:
+        if (!parse_int(argument, 1, &options->generate_window)) {
+            return usage_error(command, exit_code, "--generate-window takes a positive integer, found '%s'", argument);
+        }
+        return true;
+    case OPTION_SEED:
+        if (!parse_int(argument, 0, &number)) {
+            return usage_error(command, exit_code, "--seed takes an integer of at least 0, found '%s'", argument);
+        }
+        options->seed = (uint64_t)number;
+        return true;
+    case OPTION_OUTPUT:
+        options->output = argument;
+        return true;
+    case OPTION_KEEP:
+        options->keep = argument;
+        return true;
+    case OPTION_MARCH:
+        options->march = argument;
+        return true;
+    case OPTION_DRY_RUN:
+        options->dry_run = true;
+        return true;
+    case OPTION_AFTER:
+        options->after = argument;
+        return is_pass(argument) || one_of(argument, other_stages) ||
+               usage_error(command, exit_code, "there is no stage '%s'", argument);
+    case OPTION_FORMAT:
+        options->format = argument;
+        return one_of(argument, formats) ||
+               usage_error(command, exit_code, "--format takes text, dot or json, found '%s'", argument);
+    case OPTION_PASS:
+        arena_push(arena, options->passes, options->n_passes, options->passes_capacity, argument);
+        return is_pass(argument) || usage_error(command, exit_code, "there is no pass '%s'", argument);
+    case OPTION_PRINT_AFTER:
+        options->print_after = argument;
+        return strcmp(argument, "all") == 0 || strcmp(argument, "lower") == 0 || is_pass(argument) ||
+               usage_error(command, exit_code, "there is no pass '%s'", argument);
+    case OPTION_GRAPH:
+        options->graph = argument;
+        return true;
+    case OPTION_WRITE:
+        options->write = true;
+        return true;
+    case OPTION_TIME_PASSES:
+        options->time_passes = true;
+        return true;
+    case OPTION_COLOR:
+        options->color = argument;
+        return one_of(argument, colors) ||
+               usage_error(command, exit_code, "--color takes auto, always or never, found '%s'", argument);
+    case OPTION_QUIET:
+        options->quiet = true;
+        return true;
+    case OPTION_HELP:
+        options_print_help(stdout, command);
+        *exit_code = EXIT_OK;
+        return false;
+    case OPTION_COUNT:
+        break;
+    }
+    return false;
+}
+
+/* getopt's tables for the options of one command; long options return 256 + OptionId. */
+static void make_getopt_tables(Command command, char *letters, struct option *longs) {
+    *letters++ = ':'; /* missing arguments are told apart from unknown options */
+    for (OptionId i = 0; i < OPTION_COUNT; i++) {
+        const OptionRow *row = &option_rows[i];
+        if (!option_applies(i, command)) {
+            continue;
+        }
+        *longs++ = (struct option){row->name, row->argument != NULL ? required_argument : no_argument, NULL, 256 + (int)i};
+        if (row->letter != 0) {
+            *letters++ = row->letter;
+            if (row->argument != NULL) {
+                *letters++ = ':';
+            }
+        }
+    }
+    *letters = '\0';
+    *longs = (struct option){0};
+}
+
+static OptionId option_of(int code) {
+    if (code >= 256) {
+        return (OptionId)(code - 256);
+    }
+    OptionId i = 0;
+    while (option_rows[i].letter != code) {
+        i++;
+    }
+    return i;
+}
+
+static bool parse_command(const char *name, Command *out) {
+    for (Command i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(command_rows[i].name, name) == 0) {
+            *out = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool check_operands(const Options *options, int *exit_code) {
+    int wanted = options->command == COMMAND_MAN ? 0 : 1;
+    bool many = options->command == COMMAND_FMT;
+    if (options->n_files < wanted) {
+        return usage_error(options->command, exit_code, "%s takes %s", command_rows[options->command].name,
+                           command_rows[options->command].operands);
+    }
+    if (options->n_files > wanted && !many) {
+        return usage_error(options->command, exit_code, "unexpected operand '%s'", options->files[wanted]);
+    }
+    return true;
+}
+
+bool options_parse(Arena *arena, int argc, char **argv, Options *options, int *exit_code) {
+    *options = (Options){0};
+    *exit_code = EXIT_OK;
+    if (argc < 2) {
+        options_print_help(stderr, COMMAND_COUNT);
+        *exit_code = EXIT_BAD_USAGE;
+        return false;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        options_print_help(stdout, COMMAND_COUNT);
+        return false;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("moec " MOEC_VERSION);
+        return false;
+    }
+    if (!parse_command(argv[1], &options->command)) {
+        return usage_error(COMMAND_COUNT, exit_code, "there is no command '%s'", argv[1]);
+    }
+    char letters[2 * OPTION_COUNT + 2];
+    struct option longs[OPTION_COUNT + 1];
+    make_getopt_tables(options->command, letters, longs);
+    opterr = 0;
+    optind = 2;
+    for (;;) {
+        int code = getopt_long(argc, argv, letters, longs, NULL);
+        if (code == -1) {
+            break;
+        }
+        if (code == '?' || code == ':') {
+            return usage_error(options->command, exit_code, "%s '%s'",
+                               code == '?' ? "unknown option" : "missing argument of", argv[optind - 1]);
+        }
+        if (!apply_option(arena, options, option_of(code), optarg, exit_code)) {
+            return false;
+        }
+    }
+    options->files = argv + optind;
+    options->n_files = argc - optind;
+    return check_operands(options, exit_code);
+}
