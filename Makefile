@@ -24,6 +24,11 @@ RUNTIME_CFLAGS := -fopenmp
 OPENBLAS := $(firstword $(wildcard /usr/lib/*/openblas-openmp/libopenblas.a))
 RUNTIME_LIBRARIES := $(OPENBLAS) -l:libjansson.a -l:libpcre2-8.a -lgomp -lm
 
+# Debian packages: of the compiler and the executables it builds.
+BUILD_PACKAGES := gcc libc6-dev make flex bison pkg-config libjansson-dev libpcre2-dev libopenblas-openmp-dev
+# Of the demo: Python for its converters, and English text.
+DEMO_PACKAGES := python3-venv python3.11-doc
+
 VERSION := 0.1.0
 
 COMPILER_SOURCES := $(wildcard ir/*.c passes/*.c codegen/*.c frontend/*.c)
@@ -39,6 +44,29 @@ LIBRUNTIME := $(OUT)/libmoecrt.a
 
 .PHONY: all
 all: moec
+
+.PHONY: help
+help:
+	@echo "make              build the compiler, ./moec"
+	@echo "make demo         upcycle SmolLM2-135M to 8 experts and train it on text (installs what it needs)"
+	@echo "make demo TINY=1  the same with a small model, in under a minute"
+	@echo "make test         all tests, under the sanitizers (installs what it needs)"
+	@echo "make check        the tests without fuzzing, as built; LITFLAGS='--filter NAME' runs some"
+	@echo "make bench        compile time and step time, each against its own baseline"
+	@echo "make lint         layout of the code and layering"
+	@echo "make setup        install what building needs"
+	@echo "make clean        remove build/ and ./moec"
+
+.PHONY: setup
+setup:
+	tests/tools/install-packages $(BUILD_PACKAGES)
+
+# The rest of the set-up runs first: what it installs, this Makefile looks for when it is read.
+.PHONY: demo
+demo:
+	tests/tools/install-packages $(BUILD_PACKAGES) $(DEMO_PACKAGES)
+	$(MAKE) moec
+	MOEC_BUILD=$(BUILD) models/demo/run $(if $(TINY),tiny)
 
 moec: $(MOEC) $(LIBRUNTIME) $(PUBLIC_HEADERS)
 ifeq ($(SANITIZE),0)

@@ -1,4 +1,4 @@
-# Configuration of LLVM's lit, which runs every file with a RUN line below tests/. `make test` calls it.
+# Configuration of LLVM's lit, which runs every file with a RUN line below tests/. `make check` and `make test` call it.
 import os
 import lit.formats
 
@@ -8,16 +8,22 @@ out = os.path.abspath(os.environ.get("MOEC_OUT", os.path.join(root, "build/relea
 config.name = "moec"
 config.test_format = lit.formats.ShTest(execute_external=True)
 config.suffixes = [".moe", ".ir", ".c", ".test"]
-config.excludes = ["Inputs", "tools", "support", "fuzz", "bench", "gpu"]
+config.excludes = ["Inputs", "corpus", "tools", "support", "bench", "gpu"]
 config.test_source_root = os.path.join(root, "tests")
 config.test_exec_root = os.path.join(out, "tests")
+# Several tests run at once: threads that spin while they wait would take each other's cores.
 config.environment["OMP_WAIT_POLICY"] = "passive"
-for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "HOME", "OMP_NUM_THREADS"):
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "HOME", "OMP_NUM_THREADS", "FUZZ_SECONDS", "CC"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
+# moec: the compiler under test. FileCheck: LLVM's.
 config.environment["PATH"] = os.pathsep.join([out, "/usr/lib/llvm-14/bin", os.environ["PATH"]])
 
-# moec: the compiler under test. FileCheck: LLVM's. %unit: the C test's own binary, built from the file (cmocka).
+# %unit: a C test's own program (cmocka), %fuzz: a fuzzer's, both built from the file with the RUN line.
 config.substitutions.append(("%unit", os.path.join(out, "tests/units/run") + " %s"))
+config.substitutions.append(("%fuzz", os.path.join(root, "tests/tools/run-fuzzer") + " " + os.path.join(out, "fuzz") + " %s"))
 config.substitutions.append(("%root", root))
 config.substitutions.append(("%out", out))
+# Only where the sanitizers are on: `make check` leaves the fuzzers out.
+if os.environ.get("MOEC_FUZZ") == "1":
+    config.available_features.add("fuzz")

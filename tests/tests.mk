@@ -1,7 +1,7 @@
 # Tests: LLVM's lit runs every file below tests/ that has a RUN line. Golden text is checked by FileCheck or diff; C
 # tests are cmocka programs (tests/FOLDER/NAME_test.c) with `// RUN: %unit`, built here.
 
-LIT := python3 /usr/lib/llvm-14/build/utils/lit/lit.py
+TEST_PACKAGES := llvm-14-tools clang-14 libclang-rt-14-dev libcmocka-dev clang-format clang-tidy git
 UNIT_SOURCES := $(wildcard tests/*/*_test.c)
 UNITS := $(patsubst tests/%.c,$(OUT)/tests/units/%,$(UNIT_SOURCES))
 TOOLS := $(patsubst tests/tools/%.c,$(OUT)/%,$(wildcard tests/tools/*.c))
@@ -10,9 +10,21 @@ LIBTEST := $(OUT)/libtest.a
 LIBTEST_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support/*.c))
 RUNTIME_TEST_LIBS := $(LIBRUNTIME) $(RUNTIME_LIBRARIES) -ldl
 
-.PHONY: test check units
-check: moec $(UNITS) $(TOOLS) $(OUT)/tests/units/run
-	MOEC_OUT=$(OUT) $(LIT) $(LITFLAGS) -sv tests
+.PHONY: test setup-test check units fuzzers lint
+# Everything, from a bare machine: what the tests need is installed, then all of it runs under the sanitizers.
+test: setup-test
+	$(MAKE) moec
+	$(MAKE) SANITIZE=1 FUZZ_SECONDS=60 MOEC_FUZZ=1 check
+
+setup-test:
+	tests/tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
+
+# Leaks of what lives to the end of the process are not errors; the tests of each module check their own.
+check: moec $(UNITS) $(TOOLS) $(OUT)/tests/units/run $(if $(filter 1,$(MOEC_FUZZ)),fuzzers)
+	MOEC_OUT=$(OUT) tests/tools/run-lit $(LITFLAGS) tests
+
+lint:
+	tests/tools/lint
 
 units: $(UNITS)
 
@@ -40,4 +52,37 @@ $(OUT)/%: tests/tools/%.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -rdynamic -o $@ $< $(LIBTEST) $(LIBMOEC) $(RUNTIME_TEST_LIBS)
 
--include $(LIBTEST_OBJECTS:.o=.d)
+# Fuzzers: clang's libFuzzer, everything instrumented. Those named here link the compiler, the others the runtime.
+FUZZ_CC := clang-14
+FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -I. -I$(OUT)
+COMPILER_FUZZERS := dsl ir
+FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
+FUZZ_COMPILER_OBJECTS := $(patsubst $(OUT)/%,$(OUT)/fuzz/%,$(LIBRARY_OBJECTS))
+FUZZ_RUNTIME_OBJECTS := $(patsubst $(OUT)/%,$(OUT)/fuzz/%,$(filter-out $(OUT)/runtime/main.o,$(RUNTIME_OBJECTS)))
+
+fuzzers: $(FUZZERS)
+
+$(OUT)/fuzz/%.o: %.c | $(PARSER)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) $(DEFINES) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+$(OUT)/fuzz/frontend/parser.o $(OUT)/fuzz/frontend/scanner.o: $(OUT)/fuzz/frontend/%.o: $(OUT)/frontend/%.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+$(OUT)/fuzz/frontend/options.o: DEFINES := -DMOEC_VERSION='"$(VERSION)"'
+$(OUT)/fuzz/frontend/build.o: DEFINES := -DMOEC_SANITIZE_FLAGS='""' -DMOEC_RUNTIME_LIBRARIES='""'
+
+$(OUT)/fuzz/libmoec.a: $(FUZZ_COMPILER_OBJECTS)
+	rm -f $@ && ar rcs $@ $^
+
+$(OUT)/fuzz/libmoecrt.a: $(FUZZ_RUNTIME_OBJECTS)
+	rm -f $@ && ar rcs $@ $^
+
+$(patsubst %,$(OUT)/fuzz/%,$(COMPILER_FUZZERS)): $(OUT)/fuzz/%: tests/fuzz/%_fuzz.c $(OUT)/fuzz/libmoec.a
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ -lm
+
+$(filter-out $(patsubst %,$(OUT)/fuzz/%,$(COMPILER_FUZZERS)),$(FUZZERS)): $(OUT)/fuzz/%: tests/fuzz/%_fuzz.c $(OUT)/fuzz/libmoecrt.a
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(RUNTIME_LIBRARIES)
+
+-include $(LIBTEST_OBJECTS:.o=.d) $(FUZZ_COMPILER_OBJECTS:.o=.d) $(FUZZ_RUNTIME_OBJECTS:.o=.d)
