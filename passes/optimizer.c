@@ -1,0 +1,103 @@
+/* Graph "update": one AdamW step on every weight from its accumulated gradient, which it leaves zero, under a bound on
+   the global norm. spec/numerics.md, "Optimizer". */
+#include <string.h>
+
+#include "passes/passes.h"
+
+/* Added to the norm, so that gradients that are all zero have a scale. */
+static const double NORM_EPSILON = 1e-6;
+
+/* lr, beta1, beta2, epsilon, weight decay, 1 - beta1^t, 1 - beta2^t */
+enum { N_HYPER = 7 };
+
+/* A weight and the states that belong to it. */
+typedef struct {
+    const State *weight, *gradient, *moment1, *moment2;
+} Parameter;
+
+typedef struct {
+    Module *module;
+    Builder builder;
+    Parameter *parameters;
+    size_t n_parameters;
+} Optimizer;
+
+/* The state "PREFIX:NAME" of weight NAME, added if there is none. */
+static const State *state_of_weight(Module *module, const State *weight, const char *prefix) {
+    const char *name = arena_printf(module->arena, "%s:%s", prefix, weight->name);
+    const State *found = module_find_state(module, name);
+    return found ? found : module_add_state(module, name, prefix, &weight->type, weight->loc);
+}
+
+static void add_parameters(Optimizer *at) {
+    size_t n_states = at->module->n_states; /* the moments come behind these */
+    at->parameters = arena_array_of(at->module->arena, Parameter, n_states);
+    for (size_t i = 0; i < n_states; i++) {
+        const State *weight = at->module->states[i];
+        if (strcmp(weight->kind, "weight") == 0)
+            at->parameters[at->n_parameters++] = (Parameter){
+                .weight = weight,
+                .gradient = state_of_weight(at->module, weight, "grad"),
+                .moment1 = state_of_weight(at->module, weight, "moment1"),
+                .moment2 = state_of_weight(at->module, weight, "moment2"),
+            };
+    }
+}
+
+/* The 2-norm of all gradients together, added up in the order of the weights. */
+static Value *build_norm(Optimizer *at, Value *const *gradients) {
+    Value *sum = NULL;
+    for (size_t i = 0; i < at->n_parameters; i++) {
+        at->builder.loc = at->parameters[i].weight->loc;
+        Value *squares = build_unary(&at->builder, OP_sum_squares, gradients[i]);
+        sum = sum ? build_binary(&at->builder, OP_add, sum, squares) : squares;
+    }
+    at->builder.loc = (Loc){0};
+    Value *norm = build_unary(&at->builder, OP_sqrt, sum);
+    norm->hint = "grad_norm";
+    return norm;
+}
+
+/* min(1, max_norm / (norm + epsilon)), written as max_norm / max(norm + epsilon, max_norm) with max(a, b) = b +
+   relu(a - b): exactly 1 below the bound, however large that is, and no digits lost above it. */
+static Value *build_clip_scale(Optimizer *at, Value *norm, Value *max_norm) {
+    Builder *builder = &at->builder;
+    Value *epsilon = build_constant(builder, NORM_EPSILON, &norm->type);
+    Value *excess = build_binary(builder, OP_sub, build_binary(builder, OP_add, norm, epsilon), max_norm);
+    Value *larger = build_binary(builder, OP_add, max_norm, build_unary(builder, OP_relu, excess));
+    Value *scale = build_binary(builder, OP_div, max_norm, larger);
+    scale->hint = "scale";
+    return scale;
+}
+
+static void build_step(Optimizer *at, const Parameter *parameter, Value *gradient, Value *hyper, Value *scale) {
+    at->builder.loc = parameter->weight->loc;
+    Value *operands[] = {
+        build_state(&at->builder, parameter->weight),  gradient, build_state(&at->builder, parameter->moment1),
+        build_state(&at->builder, parameter->moment2), hyper,    scale};
+    Attrs attrs = {0};
+    attrs_set_bool(at->module->arena, &attrs, "decay", attrs_bool(&parameter->weight->attrs, "decay", false));
+    build(&at->builder, OP_adamw, 6, operands, &attrs);
+}
+
+bool optimizer_run(Module *module, Reporter *reporter) {
+    Optimizer at = {.module = module};
+    add_parameters(&at);
+    if (!at.n_parameters) {
+        report_error(reporter, module, (Loc){0}, "there is nothing to train: the model has no weight");
+        return false;
+    }
+    at.builder = (Builder){.graph = module_add_graph(module, "update")};
+    Value *hyper = build_input(&at.builder, "hyper", &(Type){DTYPE_F32, 1, {{.extent = N_HYPER}}});
+    Value *max_norm = build_input(&at.builder, "max_norm", &(Type){.dtype = DTYPE_F32});
+
+    Value **gradients = arena_array_of(module->arena, Value *, at.n_parameters);
+    for (size_t i = 0; i < at.n_parameters; i++)
+        gradients[i] = build_state(&at.builder, at.parameters[i].gradient);
+    Value *norm = build_norm(&at, gradients);
+    Value *scale = build_clip_scale(&at, norm, max_norm);
+    for (size_t i = 0; i < at.n_parameters; i++)
+        build_step(&at, &at.parameters[i], gradients[i], hyper, scale);
+    graph_add_output(at.builder.graph, "grad_norm", norm);
+    return true;
+}
