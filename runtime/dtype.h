@@ -51,4 +51,7 @@ void dtype_widen(Dtype dtype, float *values, size_t n);
 /* Rounds to nearest even; NaN stays NaN, too large a number becomes infinity. */
 uint16_t dtype_bf16_of(float value);
 
+/* The same for n values. */
+void dtype_narrow(const float *values, size_t n, uint16_t *bf16);
+
 #endif

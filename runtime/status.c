@@ -11,6 +11,11 @@ static void status_format(Status *status, StatusCode code, const char *format, v
     int length = vsnprintf(status->message, sizeof status->message, format, args);
     if (length >= (int)sizeof status->message)
         strcpy(status->message + sizeof status->message - sizeof "...", "...");
+    /* Messages quote names from files that nobody has vetted: they must not steer the terminal. */
+    for (char *c = status->message; *c; c++) {
+        if ((unsigned char)*c < ' ' && *c != '\n' && *c != '\t')
+            *c = '?';
+    }
 }
 
 bool status_fail(Status *status, StatusCode code, const char *format, ...) {
