@@ -1,0 +1,113 @@
+/* Graphs: the doubly linked list of nodes, outputs, and the edits that passes make. */
+#include "ir/ir.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Links `node` before `before`, or last where that is NULL. */
+static void link_before(Graph *graph, Node *node, Node *before) {
+    node->next = before;
+    node->prev = before != NULL ? before->prev : graph->last;
+    if (node->prev != NULL)
+        node->prev->next = node;
+    else
+        graph->first = node;
+    if (before != NULL)
+        before->prev = node;
+    else
+        graph->last = node;
+    graph->n_nodes++;
+}
+
+static void unlink_node(Graph *graph, Node *node) {
+    if (node->prev != NULL)
+        node->prev->next = node->next;
+    else
+        graph->first = node->next;
+    if (node->next != NULL)
+        node->next->prev = node->prev;
+    else
+        graph->last = node->prev;
+    node->prev = node->next = NULL;
+    graph->n_nodes--;
+}
+
+void graph_insert(Graph *graph, Node *node, Node *before) {
+    link_before(graph, node, before);
+}
+
+void graph_remove(Graph *graph, Node *node) {
+    unlink_node(graph, node);
+}
+
+void graph_move(Graph *graph, Node *node, Node *before) {
+    assert(node != before);
+    unlink_node(graph, node);
+    link_before(graph, node, before);
+}
+
+void graph_add_output(Graph *graph, const char *name, Value *value) {
+    Output output = {.name = arena_strdup(graph->module->arena, name), .value = value};
+    arena_push(graph->module->arena, graph->outputs, graph->n_outputs, graph->outputs_capacity, output);
+}
+
+Value *graph_find_output(const Graph *graph, const char *name) {
+    for (size_t i = 0; i < graph->n_outputs; i++) {
+        if (strcmp(graph->outputs[i].name, name) == 0)
+            return graph->outputs[i].value;
+    }
+    return NULL;
+}
+
+void graph_replace_uses(Graph *graph, const Value *from, Value *to) {
+    for (Node *node = graph->first; node != NULL; node = node->next) {
+        for (int i = 0; i < node->n_operands; i++) {
+            if (node->operands[i] == from)
+                node->operands[i] = to;
+        }
+    }
+    for (size_t i = 0; i < graph->n_outputs; i++) {
+        if (graph->outputs[i].value == from)
+            graph->outputs[i].value = to;
+    }
+}
+
+uint32_t graph_number(const Graph *graph) {
+    uint32_t number = 0;
+    for (const Node *node = graph->first; node != NULL; node = node->next) {
+        for (int i = 0; i < node->n_results; i++)
+            node->results[i].number = number++;
+    }
+    return number;
+}
+
+/* A copy of `node` whose operands are looked up by the number of the originals. */
+static Node *clone_node(Arena *arena, const Node *node, Value **copies) {
+    Node *copy = arena_new_of(arena, Node);
+    *copy = *node;
+    copy->prev = copy->next = NULL;
+    copy->scratch = NULL;
+    copy->operands = arena_array_of(arena, Value *, node->n_operands);
+    for (int i = 0; i < node->n_operands; i++)
+        copy->operands[i] = copies[node->operands[i]->number];
+    copy->results = arena_array_of(arena, Value, node->n_results);
+    for (int i = 0; i < node->n_results; i++) {
+        copy->results[i] = node->results[i];
+        copy->results[i].def = copy;
+        copies[node->results[i].number] = &copy->results[i];
+    }
+    copy->attrs = attrs_clone(arena, &node->attrs);
+    return copy;
+}
+
+Graph *graph_clone(const Graph *source, const char *name) {
+    Arena *arena = source->module->arena;
+    Graph *graph = module_add_graph(source->module, name);
+    Value **copies = arena_array_of(arena, Value *, graph_number(source));
+    for (const Node *node = source->first; node != NULL; node = node->next)
+        link_before(graph, clone_node(arena, node, copies), NULL);
+    for (size_t i = 0; i < source->n_outputs; i++)
+        graph_add_output(graph, source->outputs[i].name, copies[source->outputs[i].value->number]);
+    graph->attrs = attrs_clone(arena, &source->attrs);
+    return graph;
+}
