@@ -244,22 +244,6 @@ static Value *sum_of_constant(Builder *builder, const Node *node) {
     return simplify_build_constant(builder, constant * n_terms, to);
 }
 
-static Value *sum_of_sum(Builder *builder, const Node *node) {
-    const Node *inner = simplify_match(node->operands[0], OP_reduce_sum);
-    if (!inner)
-        return NULL;
-    bool is_inner[MAX_RANK], is_outer[MAX_RANK];
-    mark_reduced(inner, is_inner);
-    mark_reduced(node, is_outer);
-    int64_t dims[MAX_RANK];
-    int n_dims = 0;
-    for (int dim = 0, kept = 0; dim < inner->operands[0]->type.rank; dim++) {
-        if (is_inner[dim] || is_outer[kept++])
-            dims[n_dims++] = dim;
-    }
-    return build_reduce_sum(builder, inner->operands[0], dims, n_dims);
-}
-
 /* sum(broadcast(x)): x summed along those of its own dims that are summed, times the number of repetitions that are
    summed, repeated along the rest. */
 static Value *sum_of_broadcast(Builder *builder, const Node *node) {
@@ -308,18 +292,9 @@ static Value *product_with_transposed(Builder *builder, const Node *node) {
     return build_matmul(builder, strcmp(mode, "nt") == 0 ? "nn" : "nt", node->operands[0], b);
 }
 
-/* (aᵀ b)ᵀ = bᵀ a: the gradient of a weight that is used transposed. */
-static Value *transpose_of_product(Builder *builder, const Node *node) {
-    const Node *product = simplify_match(node->operands[0], OP_matmul);
-    if (!product || strcmp(attrs_string(&product->attrs, "mode", ""), "tn") != 0)
-        return NULL;
-    return build_matmul(builder, "tn", product->operands[1], product->operands[0]);
-}
-
 const SimplifyRule simplify_shape_rules[] = {
     {OP_reshape, reshape_of_reshape},
     {OP_transpose, transpose_of_transpose},
-    {OP_transpose, transpose_of_product},
     {OP_broadcast, broadcast_of_broadcast},
     {OP_slice, slice_of_slice},
     {OP_slice, slice_of_concat},
@@ -332,7 +307,6 @@ const SimplifyRule simplify_shape_rules[] = {
     {OP_add, add_of_neighbours},
     {OP_reduce_sum, sum_of_constant},
     {OP_reduce_sum, sum_of_single_elements},
-    {OP_reduce_sum, sum_of_sum},
     {OP_reduce_sum, sum_of_broadcast},
     {OP_matmul, product_with_transposed},
     {OP_COUNT, NULL},
