@@ -7,9 +7,9 @@
    come later in the list. Gradients of one value add up in the order in which the walk meets its users, last user
    first. A weight's gradients are not added up but accumulated into its state one by one, where they arise: the two of
    a tied embedding never exist at once. */
-#include <stdlib.h>
 #include <string.h>
 
+#include "ir/names.h"
 #include "passes/derive.h"
 #include "passes/passes.h"
 #include "passes/simplify.h"
@@ -35,7 +35,7 @@ typedef struct {
     Builder builder;
     Accumulator *accumulators; /* one a weight, in the order of the module's states */
     size_t n_accumulators;
-    Accumulator **by_name; /* the same, in the order of the weights' names */
+    Names weights; /* a weight's name -> its accumulator's index */
     Activity *activities;
 } Autodiff;
 
@@ -79,36 +79,27 @@ static Value *find_loss(Module *module, const Graph *forward, Reporter *reporter
 
 /* ---- Weights and their accumulators --------------------------------------------------------------------------- */
 
-static int compare_weight_names(const void *a, const void *b) {
-    const Accumulator *const *left = a, *const *right = b;
-    return strcmp((*left)->weight->name, (*right)->weight->name);
-}
-
 static void add_accumulators(Autodiff *at) {
     size_t n_states = at->module->n_states;
     at->accumulators = arena_array_of(at->arena, Accumulator, n_states);
-    at->by_name = arena_array_of(at->arena, Accumulator *, n_states);
     for (size_t i = 0; i < n_states; i++) {
         const State *weight = at->module->states[i];
         if (strcmp(weight->kind, "weight") != 0)
             continue;
         const char *name = arena_printf(at->module->arena, "grad:%s", weight->name);
-        Accumulator *accumulator = &at->accumulators[at->n_accumulators];
-        *accumulator = (Accumulator){
+        names_add(&at->weights, weight->name, at->n_accumulators);
+        at->accumulators[at->n_accumulators++] = (Accumulator){
             .weight = weight, .gradient = module_add_state(at->module, name, "grad", &weight->type, weight->loc)};
-        at->by_name[at->n_accumulators++] = accumulator;
     }
-    qsort(at->by_name, at->n_accumulators, sizeof(Accumulator *), compare_weight_names);
 }
 
 /* The accumulator of the weight that `node` reads, or NULL if it reads none. */
 static Accumulator *find_accumulator(const Autodiff *at, const Node *node) {
     if (node->op != OP_state)
         return NULL;
-    const State wanted_weight = {.name = attrs_string(&node->attrs, "name", "")};
-    const Accumulator wanted = {.weight = &wanted_weight}, *key = &wanted;
-    Accumulator **found = bsearch(&key, at->by_name, at->n_accumulators, sizeof(Accumulator *), compare_weight_names);
-    return found ? *found : NULL;
+    size_t index;
+    bool is_weight = names_find(&at->weights, attrs_string(&node->attrs, "name", ""), &index);
+    return is_weight ? &at->accumulators[index] : NULL;
 }
 
 static void accumulate(Autodiff *at, Accumulator *accumulator, Value *gradient) {
@@ -229,6 +220,7 @@ bool autodiff_run(Module *module, Reporter *reporter) {
     keep_outputs(module->arena, graph, train_outputs);
 
     Autodiff at = {.module = module, .reporter = reporter, .arena = arena_new()};
+    at.weights.arena = at.arena;
     add_accumulators(&at);
     bool succeeded = build_backward(&at, graph, loss);
     if (succeeded) {

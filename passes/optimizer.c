@@ -2,6 +2,7 @@
    the global norm. spec/numerics.md, "Optimizer". */
 #include <string.h>
 
+#include "ir/names.h"
 #include "passes/passes.h"
 
 /* Added to the norm, so that gradients that are all zero have a scale. */
@@ -22,26 +23,40 @@ typedef struct {
     size_t n_parameters;
 } Optimizer;
 
-/* The state "PREFIX:NAME" of weight NAME, added if there is none. */
-static const State *state_of_weight(Module *module, const State *weight, const char *prefix) {
-    const char *name = arena_printf(module->arena, "%s:%s", prefix, weight->name);
-    const State *found = module_find_state(module, name);
-    return found ? found : module_add_state(module, name, prefix, &weight->type, weight->loc);
+/* Adds the state "KIND:NAME" of weight NAME. */
+static const State *add_state_of_weight(Module *module, const State *weight, const char *kind) {
+    const char *name = arena_printf(module->arena, "%s:%s", kind, weight->name);
+    return module_add_state(module, name, kind, &weight->type, weight->loc);
 }
 
-static void add_parameters(Optimizer *at) {
-    size_t n_states = at->module->n_states; /* the moments come behind these */
-    at->parameters = arena_array_of(at->module->arena, Parameter, n_states);
+/* False after an error: a weight without gradient. */
+static bool add_parameters(Optimizer *at, Reporter *reporter) {
+    Module *module = at->module;
+    size_t n_states = module->n_states; /* the moments come behind these */
+    Names names = {.arena = module->arena};
+    for (size_t i = 0; i < n_states; i++)
+        names_add(&names, module->states[i]->name, i);
+    at->parameters = arena_array_of(module->arena, Parameter, n_states);
     for (size_t i = 0; i < n_states; i++) {
-        const State *weight = at->module->states[i];
-        if (strcmp(weight->kind, "weight") == 0)
-            at->parameters[at->n_parameters++] = (Parameter){
-                .weight = weight,
-                .gradient = state_of_weight(at->module, weight, "grad"),
-                .moment1 = state_of_weight(at->module, weight, "moment1"),
-                .moment2 = state_of_weight(at->module, weight, "moment2"),
-            };
+        const State *weight = module->states[i];
+        size_t gradient;
+        if (strcmp(weight->kind, "weight") != 0)
+            continue;
+        if (!names_find(&names, arena_printf(module->arena, "grad:%s", weight->name), &gradient)) {
+            report_error(reporter, module, weight->loc,
+                         "weight \"%s\" has no gradient: autodiff must run before optimizer", weight->name);
+            return false;
+        }
+        at->parameters[at->n_parameters++] = (Parameter){
+            .weight = weight,
+            .gradient = module->states[gradient],
+            .moment1 = add_state_of_weight(module, weight, "moment1"),
+            .moment2 = add_state_of_weight(module, weight, "moment2"),
+        };
     }
+    if (!at->n_parameters)
+        report_error(reporter, module, (Loc){0}, "there is nothing to train: the model has no weight");
+    return at->n_parameters > 0;
 }
 
 /* The 2-norm of all gradients together, added up in the order of the weights. */
@@ -82,11 +97,8 @@ static void build_step(Optimizer *at, const Parameter *parameter, Value *gradien
 
 bool optimizer_run(Module *module, Reporter *reporter) {
     Optimizer at = {.module = module};
-    add_parameters(&at);
-    if (!at.n_parameters) {
-        report_error(reporter, module, (Loc){0}, "there is nothing to train: the model has no weight");
+    if (!add_parameters(&at, reporter))
         return false;
-    }
     at.builder = (Builder){.graph = module_add_graph(module, "update")};
     Value *hyper = build_input(&at.builder, "hyper", &(Type){DTYPE_F32, 1, {{.extent = N_HYPER}}});
     Value *max_norm = build_input(&at.builder, "max_norm", &(Type){.dtype = DTYPE_F32});

@@ -100,9 +100,9 @@ void random_program_fill(Tensor *tensor, const char *name, uint64_t data_seed) {
     else if (strcmp(name, "loss_scale") == 0)
         tensor->data[0] = 1;
     else if (strncmp(name, "moment2:", strlen("moment2:")) == 0)
-        random_fill_separated(tensor, seed, 0, 1);
+        random_fill(tensor, seed, 0, 1);
     else
-        random_fill_separated(tensor, seed, -1, 1);
+        random_fill(tensor, seed, -1, 1);
 }
 
 static void bind_states(Interpreter *interpreter, const Module *module, uint64_t data_seed) {
@@ -187,6 +187,5 @@ RandomProgram random_program(Arena *arena, uint64_t seed, int n_steps) {
             return program;
     }
     fprintf(stderr, "random program %llu: %s\n", (unsigned long long)seed, reason ? reason : "no smooth data");
-    module_print(stderr, program.module);
     abort();
 }

@@ -30,7 +30,7 @@ static void choose_experts(Generator *at, Routing *routing) {
 static Routing build_routing(Generator *at, Value *x) {
     Routing routing = {.n_experts = 2 + random_below(at, 3), .width = 2 + random_below(at, 3)};
     routing.k = 1 + random_below(at, routing.n_experts < 3 ? 2 : 3);
-    routing.logits = build_scale(&at->builder, random_linear(at, x, routing.n_experts), (double)at->d);
+    routing.logits = random_spread(at, random_linear(at, x, routing.n_experts));
     choose_experts(at, &routing);
     int64_t capacity = random_below(at, 2) * (1 + random_below(at, at->B * at->T));
     RandomAttr attrs[] = {{"experts", routing.n_experts}, {"capacity", capacity}, {NULL, 0}};

@@ -63,6 +63,10 @@ Value *random_input(Generator *generator, Type type) {
     return build_input(&generator->builder, name, &type);
 }
 
+Value *random_spread(Generator *generator, Value *x) {
+    return build_binary(&generator->builder, OP_add, x, random_weight(generator, x->type));
+}
+
 static int64_t last_extent(const Type *type) {
     return type->dims[type->rank - 1].extent;
 }
@@ -120,23 +124,23 @@ static Value *make_positive(Generator *at, Value *x) {
     return build_binary(&at->builder, OP_add, square, build_constant(&at->builder, random_factor(at), &x->type));
 }
 
-/* op; whether it takes positive arguments only; its bound for arguments in [-4, 4] */
+/* op; what makes its argument one at which it is smooth, or NULL; its bound for arguments in [-4, 4] */
 typedef struct {
     OpKind op;
-    bool is_positive;
+    Value *(*prepare)(Generator *generator, Value *x);
     double bound;
 } UnaryStep;
 
 static const UnaryStep unary_steps[] = {
-    {OP_copy, false, 4}, {OP_neg, false, 4},  {OP_log, true, 3},        {OP_sqrt, true, 4.2},
-    {OP_rsqrt, true, 2}, {OP_tanh, false, 1}, {OP_sigmoid, false, 1},   {OP_relu, false, 4},
-    {OP_silu, false, 4}, {OP_gelu, false, 4}, {OP_gelu_tanh, false, 4},
+    {OP_copy, NULL, 4},           {OP_neg, NULL, 4},  {OP_log, make_positive, 3}, {OP_sqrt, make_positive, 4.2},
+    {OP_rsqrt, make_positive, 2}, {OP_tanh, NULL, 1}, {OP_sigmoid, NULL, 1},      {OP_relu, random_spread, 5},
+    {OP_silu, NULL, 4},           {OP_gelu, NULL, 4}, {OP_gelu_tanh, NULL, 4},
 };
 
 static void step_unary(Generator *at) {
     PoolItem *x = random_pick(at, random_is_any);
     const UnaryStep *step = &unary_steps[random_below(at, sizeof unary_steps / sizeof *unary_steps)];
-    Value *argument = step->is_positive ? make_positive(at, x->value) : x->value;
+    Value *argument = step->prepare ? step->prepare(at, x->value) : x->value;
     random_push(at, build_unary(&at->builder, step->op, argument), step->bound);
 }
 
@@ -349,10 +353,11 @@ static void step_top_k(Generator *at) {
         return;
     at->n_choices = last_extent(&x->value->type);
     RandomAttr attrs[] = {{"k", 1 + random_below(at, at->n_choices)}, {NULL, 0}};
-    Value *values = random_node(at, OP_top_k, 1, &x->value, attrs);
+    Value *spread = random_spread(at, x->value);
+    Value *values = random_node(at, OP_top_k, 1, &spread, attrs);
     at->indices = &values->def->results[1];
     Value *others = random_partner(at, &x->value->type).value;
-    random_push(at, values, x->bound);
+    random_push(at, values, x->bound + 1);
     random_push(at, build(&at->builder, OP_gather_last, 2, (Value *[]){others, at->indices}, NULL), 4);
 }
 

@@ -51,6 +51,8 @@ Type random_type(int rank, const int64_t *extents);
 /* A new weight, or a new float input, with elements in [-1, 1). */
 Value *random_weight(Generator *generator, Type type);
 Value *random_input(Generator *generator, Type type);
+/* x plus a new weight: values that do not lie close together or at 0, whatever x has become. */
+Value *random_spread(Generator *generator, Value *x);
 /* x[.., K] times a new weight in mode nt or nn, as large as x: [.., n]. */
 Value *random_linear(Generator *generator, Value *x, int64_t n);
 /* The rows of `x` ([.., 1]-shaped without its last dim) repeated along the last dim of `type`. */
