@@ -106,8 +106,8 @@ double flops_rope(const Node *node) {
 static double n_attended_pairs(const Node *node) {
     const Type *q = &node->operands[0]->type;
     double length = (double)q->dims[1].extent;
-    double window = (double)attrs_int(&node->attrs, "window", q->dims[1].extent);
-    if (window > length)
+    double window = (double)attrs_int(&node->attrs, "window", 0);
+    if (window == 0 || window > length)
         window = length;
     double pairs = window * (window + 1) / 2 + (length - window) * window;
     return (double)q->dims[0].extent * (double)q->dims[2].extent * pairs;

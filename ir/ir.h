@@ -148,13 +148,13 @@ typedef enum {
 
 /* How an op touches memory; decides how it is lowered and fused. */
 typedef enum {
-    OP_CLASS_LEAF,    /* no kernel: input, state, constant */
-    OP_CLASS_VIEW,    /* no kernel: the result reads its operand's storage by another index map */
-    OP_CLASS_MAP,     /* one element of the result from the same element of each operand */
-    OP_CLASS_REDUCE,  /* whole dims of the operand fold into one element */
-    OP_CLASS_CONTRACT,/* matrix products */
-    OP_CLASS_SPECIAL, /* its own kernel skeleton, dense operands */
-    OP_CLASS_UPDATE,  /* writes in place into the storage of its first operands (states) */
+    OP_CLASS_LEAF,     /* no kernel: input, state, constant */
+    OP_CLASS_VIEW,     /* no kernel: the result reads its operand's storage by another index map */
+    OP_CLASS_MAP,      /* one element of the result from the same element of each operand */
+    OP_CLASS_REDUCE,   /* whole dims of the operand fold into one element */
+    OP_CLASS_CONTRACT, /* matrix products */
+    OP_CLASS_SPECIAL,  /* its own kernel skeleton, dense operands */
+    OP_CLASS_UPDATE,   /* writes in place into the storage of its first operands (states) */
 } OpClass;
 
 typedef struct Node Node;
@@ -277,9 +277,9 @@ typedef struct {
     uint32_t scope;
 } Builder;
 
-/* Adds a node, infers its result types. Attributes are copied; `attrs` may be NULL. A failure (operand count, attributes
-   that the op's row does not allow, shapes) returns NULL, adds nothing and sets *error to the reason, which starts with
-   the op's name, on the module's arena. */
+/* Adds a node, infers its result types. Attributes are copied; `attrs` may be NULL. A failure (operand count,
+   attributes that the op's row does not allow, shapes) returns NULL, adds nothing and sets *error to the reason, which
+   starts with the op's name, on the module's arena. */
 Node *build_try(Builder *builder, OpKind op, int n_operands, Value *const *operands, const Attrs *attrs,
                 const char **error);
 /* The same with the type of each result given, n_results of them. Needed by the ops whose result is not determined by

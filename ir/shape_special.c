@@ -170,8 +170,8 @@ static const char *require_heads(Arena *arena, const Node *node) {
     if (error == NULL && q->dims[2].extent % k->dims[2].extent != 0)
         error = arena_printf(arena, "%s query heads are not a multiple of %s key heads", dim_format(arena, &q->dims[2]),
                              dim_format(arena, &k->dims[2]));
-    if (error == NULL && attrs_int(&node->attrs, "window", 1) < 1)
-        error = "window must be at least 1";
+    if (error == NULL && attrs_int(&node->attrs, "window", 0) < 0)
+        error = "window must be at least 1, or 0 for none";
     return error;
 }
 

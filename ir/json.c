@@ -1,0 +1,184 @@
+/* Modules as JSON (RFC 8259), for scripts: the same content as the text form. NaN and infinities are strings. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "ir/text.h"
+
+static void print_string(FILE *out, const char *text) {
+    putc('"', out);
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < 0x20)
+            fprintf(out, "\\u%04x", c);
+        else
+            putc(c, out);
+    }
+    putc('"', out);
+}
+
+static void print_value_name(FILE *out, const Value *value) {
+    putc('"', out);
+    text_print_value(out, value);
+    putc('"', out);
+}
+
+static void print_float(FILE *out, double value) {
+    const char *quote = isfinite(value) ? "" : "\"";
+    fputs(quote, out);
+    text_print_float(out, value);
+    fputs(quote, out);
+}
+
+static void print_attr_value(FILE *out, const Attr *attr) {
+    switch (attr->kind) {
+    case ATTR_INT:
+        fprintf(out, "%" PRId64, attr->as.i);
+        break;
+    case ATTR_FLOAT:
+        print_float(out, attr->as.f);
+        break;
+    case ATTR_BOOL:
+        fputs(attr->as.b ? "true" : "false", out);
+        break;
+    case ATTR_STRING:
+        print_string(out, attr->as.s);
+        break;
+    case ATTR_INTS:
+        putc('[', out);
+        for (int i = 0; i < attr->as.ints.n; i++)
+            fprintf(out, "%s%" PRId64, i > 0 ? ", " : "", attr->as.ints.items[i]);
+        putc(']', out);
+        break;
+    }
+}
+
+static void print_attrs(FILE *out, const Attrs *attrs) {
+    fputs(", \"attrs\": {", out);
+    for (size_t i = 0; i < attrs->n; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        print_string(out, attrs->items[i].key);
+        fputs(": ", out);
+        print_attr_value(out, &attrs->items[i]);
+    }
+    putc('}', out);
+}
+
+static void print_loc(FILE *out, const Module *module, Loc loc) {
+    if (loc.line == 0)
+        return;
+    fputs(", \"file\": ", out);
+    print_string(out, module->files[loc.file]);
+    fprintf(out, ", \"line\": %u, \"column\": %u", loc.line, loc.column);
+}
+
+static void print_type(FILE *out, const Type *type) {
+    fprintf(out, "{\"dtype\": \"%s\", \"dims\": [", dtype_name(type->dtype));
+    for (int i = 0; i < type->rank; i++) {
+        const Dim *dim = &type->dims[i];
+        fprintf(out, "%s{\"extent\": %" PRId64, i > 0 ? ", " : "", dim->extent);
+        if (dim->name != NULL) {
+            fputs(", \"name\": ", out);
+            print_string(out, dim->name);
+        }
+        fputs(dim->is_ragged ? ", \"ragged\": true}" : "}", out);
+    }
+    fputs("]}", out);
+}
+
+static void print_node(FILE *out, const Module *module, const Node *node) {
+    fprintf(out, "{\"op\": \"%s\", \"results\": [", op_info(node->op)->name);
+    for (int i = 0; i < node->n_results; i++) {
+        fprintf(out, "%s{\"value\": ", i > 0 ? ", " : "");
+        print_value_name(out, &node->results[i]);
+        fputs(", \"type\": ", out);
+        print_type(out, &node->results[i].type);
+        putc('}', out);
+    }
+    fputs("], \"operands\": [", out);
+    for (int i = 0; i < node->n_operands; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        print_value_name(out, node->operands[i]);
+    }
+    putc(']', out);
+    print_attrs(out, &node->attrs);
+    print_loc(out, module, node->loc);
+    if (node->scope > 0)
+        fprintf(out, ", \"scope\": %u", node->scope);
+    fprintf(out, ", \"flops\": %.0f, \"bytes\": %.0f}", node_flops(node), node_bytes(node));
+}
+
+static void print_graph(FILE *out, const Graph *graph) {
+    graph_number(graph);
+    fprintf(out, "    {\"name\": \"%s\"", graph->name);
+    print_attrs(out, &graph->attrs);
+    fputs(", \"nodes\": [", out);
+    for (const Node *node = graph->first; node != NULL; node = node->next) {
+        fputs(node == graph->first ? "\n      " : ",\n      ", out);
+        print_node(out, graph->module, node);
+    }
+    fputs("\n    ], \"outputs\": {", out);
+    for (size_t i = 0; i < graph->n_outputs; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        print_string(out, graph->outputs[i].name);
+        fputs(": ", out);
+        print_value_name(out, graph->outputs[i].value);
+    }
+    fputs("}}", out);
+}
+
+static void print_scope(FILE *out, const Module *module, size_t i) {
+    const Scope *scope = &module->scopes[i];
+    fputs("{\"function\": ", out);
+    print_string(out, scope->function);
+    fputs(", \"path\": ", out);
+    print_string(out, scope->path);
+    fprintf(out, ", \"ordinal\": %u, \"parent\": %u", scope->ordinal, scope->parent);
+    print_loc(out, module, scope->loc);
+    putc('}', out);
+}
+
+static void print_directive(FILE *out, const Module *module, size_t i) {
+    const Directive *directive = &module->directives[i];
+    fprintf(out, "{\"kind\": \"%s\", \"name\": ", directive->kind);
+    print_string(out, directive->name);
+    print_attrs(out, &directive->attrs);
+    print_loc(out, module, directive->loc);
+    putc('}', out);
+}
+
+static void print_state(FILE *out, const Module *module, size_t i) {
+    const State *state = module->states[i];
+    fputs("{\"name\": ", out);
+    print_string(out, state->name);
+    fprintf(out, ", \"kind\": \"%s\", \"type\": ", state->kind);
+    print_type(out, &state->type);
+    print_attrs(out, &state->attrs);
+    print_loc(out, module, state->loc);
+    putc('}', out);
+}
+
+static void print_graph_at(FILE *out, const Module *module, size_t i) {
+    print_graph(out, module->graphs[i]);
+}
+
+static void print_list(FILE *out, const Module *module, const char *name, size_t n,
+                       void (*print)(FILE *, const Module *, size_t)) {
+    fprintf(out, ",\n  \"%s\": [", name);
+    for (size_t i = 0; i < n; i++) {
+        fputs(i > 0 ? ",\n    " : "\n    ", out);
+        print(out, module, i);
+    }
+    fputs(n > 0 ? "\n  ]" : "]", out);
+}
+
+void module_print_json(FILE *out, const Module *module) {
+    fprintf(out, "{\n  \"module\": \"%s\"", module->name);
+    print_list(out, module, "scopes", module->n_scopes, print_scope);
+    print_list(out, module, "directives", module->n_directives, print_directive);
+    print_list(out, module, "states", module->n_states, print_state);
+    print_list(out, module, "graphs", module->n_graphs, print_graph_at);
+    fputs("\n}\n", out);
+}

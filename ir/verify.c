@@ -1,0 +1,255 @@
+/* The invariants of a module, in the order in which spec/ir.md lists them. Linear in the module. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ir/names.h"
+#include "ir/ops_internal.h"
+#include "ir/text.h"
+
+typedef struct {
+    const Module *module;
+    Arena *arena; /* of this run */
+    Names states;
+    const Graph *graph;   /* being checked */
+    const Value **values; /* of it, by number; those of the nodes before the current one */
+} Verifier;
+
+enum { ALIGNMENT = 64 };
+
+static const char *check_loc(Verifier *v, Loc loc, const char *what) {
+    if (loc.line == 0 || loc.file < v->module->n_files)
+        return NULL;
+    return arena_printf(v->arena, "%s is in file %u of %zu", what, loc.file, v->module->n_files);
+}
+
+/* ---- What stands outside of graphs --------------------------------------------------------------------------------
+ */
+
+static const char *check_scopes(Verifier *v) {
+    for (size_t i = 0; i < v->module->n_scopes; i++) {
+        const Scope *scope = &v->module->scopes[i];
+        if (i > 0 ? scope->parent >= i : scope->parent != 0)
+            return arena_printf(v->arena, "scope %zu has the parent %u, which does not come before it", i,
+                                scope->parent);
+        const char *error = check_loc(v, scope->loc, arena_printf(v->arena, "scope %zu", i));
+        if (error != NULL)
+            return error;
+    }
+    return NULL;
+}
+
+static const char *check_directives(Verifier *v) {
+    for (size_t i = 0; i < v->module->n_directives; i++) {
+        const Directive *directive = &v->module->directives[i];
+        const char *what = arena_printf(v->arena, "directive %s \"%s\"", directive->kind, directive->name);
+        const char *error = text_is_name(directive->kind) ? check_loc(v, directive->loc, what)
+                                                          : arena_printf(v->arena, "%s: the kind is not a name", what);
+        for (size_t j = 0; j < directive->attrs.n && error == NULL; j++)
+            error = check_loc(v, directive->attrs.items[j].loc, what);
+        if (error != NULL)
+            return error;
+    }
+    return NULL;
+}
+
+static bool is_state_kind(const char *kind) {
+    static const char *const kinds[] = {"weight", "grad", "moment1", "moment2"};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(kind, kinds[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const char *check_states(Verifier *v) {
+    v->states = (Names){.arena = v->arena};
+    for (size_t i = 0; i < v->module->n_states; i++) {
+        const State *state = v->module->states[i];
+        const char *what = arena_printf(v->arena, "state \"%s\"", state->name);
+        if (!names_add(&v->states, state->name, i))
+            return arena_printf(v->arena, "%s is there twice", what);
+        if (!is_state_kind(state->kind))
+            return arena_printf(v->arena, "%s is a '%s'; it can be a weight, grad, moment1 or moment2", what,
+                                state->kind);
+        const char *problem = type_check(v->arena, &state->type);
+        if (problem != NULL || type_is_ragged(&state->type))
+            return arena_printf(v->arena, "%s %s", what, problem != NULL ? problem : "is ragged");
+        const char *error = check_loc(v, state->loc, what);
+        if (error != NULL)
+            return error;
+    }
+    return NULL;
+}
+
+/* ---- Nodes --------------------------------------------------------------------------------------------------------
+ */
+
+static bool is_defined(const Verifier *v, const Value *value, uint32_t n_defined) {
+    return value != NULL && value->number < n_defined && v->values[value->number] == value;
+}
+
+static const char *check_operands(Verifier *v, const Node *node, uint32_t n_defined) {
+    for (int i = 0; i < node->n_operands; i++) {
+        if (!is_defined(v, node->operands[i], n_defined))
+            return arena_printf(v->arena, "operand %d is not defined before it in this graph", i);
+    }
+    return NULL;
+}
+
+static const char *check_types(Verifier *v, const Node *node) {
+    Type types[8];
+    for (int i = 0; i < node->n_results; i++)
+        types[i] = node->results[i].type;
+    const char *error = node_infer(v->arena, node, types);
+    for (int i = 0; i < node->n_results && error == NULL; i++) {
+        if (!type_equal(&types[i], &node->results[i].type))
+            error = arena_printf(v->arena, "result %d has type %s and should have %s", i,
+                                 type_format(v->arena, &node->results[i].type), type_format(v->arena, &types[i]));
+    }
+    return error;
+}
+
+static const char *check_state_node(Verifier *v, const Node *node) {
+    const char *name = attrs_string(&node->attrs, "name", "");
+    size_t index;
+    if (!names_find(&v->states, name, &index))
+        return arena_printf(v->arena, "the module has no state \"%s\"", name);
+    const Type *type = &v->module->states[index]->type;
+    if (type_equal(type, &node->results[0].type))
+        return NULL;
+    return arena_printf(v->arena, "state \"%s\" is %s, not %s", name, type_format(v->arena, type),
+                        type_format(v->arena, &node->results[0].type));
+}
+
+/* An update writes into its first operands: states, or what an earlier update left of them. */
+static const char *check_update(Verifier *v, const Node *node) {
+    for (int i = 0; i < node->n_results; i++) {
+        const Node *def = node->operands[i]->def;
+        if (def->op != OP_state && op_info(def->op)->class != OP_CLASS_UPDATE)
+            return arena_printf(v->arena, "operand %d is written to, and is not a state", i);
+    }
+    return NULL;
+}
+
+static const char *check_node(Verifier *v, const Node *node, uint32_t n_defined, Names *inputs) {
+    const char *error = node_check_form(v->arena, node);
+    if (error == NULL)
+        error = check_operands(v, node, n_defined);
+    if (error == NULL)
+        error = check_types(v, node);
+    if (error == NULL)
+        error = check_loc(v, node->loc, "it");
+    if (error == NULL && node->scope >= v->module->n_scopes && node->scope > 0)
+        error = arena_printf(v->arena, "it is in scope %u of %zu", node->scope, v->module->n_scopes);
+    if (error == NULL && node->op == OP_state)
+        error = check_state_node(v, node);
+    if (error == NULL && op_info(node->op)->class == OP_CLASS_UPDATE)
+        error = check_update(v, node);
+    if (error == NULL && node->op == OP_input && !names_add(inputs, attrs_string(&node->attrs, "name", ""), 0))
+        error = arena_printf(v->arena, "the graph has two inputs \"%s\"", attrs_string(&node->attrs, "name", ""));
+    return error;
+}
+
+/* ---- Graphs -------------------------------------------------------------------------------------------------------
+ */
+
+/* The list is linked both ways and as long as it says. */
+static const char *check_links(Verifier *v) {
+    size_t n = 0;
+    const Node *last = NULL;
+    for (const Node *node = v->graph->first; node != NULL && n <= v->graph->n_nodes; node = node->next) {
+        if (node->prev != last)
+            return "a node's prev is not the node before it";
+        for (int i = 0; i < node->n_results; i++) {
+            if (node->results[i].def != node || node->results[i].result != i)
+                return "a result does not point back at its node";
+        }
+        last = node;
+        n++;
+    }
+    return n == v->graph->n_nodes && last == v->graph->last ? NULL : "the list of nodes is not as long as it says";
+}
+
+static const char *check_outputs(Verifier *v, uint32_t n_values) {
+    Names names = {.arena = v->arena};
+    for (size_t i = 0; i < v->graph->n_outputs; i++) {
+        const Output *output = &v->graph->outputs[i];
+        if (!names_add(&names, output->name, i))
+            return arena_printf(v->arena, "output \"%s\" is there twice", output->name);
+        if (!is_defined(v, output->value, n_values))
+            return arena_printf(v->arena, "output \"%s\" is not a value of this graph", output->name);
+    }
+    return NULL;
+}
+
+/* What the memory plan left, where it has run: passes/passes.h. */
+static const char *check_plan(Verifier *v, uint32_t n_values) {
+    if (attrs_find(&v->graph->attrs, "offsets") == NULL)
+        return NULL;
+    const Attr *offsets = attrs_find(&v->graph->attrs, "offsets"), *size = attrs_find(&v->graph->attrs, "arena_bytes");
+    if (offsets->kind != ATTR_INTS || size == NULL || size->kind != ATTR_INT)
+        return "offsets must be a list of integers, with arena_bytes an integer beside it";
+    if ((uint32_t)offsets->as.ints.n != n_values)
+        return arena_printf(v->arena, "offsets has %d entries for %u values", offsets->as.ints.n, n_values);
+    for (uint32_t i = 0; i < n_values; i++) {
+        int64_t offset = offsets->as.ints.items[i], n_bytes = type_n_bytes(&v->values[i]->type);
+        bool fits = offset == -1 || (offset >= 0 && offset % ALIGNMENT == 0 && n_bytes <= size->as.i - offset);
+        if (!fits)
+            return arena_printf(v->arena, "value %u of %lld bytes has offset %lld in an arena of %lld", i,
+                                (long long)n_bytes, (long long)offset, (long long)size->as.i);
+    }
+    return NULL;
+}
+
+/* "%x.12 = silu": which node a message is about. */
+static const char *node_text(Verifier *v, const Node *node) {
+    const Value *value = &node->results[0];
+    return value->hint != NULL
+               ? arena_printf(v->arena, "%%%s.%u = %s", value->hint, value->number, op_info(node->op)->name)
+               : arena_printf(v->arena, "%%%u = %s", value->number, op_info(node->op)->name);
+}
+
+static const char *check_graph(Verifier *v) {
+    const char *error = check_links(v);
+    if (error != NULL)
+        return error;
+    uint32_t n_values = graph_number(v->graph), n_defined = 0;
+    v->values = arena_array_of(v->arena, const Value *, n_values);
+    Names inputs = {.arena = v->arena};
+    for (const Node *node = v->graph->first; node != NULL; node = node->next) {
+        error = check_node(v, node, n_defined, &inputs);
+        if (error != NULL)
+            return arena_printf(v->arena, "%s: %s", node_text(v, node), error);
+        for (int i = 0; i < node->n_results; i++)
+            v->values[n_defined++] = &node->results[i];
+    }
+    error = check_outputs(v, n_values);
+    return error != NULL ? error : check_plan(v, n_values);
+}
+
+static const char *check_graphs(Verifier *v) {
+    Names names = {.arena = v->arena};
+    for (size_t i = 0; i < v->module->n_graphs; i++) {
+        v->graph = v->module->graphs[i];
+        if (!text_is_name(v->graph->name) || !names_add(&names, v->graph->name, i))
+            return arena_printf(v->arena, "graph '%s' is there twice, or has a name that is none", v->graph->name);
+        const char *error = check_graph(v);
+        if (error != NULL)
+            return arena_printf(v->arena, "graph %s: %s", v->graph->name, error);
+    }
+    return NULL;
+}
+
+const char *module_verify(const Module *module) {
+    Arena *arena = arena_new();
+    Verifier verifier = {.module = module, .arena = arena};
+    const char *error =
+        text_is_name(module->name) ? NULL : arena_printf(arena, "the module's name '%s' is not a name", module->name);
+    static const char *(*const checks[])(Verifier *) = {check_scopes, check_directives, check_states, check_graphs};
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0] && error == NULL; i++)
+        error = checks[i](&verifier);
+    if (error != NULL)
+        error = arena_strdup(module->arena, error);
+    arena_free(arena);
+    return error;
+}
