@@ -32,8 +32,8 @@ typedef struct {
     const char *output, *keep, *march, *after, *format, *graph, *print_after, *color; /* NULL where not given */
 } Options;
 
-/* Parses argv onto `arena`. True: go on with *options. False: leave with *exit_code; help went to stdout, or one message
-   with what is wrong and what is possible to stderr. */
+/* Parses argv onto `arena`. True: go on with *options. False: leave with *exit_code; help went to stdout, or one
+   message with what is wrong and what is possible to stderr. */
 bool options_parse(Arena *arena, int argc, char **argv, Options *options, int *exit_code);
 
 /* Help for all commands (COMMAND_COUNT) or one. */

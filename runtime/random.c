@@ -21,19 +21,29 @@ void random_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t bl
     block[3] = d;
 }
 
-/* FNV-1a, then a mixing step, so that names that differ in their last letter differ in all bits. */
-static uint64_t hash_name(const char *name) {
-    uint64_t hash = 0xCBF29CE484222325u;
-    for (const char *c = name; *c; c++)
+/* FNV-1a. */
+static const uint64_t empty_hash = 0xCBF29CE484222325u;
+
+static uint64_t hash_text(uint64_t hash, const char *text) {
+    for (const char *c = text; *c; c++)
         hash = (hash ^ (uint8_t)*c) * 0x100000001B3u;
+    return hash;
+}
+
+/* The mixing step makes names that differ in their last letter differ in all bits. */
+static RandomStream stream_of_hash(uint64_t seed, uint64_t hash) {
     hash ^= hash >> 31;
     hash *= 0x9E3779B97F4A7C15u;
-    return hash ^ hash >> 29;
+    hash ^= hash >> 29;
+    return (RandomStream){{(uint32_t)seed, (uint32_t)(seed >> 32)}, {(uint32_t)hash, (uint32_t)(hash >> 32)}};
 }
 
 RandomStream random_stream(uint64_t seed, const char *name) {
-    uint64_t hash = hash_name(name);
-    return (RandomStream){{(uint32_t)seed, (uint32_t)(seed >> 32)}, {(uint32_t)hash, (uint32_t)(hash >> 32)}};
+    return stream_of_hash(seed, hash_text(empty_hash, name));
+}
+
+RandomStream random_stream_for(uint64_t seed, const char *purpose, const char *name) {
+    return stream_of_hash(seed, hash_text(hash_text(hash_text(empty_hash, purpose), ":"), name));
 }
 
 static void stream_block(const RandomStream *stream, uint64_t index, uint32_t block[4]) {

@@ -15,6 +15,9 @@ typedef struct {
 
 RandomStream random_stream(uint64_t seed, const char *name);
 
+/* The stream named PURPOSE:NAME, so that one thing can have streams for several purposes. */
+RandomStream random_stream_for(uint64_t seed, const char *purpose, const char *name);
+
 /* 64 random bits. */
 uint64_t random_bits(const RandomStream *stream, uint64_t index);
 

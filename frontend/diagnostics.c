@@ -1,0 +1,258 @@
+#include "frontend/diagnostics.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    ReportKind kind;
+    Range range;
+    const char *text;
+    size_t order; /* of the error or warning that it is or belongs to */
+} Message;
+
+struct Diagnostics {
+    Reporter reporter; /* first, so that a Reporter of ours is a Diagnostics */
+    Arena *arena;
+    FILE *out;
+    bool is_colored;
+    Sources sources;
+    Message *messages;
+    size_t n, capacity;
+    bool is_dropping; /* the last message was a repetition: its notes go too */
+};
+
+static const struct {
+    const char *name, *color;
+} kinds[] = {
+    [REPORT_ERROR] = {"error", "\033[1;31m"},
+    [REPORT_WARNING] = {"warning", "\033[1;35m"},
+    [REPORT_NOTE] = {"note", "\033[1;36m"},
+};
+
+/* ---- Gathering ----------------------------------------------------------------------------------------------------
+ */
+
+static bool is_repetition(const Diagnostics *d, Range range, const char *text) {
+    for (size_t i = 0; i < d->n; i++) {
+        const Range *other = &d->messages[i].range;
+        if (other->begin.file == range.begin.file && other->begin.line == range.begin.line &&
+            other->begin.column == range.begin.column && strcmp(d->messages[i].text, text) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void gather(Diagnostics *d, ReportKind kind, Range range, const char *text) {
+    if (kind != REPORT_NOTE)
+        d->is_dropping = is_repetition(d, range, text);
+    if (d->is_dropping)
+        return;
+    Message message = {.kind = kind, .range = range, .text = text, .order = d->n};
+    if (kind == REPORT_NOTE && d->n > 0)
+        message.order = d->messages[d->n - 1].order;
+    arena_push(d->arena, d->messages, d->n, d->capacity, message);
+    d->reporter.n_errors += kind == REPORT_ERROR;
+}
+
+#define GATHER(kind)                                                                                                   \
+    va_list arguments;                                                                                                 \
+    va_start(arguments, format);                                                                                       \
+    gather(diagnostics, kind, range, arena_vprintf(diagnostics->arena, format, arguments));                            \
+    va_end(arguments)
+
+void diagnostics_error(Diagnostics *diagnostics, Range range, const char *format, ...) {
+    GATHER(REPORT_ERROR);
+}
+
+void diagnostics_warning(Diagnostics *diagnostics, Range range, const char *format, ...) {
+    GATHER(REPORT_WARNING);
+}
+
+void diagnostics_note(Diagnostics *diagnostics, Range range, const char *format, ...) {
+    GATHER(REPORT_NOTE);
+}
+
+static bool is_word_character(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+}
+
+/* The range of the token at `loc`: a string up to its quote, a word, or one character. */
+static Range token_at(Diagnostics *d, Loc loc) {
+    Range range = {.begin = loc, .end_line = loc.line, .end_column = loc.column + 1};
+    if (loc.line == 0 || loc.file >= d->sources.n)
+        return range;
+    const char *line = source_line(d->arena, &d->sources.items[loc.file], loc.line);
+    if (loc.column == 0 || loc.column > strlen(line))
+        return range;
+    const char *start = line + loc.column - 1, *end = start + 1;
+    if (*start == '"')
+        end = strchr(end, '"') != NULL ? strchr(end, '"') + 1 : end;
+    else
+        while (is_word_character(*start) && is_word_character(*end))
+            end++;
+    range.end_column = loc.column + (uint32_t)(end - start);
+    return range;
+}
+
+static void emit(Reporter *self, ReportKind kind, const Module *module, Loc loc, const char *message) {
+    (void)module; /* its files are ours */
+    Diagnostics *d = (Diagnostics *)self;
+    d->reporter.n_errors -= kind == REPORT_ERROR; /* gather counts too */
+    gather(d, kind, token_at(d, loc), arena_strdup(d->arena, message));
+}
+
+Diagnostics *diagnostics_new(Arena *arena, FILE *out, DiagnosticsColor color) {
+    Diagnostics *d = arena_new_of(arena, Diagnostics);
+    d->reporter.emit = emit;
+    d->arena = arena;
+    d->out = out;
+    d->is_colored = color == DIAGNOSTICS_COLOR_ALWAYS || (color == DIAGNOSTICS_COLOR_AUTO && isatty(fileno(out)) != 0);
+    return d;
+}
+
+Sources *diagnostics_sources(Diagnostics *diagnostics) {
+    return &diagnostics->sources;
+}
+
+int diagnostics_errors(const Diagnostics *diagnostics) {
+    return diagnostics->reporter.n_errors;
+}
+
+Reporter *diagnostics_reporter(Diagnostics *diagnostics) {
+    return &diagnostics->reporter;
+}
+
+/* ---- Printing -----------------------------------------------------------------------------------------------------
+ */
+
+static void print_colored(const Diagnostics *d, const char *color, const char *text) {
+    if (d->is_colored)
+        fprintf(d->out, "%s%s\033[0m", color, text);
+    else
+        fputs(text, d->out);
+}
+
+/* The caret line below `line`: tabs stay tabs and the bytes of one UTF-8 character take one column. */
+static void print_caret(const Diagnostics *d, const char *line, uint32_t column, uint32_t end_column) {
+    char *text = arena_alloc(d->arena, strlen(line) + (size_t)column + 2), *to = text;
+    uint32_t i = 1;
+    for (; i < column; i++) {
+        char c = i <= strlen(line) ? line[i - 1] : ' ';
+        if (((unsigned char)c & 0xc0) != 0x80)
+            *to++ = c == '\t' ? '\t' : ' ';
+    }
+    fprintf(d->out, "%s", text);
+    to = text;
+    *to++ = '^';
+    for (i = column + 1; i < end_column && i <= strlen(line); i++) {
+        if (((unsigned char)line[i - 1] & 0xc0) != 0x80)
+            *to++ = '~';
+    }
+    *to = '\0';
+    print_colored(d, "\033[1;32m", text);
+    putc('\n', d->out);
+}
+
+static void print_message(Diagnostics *d, const Message *message) {
+    Loc loc = message->range.begin;
+    bool has_place = loc.line > 0 && loc.file < d->sources.n;
+    if (has_place)
+        fprintf(d->out, "%s:%u:%u: ", d->sources.items[loc.file].path, loc.line, loc.column);
+    else
+        fputs("moec: ", d->out);
+    print_colored(d, kinds[message->kind].color, kinds[message->kind].name);
+    fprintf(d->out, ": %s\n", message->text);
+    if (!has_place)
+        return;
+    const char *line = source_line(d->arena, &d->sources.items[loc.file], loc.line);
+    fprintf(d->out, "%s\n", line);
+    bool ends_here = message->range.end_line == loc.line;
+    print_caret(d, line, loc.column, ends_here ? message->range.end_column : (uint32_t)strlen(line) + 1);
+}
+
+/* The order of the source: the place of the error, then the order in which they were found. */
+typedef struct {
+    Loc loc;
+    size_t order, first;
+} Key;
+
+static int compare_keys(const void *a_pointer, const void *b_pointer) {
+    const Key *a = a_pointer, *b = b_pointer;
+    if (a->loc.file != b->loc.file)
+        return a->loc.file < b->loc.file ? -1 : 1;
+    if (a->loc.line != b->loc.line)
+        return a->loc.line < b->loc.line ? -1 : 1;
+    if (a->loc.column != b->loc.column)
+        return a->loc.column < b->loc.column ? -1 : 1;
+    return a->order < b->order ? -1 : a->order > b->order;
+}
+
+void diagnostics_flush(Diagnostics *diagnostics) {
+    Diagnostics *d = diagnostics;
+    Key *keys = arena_array_of(d->arena, Key, d->n + 1);
+    size_t n_keys = 0;
+    for (size_t i = 0; i < d->n; i++) {
+        if (d->messages[i].order == i)
+            keys[n_keys++] = (Key){.loc = d->messages[i].range.begin, .order = i, .first = i};
+    }
+    qsort(keys, n_keys, sizeof *keys, compare_keys);
+    int n_errors = 0;
+    for (size_t k = 0; k < n_keys; k++) {
+        size_t i = keys[k].first;
+        n_errors += d->messages[i].kind == REPORT_ERROR;
+        if (n_errors > DIAGNOSTICS_MAX_ERRORS)
+            break;
+        for (size_t j = i; j < d->n && (j == i || d->messages[j].order == i); j++)
+            print_message(d, &d->messages[j]);
+    }
+    if (d->reporter.n_errors > DIAGNOSTICS_MAX_ERRORS)
+        fprintf(d->out, "moec: %d more errors are not shown\n", d->reporter.n_errors - DIAGNOSTICS_MAX_ERRORS);
+    d->n = 0;
+}
+
+/* ---- Spelling -----------------------------------------------------------------------------------------------------
+ */
+
+enum { MAX_SPELLING = 64 };
+
+/* Edits (insert, delete, replace, swap of neighbours) from `a` to `b`: Damerau's distance, restricted. */
+static size_t edit_distance(const char *a, const char *b) {
+    size_t n = strlen(a), m = strlen(b);
+    if (n > MAX_SPELLING || m > MAX_SPELLING)
+        return SIZE_MAX;
+    size_t rows[3][MAX_SPELLING + 1];
+    for (size_t j = 0; j <= m; j++)
+        rows[0][j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = above[j - 1] + (a[i - 1] != b[j - 1]);
+            best = above[j] + 1 < best ? above[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            bool is_swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            row[j] = is_swap && above2[j - 2] + 1 < best ? above2[j - 2] + 1 : best;
+        }
+    }
+    return rows[n % 3][m];
+}
+
+const char *spelling_suggest(const char *name, const char *const *candidates, size_t n) {
+    const char *best = NULL;
+    size_t limit = strlen(name) / 3 + 1, best_distance = limit + 1;
+    for (size_t i = 0; i < n; i++) {
+        size_t distance = edit_distance(name, candidates[i]);
+        if (distance < best_distance && distance < strlen(name)) {
+            best = candidates[i];
+            best_distance = distance;
+        }
+    }
+    return best;
+}
+
+const char *spelling_hint(Arena *arena, const char *name, const char *const *candidates, size_t n) {
+    const char *best = spelling_suggest(name, candidates, n);
+    return best != NULL ? arena_printf(arena, "; did you mean '%s'?", best) : "";
+}

@@ -1,0 +1,38 @@
+/* Text to tree: what scanner.l, parser.y and their callers share. */
+#ifndef MOEC_FRONTEND_PARSE_H
+#define MOEC_FRONTEND_PARSE_H
+
+#include "frontend/ast.h"
+#include "frontend/diagnostics.h"
+
+/* A token or a comment, for the formatter. */
+typedef struct {
+    int kind; /* of the grammar; TOKEN_COMMENT */
+    Range range;
+    const char *text;
+} SourceToken;
+
+enum { TOKEN_COMMENT = -1 };
+
+/* The state of one parse. */
+typedef struct {
+    Arena *arena;
+    Diagnostics *diagnostics;
+    uint32_t file;
+    uint32_t line, column; /* of the next character */
+    int depth;             /* of nested brackets */
+    File *tree;
+    /* All tokens and comments in order, where they are asked for. */
+    bool keeps_tokens;
+    SourceToken *tokens;
+    size_t n_tokens, tokens_capacity;
+} Parse;
+
+/* Brackets nested deeper than this are refused: the stacks of the parser and of everything after it are finite. */
+enum { PARSE_MAX_DEPTH = 200 };
+
+/* Parses source `file` of the diagnostics' sources into parse->tree. False after an error; the tree then holds what
+   could be understood. */
+bool parse_source(Parse *parse, Arena *arena, Diagnostics *diagnostics, uint32_t file);
+
+#endif

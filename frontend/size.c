@@ -1,0 +1,184 @@
+#include "frontend/size.h"
+
+#include <string.h>
+
+Size size_number(int64_t value) {
+    Size size = {.value = value, .n_terms = value != 0, .terms = {{.coefficient = value}}};
+    return size;
+}
+
+Size size_atom(SizeAtoms *atoms, const char *name, int64_t value) {
+    uint32_t i = 0;
+    while (i < atoms->n && strcmp(atoms->items[i], name) != 0)
+        i++;
+    if (i == atoms->n)
+        arena_push(atoms->arena, atoms->items, atoms->n, atoms->capacity, arena_strdup(atoms->arena, name));
+    return (Size){.value = value, .n_terms = 1, .terms = {{.coefficient = 1, .n_atoms = 1, .atoms = {i}}}};
+}
+
+/* ---- Polynomials -------------------------------------------------------------------------------------------------- */
+
+/* Longer products first, then by atoms: "heads*head_dim+1". */
+static int compare_products(const SizeTerm *a, const SizeTerm *b) {
+    if (a->n_atoms != b->n_atoms)
+        return a->n_atoms > b->n_atoms ? -1 : 1;
+    for (int i = 0; i < a->n_atoms; i++) {
+        if (a->atoms[i] != b->atoms[i])
+            return a->atoms[i] < b->atoms[i] ? -1 : 1;
+    }
+    return 0;
+}
+
+/* Adds a term; false where there is no room or a coefficient overflows. */
+static bool add_term(Size *size, const SizeTerm *term) {
+    int i = 0;
+    while (i < size->n_terms && compare_products(&size->terms[i], term) < 0)
+        i++;
+    if (i < size->n_terms && compare_products(&size->terms[i], term) == 0) {
+        if (__builtin_add_overflow(size->terms[i].coefficient, term->coefficient, &size->terms[i].coefficient))
+            return false;
+        if (size->terms[i].coefficient == 0)
+            memmove(&size->terms[i], &size->terms[i + 1], sizeof(SizeTerm) * (size_t)(--size->n_terms - i));
+        return true;
+    }
+    if (size->n_terms == SIZE_MAX_TERMS)
+        return false;
+    memmove(&size->terms[i + 1], &size->terms[i], sizeof(SizeTerm) * (size_t)(size->n_terms++ - i));
+    size->terms[i] = *term;
+    return true;
+}
+
+static bool add_scaled(Size *out, const Size *size, int64_t factor) {
+    for (int i = 0; i < size->n_terms; i++) {
+        SizeTerm term = size->terms[i];
+        if (__builtin_mul_overflow(term.coefficient, factor, &term.coefficient) || !add_term(out, &term))
+            return false;
+    }
+    return true;
+}
+
+static bool multiply_terms(const SizeTerm *a, const SizeTerm *b, SizeTerm *out) {
+    *out = (SizeTerm){.n_atoms = a->n_atoms + b->n_atoms};
+    if (out->n_atoms > SIZE_MAX_FACTORS || __builtin_mul_overflow(a->coefficient, b->coefficient, &out->coefficient))
+        return false;
+    int i = 0, j = 0;
+    for (int k = 0; k < out->n_atoms; k++) {
+        bool takes_a = j == b->n_atoms || (i < a->n_atoms && a->atoms[i] <= b->atoms[j]);
+        out->atoms[k] = takes_a ? a->atoms[i++] : b->atoms[j++];
+    }
+    return true;
+}
+
+static bool multiply(Size *out, const Size *a, const Size *b) {
+    for (int i = 0; i < a->n_terms; i++) {
+        for (int j = 0; j < b->n_terms; j++) {
+            SizeTerm term;
+            if (!multiply_terms(&a->terms[i], &b->terms[j], &term) || !add_term(out, &term))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* term / divisor, where that is a term again. */
+static bool divide_term(const SizeTerm *term, const SizeTerm *divisor, SizeTerm *out) {
+    if (term->coefficient % divisor->coefficient != 0)
+        return false;
+    *out = (SizeTerm){.coefficient = term->coefficient / divisor->coefficient};
+    int j = 0;
+    for (int i = 0; i < term->n_atoms; i++) {
+        if (j < divisor->n_atoms && term->atoms[i] == divisor->atoms[j])
+            j++;
+        else
+            out->atoms[out->n_atoms++] = term->atoms[i];
+    }
+    return j == divisor->n_atoms;
+}
+
+static bool divide(Size *out, const Size *a, const Size *b) {
+    if (b->n_terms != 1 || b->terms[0].coefficient == INT64_MIN || b->terms[0].coefficient == -1)
+        return false;
+    for (int i = 0; i < a->n_terms; i++) {
+        SizeTerm term;
+        if (!divide_term(&a->terms[i], &b->terms[0], &term) || !add_term(out, &term))
+            return false;
+    }
+    return true;
+}
+
+/* ---- Names -------------------------------------------------------------------------------------------------------- */
+
+static const char *term_text(const SizeAtoms *atoms, const SizeTerm *term) {
+    const char *text = "";
+    if (term->n_atoms == 0 || term->coefficient != 1)
+        text = arena_printf(atoms->arena, "%lld", (long long)term->coefficient);
+    for (int i = 0; i < term->n_atoms; i++)
+        text = arena_printf(atoms->arena, "%s%s%s", text, text[0] != '\0' ? "*" : "", atoms->items[term->atoms[i]]);
+    return text;
+}
+
+static const char *size_text(const SizeAtoms *atoms, const Size *size) {
+    const char *text = size->n_terms == 0 ? "0" : "";
+    for (int i = 0; i < size->n_terms; i++) {
+        const char *sign = i > 0 && size->terms[i].coefficient > 0 ? "+" : "";
+        text = arena_printf(atoms->arena, "%s%s%s", text, sign, term_text(atoms, &size->terms[i]));
+    }
+    return text;
+}
+
+const char *size_name(const SizeAtoms *atoms, const Size *size) {
+    for (int i = 0; i < size->n_terms; i++) {
+        if (size->terms[i].n_atoms > 0)
+            return size_text(atoms, size);
+    }
+    return NULL;
+}
+
+Dim size_dim(const SizeAtoms *atoms, const Size *size) {
+    return (Dim){.extent = size->value, .name = size_name(atoms, size)};
+}
+
+bool size_dims_match(const Dim *a, const Dim *b) {
+    return dim_equal(a, b) && (a->name == NULL || b->name == NULL || strcmp(a->name, b->name) == 0);
+}
+
+/* ---- Arithmetic --------------------------------------------------------------------------------------------------- */
+
+static bool value_binary(char operator, int64_t a, int64_t b, int64_t *out, const char **reason) {
+    *reason = "the value does not fit 64 bits";
+    switch (operator) {
+    case '+':
+        return !__builtin_add_overflow(a, b, out);
+    case '-':
+        return !__builtin_sub_overflow(a, b, out);
+    case '*':
+        return !__builtin_mul_overflow(a, b, out);
+    default:
+        *reason = b == 0 ? "division by zero" : "the division leaves a remainder";
+        if (b == 0 || (a == INT64_MIN && b == -1) || a % b != 0)
+            return false;
+        *out = a / b;
+        return true;
+    }
+}
+
+bool size_binary(SizeAtoms *atoms, char operator, const Size *a, const Size *b, Size *out, const char **reason) {
+    int64_t value;
+    if (!value_binary(operator, a->value, b->value, &value, reason))
+        return false;
+    *out = (Size){.value = value};
+    bool is_polynomial;
+    if (operator == '*')
+        is_polynomial = multiply(out, a, b);
+    else if (operator == '/')
+        is_polynomial = divide(out, a, b);
+    else
+        is_polynomial = add_scaled(out, a, 1) && add_scaled(out, b, operator == '-' ? -1 : 1);
+    if (!is_polynomial) {
+        const char *text =
+            arena_printf(atoms->arena, "(%s%c%s)", size_text(atoms, a), operator, size_text(atoms, b));
+        *out = size_atom(atoms, text, value);
+        out->is_quotient = true;
+    }
+    return true;
+}
