@@ -8,9 +8,12 @@
 #include "ir/ir.h"
 #include "ir/report.h"
 
+/* How the generated C is to be compiled, blank-separated: cc's flags but for -march, paths and libraries. The C of two
+   kernels may not be contracted differently by chance: -ffp-contract is fixed. */
+#define CODEGEN_C_FLAGS "-std=gnu11 -O3 -g1 -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast -w"
+
 typedef struct {
     const char *plan_symbol; /* "moec_plan" */
-    const char *cpu_target;  /* MoecPlan.cpu_target */
 } CodegenOptions;
 
 /* Prints the whole source. The text depends on the module alone: equal modules, equal bytes. False after an error was

@@ -60,8 +60,7 @@ static CommandLine compiler_command(Arena *arena, const Installation *installati
     command_add_words(&command, compiler != NULL && compiler[0] != '\0' ? compiler : "cc");
     command_add_words(&command, CODEGEN_C_FLAGS);
     command_add_words(&command, MOEC_SANITIZE_FLAGS);
-    command_add(&command,
-                arena_printf(arena, "-march=%s", options->march != NULL ? options->march : "native"));
+    command_add(&command, arena_printf(arena, "-march=%s", options->march != NULL ? options->march : "native"));
     command_add(&command, arena_printf(arena, "-I%s", installation->includes));
     command_add(&command, "-o");
     command_add(&command, result);
@@ -159,8 +158,8 @@ int build_executable(Arena *arena, const Module *module, const Options *options,
         return EXIT_BAD_INPUT;
     }
     const char *source = arena_printf(arena, "%s/%s.c", folder, module->name);
-    int exit_code = write_source(source, module, reporter) ? compile_and_publish(arena, options, source, output)
-                                                           : EXIT_BAD_INPUT;
+    int exit_code =
+        write_source(source, module, reporter) ? compile_and_publish(arena, options, source, output) : EXIT_BAD_INPUT;
     if (options->keep == NULL) {
         unlink(source);
         rmdir(folder);

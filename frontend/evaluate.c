@@ -56,7 +56,9 @@ static Tensor random_state(Arena *arena, const State *state, uint64_t seed) {
     double std = attrs_float(&state->attrs, "std", 0.02);
     uint64_t random = seed_for(state->name, seed);
     for (int64_t i = 0; i < type_n_elements(&state->type); i++) {
-        tensor.data[i] = strcmp(init, "ones") == 0 ? 1.0 : strcmp(init, "zeros") == 0 ? 0.0 : std * random_normal(&random);
+        tensor.data[i] = strcmp(init, "ones") == 0    ? 1.0
+                         : strcmp(init, "zeros") == 0 ? 0.0
+                                                      : std * random_normal(&random);
     }
     return tensor;
 }

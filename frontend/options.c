@@ -63,7 +63,8 @@ static void print_stages(FILE *out, const char *indent) {
     for (const Pass *pass = passes; pass->name != NULL; pass++) {
         fprintf(out, "%s%s (%s)\n", indent, pass->name, pass->summary);
     }
-    fprintf(out, "%splan (what a build prints: bytes, parameters, FLOPs)\n%sc (the generated source)\n", indent, indent);
+    fprintf(out, "%splan (what a build prints: bytes, parameters, FLOPs)\n%sc (the generated source)\n", indent,
+            indent);
 }
 
 void options_print_help(FILE *out, Command command) {
@@ -178,7 +179,8 @@ static bool add_override(Arena *arena, Options *options, const char *text, int *
     const char *equals = strchr(text, '=');
     SizeOverride override = {0};
     if (equals == NULL || equals == text || !parse_int(equals + 1, 1, &override.value)) {
-        return usage_error(options->command, exit_code, "-D takes NAME=VALUE with a positive integer, found '%s'", text);
+        return usage_error(options->command, exit_code, "-D takes NAME=VALUE with a positive integer, found '%s'",
+                           text);
     }
     override.name = arena_strndup(arena, text, (size_t)(equals - text));
     arena_push(arena, options->overrides, options->n_overrides, options->overrides_capacity, override);
@@ -274,7 +276,8 @@ static void make_getopt_tables(Command command, char *letters, struct option *lo
         if (!option_applies(i, command)) {
             continue;
         }
-        *longs++ = (struct option){row->name, row->argument != NULL ? required_argument : no_argument, NULL, 256 + (int)i};
+        *longs++ =
+            (struct option){row->name, row->argument != NULL ? required_argument : no_argument, NULL, 256 + (int)i};
         if (row->letter != 0) {
             *letters++ = row->letter;
             if (row->argument != NULL) {

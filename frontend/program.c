@@ -23,7 +23,8 @@ const char **program_names(const Program *program, SymbolKind kind, size_t *n) {
     return names;
 }
 
-/* ---- Declaring ---------------------------------------------------------------------------------------------------- */
+/* ---- Declaring ----------------------------------------------------------------------------------------------------
+ */
 
 static void declare(Program *program, Symbol symbol) {
     Symbol *other = program_find(program, symbol.name.text);
@@ -46,14 +47,14 @@ static void declare_file(Program *program, const File *tree) {
                                   .value = constant->value});
     }
     for (size_t i = 0; i < tree->n_functions; i++)
-        declare(program, (Symbol){.kind = SYMBOL_FUNCTION,
-                                  .name = tree->functions[i]->name,
-                                  .function = tree->functions[i]});
+        declare(program,
+                (Symbol){.kind = SYMBOL_FUNCTION, .name = tree->functions[i]->name, .function = tree->functions[i]});
     for (size_t i = 0; i < tree->n_clauses; i++)
         arena_push(program->arena, program->clauses, program->n_clauses, program->clauses_capacity, tree->clauses[i]);
 }
 
-/* ---- Files -------------------------------------------------------------------------------------------------------- */
+/* ---- Files --------------------------------------------------------------------------------------------------------
+ */
 
 /* `path` as an import in the file `from` means it. */
 static const char *resolve_import(Arena *arena, const char *from, const char *path) {
@@ -134,7 +135,7 @@ static void check_overrides(Program *program) {
         const char **sizes = program_names(program, SYMBOL_SIZE, &n);
         if (symbol == NULL || symbol->kind != SYMBOL_SIZE)
             diagnostics_error(program->diagnostics, (Range){0}, "-D %s=%lld: the model has no size '%s'%s",
-                              override->name, (long long)override->value, override->name,
+                              override->name, (long long) override->value, override->name,
                               spelling_hint(program->arena, override->name, sizes, n));
     }
 }
@@ -148,7 +149,8 @@ bool program_load(Program *program, uint32_t file) {
     return diagnostics_errors(program->diagnostics) == before;
 }
 
-/* ---- Values ------------------------------------------------------------------------------------------------------- */
+/* ---- Values -------------------------------------------------------------------------------------------------------
+ */
 
 static const SizeOverride *find_override(const Program *program, const char *name) {
     for (size_t i = program->options->n_overrides; i-- > 0;) {

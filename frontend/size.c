@@ -16,7 +16,8 @@ Size size_atom(SizeAtoms *atoms, const char *name, int64_t value) {
     return (Size){.value = value, .n_terms = 1, .terms = {{.coefficient = 1, .n_atoms = 1, .atoms = {i}}}};
 }
 
-/* ---- Polynomials -------------------------------------------------------------------------------------------------- */
+/* ---- Polynomials --------------------------------------------------------------------------------------------------
+ */
 
 /* Longer products first, then by atoms: "heads*head_dim+1". */
 static int compare_products(const SizeTerm *a, const SizeTerm *b) {
@@ -106,7 +107,8 @@ static bool divide(Size *out, const Size *a, const Size *b) {
     return true;
 }
 
-/* ---- Names -------------------------------------------------------------------------------------------------------- */
+/* ---- Names --------------------------------------------------------------------------------------------------------
+ */
 
 static const char *term_text(const SizeAtoms *atoms, const SizeTerm *term) {
     const char *text = "";
@@ -142,7 +144,8 @@ bool size_dims_match(const Dim *a, const Dim *b) {
     return dim_equal(a, b) && (a->name == NULL || b->name == NULL || strcmp(a->name, b->name) == 0);
 }
 
-/* ---- Arithmetic --------------------------------------------------------------------------------------------------- */
+/* ---- Arithmetic ---------------------------------------------------------------------------------------------------
+ */
 
 static bool value_binary(char operator, int64_t a, int64_t b, int64_t *out, const char **reason) {
     *reason = "the value does not fit 64 bits";
@@ -162,21 +165,20 @@ static bool value_binary(char operator, int64_t a, int64_t b, int64_t *out, cons
     }
 }
 
-bool size_binary(SizeAtoms *atoms, char operator, const Size *a, const Size *b, Size *out, const char **reason) {
+bool size_binary(SizeAtoms *atoms, char operator, const Size * a, const Size *b, Size *out, const char **reason) {
     int64_t value;
     if (!value_binary(operator, a->value, b->value, &value, reason))
         return false;
     *out = (Size){.value = value};
     bool is_polynomial;
-    if (operator == '*')
+    if (operator== '*')
         is_polynomial = multiply(out, a, b);
-    else if (operator == '/')
+    else if (operator== '/')
         is_polynomial = divide(out, a, b);
     else
-        is_polynomial = add_scaled(out, a, 1) && add_scaled(out, b, operator == '-' ? -1 : 1);
+        is_polynomial = add_scaled(out, a, 1) && add_scaled(out, b, operator== '-' ? -1 : 1);
     if (!is_polynomial) {
-        const char *text =
-            arena_printf(atoms->arena, "(%s%c%s)", size_text(atoms, a), operator, size_text(atoms, b));
+        const char *text = arena_printf(atoms->arena, "(%s%c%s)", size_text(atoms, a), operator, size_text(atoms, b));
         *out = size_atom(atoms, text, value);
         out->is_quotient = true;
     }

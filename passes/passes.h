@@ -11,7 +11,8 @@
                            (output logits). "forward" is gone
      optimizer             graph "update": inputs hyper f32[7], max_norm f32[]; AdamW on every weight; output grad_norm
      simplify              canonical forms, common subexpressions, dead nodes; every graph
-     layout                dense operands for ops that need them: copies where a view can't be read directly
+     layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
+                           a reduce_sum, which read through any: copies where that was not so
      schedule              the order of nodes, chosen for low peak memory
      memory                arena offsets: attributes of each graph (below) */
 #ifndef MOEC_PASSES_PASSES_H
@@ -45,8 +46,5 @@ bool memory_run(Module *module, Reporter *reporter);
      arena_bytes  size of the arena this graph needs
      lower_bound  largest sum of live bytes at any node: no plan can need less
    Inputs and outputs have offsets like other values; outputs stay live to the end. */
-
-/* The value whose storage holds `value`: follows views and in-place results to the node that owns memory. */
-Value *memory_owner(Value *value);
 
 #endif

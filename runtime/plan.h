@@ -129,7 +129,7 @@ typedef struct {
     const MoecConfigValue *export_config; /* what the exported config.json says on top of it */
     uint32_t n_export_config;
     MoecTrainConfig train;
-    const char *cpu_target; /* what the kernels were compiled for: "native:znver4", checked at start; "" any x86-64 */
+    const char *cpu_features; /* blank-separated, "avx2 fma": what the kernels need, checked at start; "" any x86-64 */
 } MoecPlan;
 
 extern const MoecPlan moec_plan;

@@ -1,0 +1,94 @@
+/* From trees to IR: what expression.c, builtins.c and lower.c share.
+
+   Functions are inlined: a call evaluates the body with the arguments as variables. An operand that an error spoilt is
+   poisoned; whatever is made of it is poisoned too, without another message. */
+#ifndef MOEC_FRONTEND_LOWER_H
+#define MOEC_FRONTEND_LOWER_H
+
+#include "frontend/program.h"
+
+typedef enum { OPERAND_POISON, OPERAND_SCALAR, OPERAND_TENSOR } OperandKind;
+
+/* What an expression is worth: a number known while compiling, or a tensor of the graph. */
+typedef struct {
+    OperandKind kind;
+    Scalar scalar;
+    Value *value;
+} Operand;
+
+typedef struct {
+    const char *name;
+    Operand operand;
+    Range range; /* where it was defined */
+} Variable;
+
+/* One walk over the model that makes one graph; or, with builder.graph NULL, the evaluation of numbers alone. */
+typedef struct {
+    Program *program;
+    Module *module;
+    Builder builder;
+    /* Variables of the function under way; later ones hide earlier ones. Those of its callers lie below `first`. */
+    Variable *variables;
+    size_t n_variables, variables_capacity;
+    size_t first_variable;
+    const char *path;  /* prefix of checkpoint names */
+    uint32_t n_scopes; /* calls so far: all graphs of a module make the same calls in the same order */
+    int depth;         /* of calls and of nested expressions */
+    int64_t n_steps;   /* statements so far */
+    Names weights;     /* full name -> index of the module's state */
+} Lowering;
+
+/* Calls, loops and expressions nested deeper than this are refused, and so are models of more statements. */
+enum { LOWER_MAX_DEPTH = 400, LOWER_MAX_STEPS = 1000000 };
+
+Operand operand_poison(void);
+Operand operand_number(double number);
+Operand operand_tensor(Value *value);
+
+/* Evaluates an expression; strings, lists and ranges are errors here. */
+Operand lower_expression(Lowering *lowering, const Expr *expr);
+
+/* The number or the tensor an expression must be; false after an error, or if it is poisoned. */
+bool lower_scalar(Lowering *lowering, const Expr *expr, Scalar *out);
+bool lower_tensor(Lowering *lowering, const Expr *expr, Value **out);
+/* An integer from `least` up; `what` names it in messages. */
+bool lower_integer(Lowering *lowering, const Expr *expr, const char *what, int64_t least, Size *out);
+
+/* The dims that a list of sizes writes, an ellipsis left out; false after an error. */
+bool lower_shape(Lowering *lowering, const Expr *list, bool allows_ellipsis, Dim *dims, int *rank, bool *has_ellipsis);
+
+/* A node at `range`. On failure the op's own reason is reported there and NULL returned. */
+Node *lower_node(Lowering *lowering, Range range, OpKind op, int n, Value *const *operands, const Attrs *attrs);
+Value *lower_value(Lowering *lowering, Range range, OpKind op, int n, Value *const *operands, const Attrs *attrs);
+/* The same with the type of its one result given. */
+Value *lower_typed(Lowering *lowering, Range range, OpKind op, int n, Value *const *operands, const Attrs *attrs,
+                   const Type *type);
+
+/* `operator` (+ - * /) between operands that were evaluated from a and b. */
+Operand lower_binary(Lowering *lowering, char operator, const Expr * expr, Operand a, Operand b);
+
+/* The call of a function that the model defines. */
+Operand lower_call(Lowering *lowering, const Expr *call, Symbol *symbol);
+
+/* `text` with "{l}" replaced by the value of variable l. NULL after an error. */
+const char *lower_path(Lowering *lowering, const char *text, Range range);
+
+const Variable *lower_find_variable(const Lowering *lowering, const char *name);
+void lower_define(Lowering *lowering, const char *name, Range range, Operand operand);
+
+/* ---- Built-in functions -------------------------------------------------------------------------------------- */
+
+typedef struct Builtin Builtin;
+
+/* NULL: there is none of this name. */
+const Builtin *builtin_find(const char *name);
+Operand builtin_call(Lowering *lowering, const Builtin *builtin, const Expr *call);
+/* All names, for suggestions; *n of them. */
+const char **builtin_names(Arena *arena, size_t *n);
+
+/* ---- Whole models --------------------------------------------------------------------------------------------- */
+
+/* Adds the graphs "forward" and "generate" and the states they read. False after an error. */
+bool lower_program(Program *program, Module *module);
+
+#endif
