@@ -1,0 +1,40 @@
+/* The C kernels of a program: one function per distinct computation, shared by all nodes that need the same text.
+
+   In: nodes whose operands have the layout that passes/layout.c leaves (ir/view.h). Out: C functions of type
+   MoecKernelFunction (runtime/plan.h) as text. Never here: addresses, launches, the plan (codegen/plan_*.c).
+
+   A kernel is `static void NAME(void *const *args)`. args: the addresses of the node's results, then of those of its
+   operands that kernel_operand_is_argument names, in order. The address of an operand is that of its element [0, ..,
+   0]: the owner's storage plus the view's offset; the text holds the strides. Results of updates share the storage of
+   the first operands and are listed all the same; other results are dense and alias nothing. */
+#ifndef MOEC_CODEGEN_KERNELS_H
+#define MOEC_CODEGEN_KERNELS_H
+
+#include "ir/ir.h"
+#include "ir/report.h"
+
+typedef struct {
+    const char *name;    /* unique C identifier: "matmul_3" */
+    const char *text;    /* the whole C function with its comment, newline at the end */
+    double flops, bytes; /* of one launch */
+} Kernel;
+
+/* A growing table, on the arena. */
+typedef struct Kernels Kernels;
+
+Kernels *kernels_new(Arena *arena);
+
+/* The kernel that computes `node` (no leaf, no view), made if there is none yet with the same body. The node's graph
+   must be numbered. False after an error was reported: an op or dtype that the C backend does not have. */
+bool kernels_add(Kernels *kernels, const Node *node, Reporter *reporter, uint32_t *index);
+
+size_t kernels_count(const Kernels *kernels);
+const Kernel *kernels_get(const Kernels *kernels, size_t index);
+
+/* C text that must precede the kernels: includes, and small functions that they call. */
+void kernels_print_prelude(FILE *out);
+
+/* Whether the operand is an argument of the kernel: constants and views of constants are written into the text. */
+bool kernel_operand_is_argument(const Node *node, int operand);
+
+#endif
