@@ -2,13 +2,15 @@
    module, so each stage's text says all that the next one needs.
 
    The order, and what each leaves behind:
-     lower     (frontend)  graph "forward": inputs tokens, targets; outputs logits, nll (mean, f32[])
-     upcycle               calls of the named function become router + dispatch + experts + combine; more outputs:
-                           balance, z_loss (f32[], coefficients not applied), expert_load f32[layers, E]; "loss" =
-                           nll + coefficients * those. Without an upcycle directive "loss" = nll
+     lower     (frontend)  graph "forward": inputs tokens, targets; outputs logits, nll (mean, f32[]). Graph "generate":
+                           input tokens of one sequence; output logits
+     upcycle               in both, calls of the named function become router + dispatch + experts + combine; more
+                           outputs of "forward": balance, z_loss (f32[], coefficients not applied), expert_load
+                           f32[layers, E]; "loss" = nll + coefficients * those. Without an upcycle directive "loss" =
+                           nll
      autodiff              graph "train": forward, backward, accumulation into "grad:" states; input loss_scale f32[];
-                           outputs loss, nll, balance?, z_loss?, expert_load?. Graphs "eval" (output nll) and "generate"
-                           (output logits). "forward" is gone
+                           outputs loss, nll, balance?, z_loss?, expert_load?. Graph "eval" (output nll). "forward" is
+                           gone, "generate" as it was
      optimizer             graph "update": inputs hyper f32[7], max_norm f32[]; AdamW on every weight; output grad_norm
      simplify              canonical forms, common subexpressions, dead nodes; every graph
      layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
