@@ -19,10 +19,10 @@ typedef struct {
     double flops, bytes; /* of one launch */
 } Kernel;
 
-/* A growing table, on the arena. */
+/* A growing table, on the arena, of the kernels of one module. */
 typedef struct Kernels Kernels;
 
-Kernels *kernels_new(Arena *arena);
+Kernels *kernels_new(Arena *arena, const Module *module);
 
 /* The kernel that computes `node` (no leaf, no view), made if there is none yet with the same body. The node's graph
    must be numbered. False after an error was reported: an op or dtype that the C backend does not have. */
