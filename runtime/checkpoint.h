@@ -1,6 +1,6 @@
-/* Training checkpoints: DIRECTORY/step-00000120/, each a model directory of its own plus the optimizer and the state of
-   the run, and DIRECTORY/latest, which names the newest. A checkpoint appears whole or not at all, and older ones go
-   only once a newer one stands (spec/checkpoints.md). */
+/* Training checkpoints: DIRECTORY/step-00000120/, each a model directory of its own plus training/, which holds the
+   optimizer and the state of the run; and DIRECTORY/latest, a link to the newest. A checkpoint appears whole or not at
+   all, and older ones go only once a newer one stands (spec/checkpoints.md, "Training checkpoints"). */
 #ifndef MOEC_RUNTIME_CHECKPOINT_H
 #define MOEC_RUNTIME_CHECKPOINT_H
 
@@ -23,7 +23,8 @@ typedef struct {
     void *const *spaces; /* bases by MoecSpace; WEIGHT, MOMENT1 and MOMENT2 are used */
     const ModelExtras *extras;
     const char *directory;
-    int keep;   /* newest checkpoints that stay, at least 1; 0: all */
+    int keep;   /* newest checkpoints that stay, at least 1; 0: all. Those of later steps, from before a run was resumed
+                   further back, stay as well */
     Disk *disk; /* NULL: disk_system() */
 } CheckpointTarget;
 

@@ -40,6 +40,11 @@ static int system_exchange(Disk *self, const char *a, const char *b) {
     return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
 }
 
+static int system_symlink(Disk *self, const char *target, const char *path) {
+    (void)self;
+    return symlink(target, path);
+}
+
 static int system_unlink(Disk *self, const char *path) {
     (void)self;
     return unlink(path);
@@ -59,6 +64,7 @@ Disk *disk_system(void) {
         .mkdir = system_mkdir,
         .rename = system_rename,
         .exchange = system_exchange,
+        .symlink = system_symlink,
         .unlink = system_unlink,
         .rmdir = system_rmdir,
     };

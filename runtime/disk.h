@@ -16,6 +16,7 @@ struct Disk {
     int (*rename)(Disk *self, const char *from, const char *to);
     /* The two paths change places in one step (renameat2); EINVAL or ENOSYS where the file system cannot. */
     int (*exchange)(Disk *self, const char *a, const char *b);
+    int (*symlink)(Disk *self, const char *target, const char *path);
     int (*unlink)(Disk *self, const char *path);
     int (*rmdir)(Disk *self, const char *path);
 };

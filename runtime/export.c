@@ -127,18 +127,6 @@ static bool write_shards(const ExportList *list, const OutputDir *dir, Status *s
     return true;
 }
 
-/* Consumes the reference to `value`. */
-static bool write_json(const OutputDir *dir, const char *name, json_t *value, Status *status) {
-    char *text = value ? json_print(value) : NULL;
-    if (text)
-        output_dir_add(dir, name, text, strlen(text), status);
-    else
-        status_fail(status, STATUS_SYSTEM, "%s/%s: out of memory", dir->path, name);
-    free(text);
-    json_decref(value);
-    return !status->failed;
-}
-
 /* {"metadata": {"total_size": bytes of data}, "weight_map": {tensor: file}}; NULL when out of memory. */
 static json_t *make_index(const ExportList *list) {
     json_t *map = json_object();
@@ -159,7 +147,7 @@ static bool write_config(const MoecPlan *plan, const ModelExtras *extras, Dtype 
                          Status *status) {
     const char *name = dtype == DTYPE_BF16 ? "bfloat16" : "float32";
     json_t *config = model_config_export(plan, extras->config, name, status);
-    return config && write_json(dir, "config.json", config, status);
+    return config && output_dir_add_json(dir, "config.json", config, status);
 }
 
 static bool write_side_files(const ModelExtras *extras, const OutputDir *dir, Status *status) {
@@ -178,7 +166,7 @@ bool export_write(const MoecPlan *plan, const void *space, const ModelExtras *ex
                       write_config(plan, extras, options->dtype, dir, status) &&
                       write_side_files(extras, dir, status) && write_shards(&list, dir, status);
     if (is_written && list.n_shards > 1)
-        write_json(dir, "model.safetensors.index.json", make_index(&list), status);
+        output_dir_add_json(dir, "model.safetensors.index.json", make_index(&list), status);
     export_list_free(&list);
     return !status->failed;
 }

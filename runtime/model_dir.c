@@ -217,6 +217,19 @@ bool model_dir_open(ModelDir *dir, const char *path, Status *status) {
     return !status->failed;
 }
 
+bool model_dir_open_file(ModelDir *dir, const char *path, Status *status) {
+    *dir = (ModelDir){.path = strdup(path), .files = calloc(1, sizeof *dir->files)};
+    if (!dir->path || !dir->files)
+        status_fail_errno(status, "%s", path);
+    else if (safetensors_open(dir->files, path, status)) {
+        dir->n_files = 1;
+        list_tensors(dir, status);
+    }
+    if (status->failed)
+        model_dir_close(dir);
+    return !status->failed;
+}
+
 void model_dir_close(ModelDir *dir) {
     model_extras_free(&dir->extras);
     for (size_t i = 0; i < dir->n_files; i++)

@@ -38,6 +38,10 @@ typedef struct {
 /* Opens model.safetensors, or the shards that model.safetensors.index.json lists, and reads config.json (which may be
    missing). On failure `dir` holds nothing. */
 bool model_dir_open(ModelDir *dir, const char *path, Status *status);
+
+/* The tensors of one safetensors file and nothing else. */
+bool model_dir_open_file(ModelDir *dir, const char *path, Status *status);
+
 void model_dir_close(ModelDir *dir);
 
 /* NULL: no such tensor. */

@@ -160,29 +160,25 @@ bool output_dir_publish(OutputDir *dir, Status *status) {
 /* The kernel takes at most 2^31 - 4096 bytes in one call. */
 enum { LARGEST_WRITE = 1 << 30 };
 
-static OutputFile *file_open(Disk *disk, const char *directory, const char *name, Status *status) {
+OutputFile *output_file_open(const OutputDir *dir, const char *name, Status *status) {
     OutputFile *file = malloc(sizeof *file);
-    char *path = format_text("%s/%s", directory, name);
+    char *path = format_text("%s/%s", dir->temporary, name);
     int fd = -1;
     if (!file || !path)
-        status_fail_errno(status, "%s/%s", directory, name);
-    else if ((fd = disk->open(disk, path, O_WRONLY | O_CREAT | O_EXCL, 0666)) < 0)
+        status_fail_errno(status, "%s/%s", dir->temporary, name);
+    else if ((fd = dir->disk->open(dir->disk, path, O_WRONLY | O_CREAT | O_EXCL, 0666)) < 0)
         status_fail_errno(status, "%s: cannot create", path);
     if (fd < 0) {
         free(path);
         free(file);
         return NULL;
     }
-    file->disk = disk;
+    file->disk = dir->disk;
     file->fd = fd;
     file->path = path;
     file->n_bytes = 0;
     file->n_buffered = 0;
     return file;
-}
-
-OutputFile *output_file_open(const OutputDir *dir, const char *name, Status *status) {
-    return file_open(dir->disk, dir->temporary, name, status);
 }
 
 static bool file_write_through(OutputFile *file, const void *bytes, size_t n, Status *status) {
@@ -233,33 +229,64 @@ bool output_file_close(OutputFile *file, Status *status) {
     return !status->failed;
 }
 
-static bool file_write_whole(OutputFile *file, const void *bytes, size_t n, Status *status) {
+bool output_dir_add(const OutputDir *dir, const char *name, const void *bytes, size_t n, Status *status) {
+    OutputFile *file = output_file_open(dir, name, status);
     if (!file)
         return false;
     output_file_write(file, bytes, n, status);
     return output_file_close(file, status);
 }
 
-bool output_dir_add(const OutputDir *dir, const char *name, const void *bytes, size_t n, Status *status) {
-    return file_write_whole(output_file_open(dir, name, status), bytes, n, status);
+bool output_dir_add_json(const OutputDir *dir, const char *name, json_t *value, Status *status) {
+    char *text = value ? json_print(value) : NULL;
+    if (text)
+        output_dir_add(dir, name, text, strlen(text), status);
+    else
+        status_fail(status, STATUS_SYSTEM, "%s/%s: out of memory", dir->path, name);
+    free(text);
+    json_decref(value);
+    return !status->failed;
 }
 
-bool output_replace(Disk *disk, const char *directory, const char *name, const char *text, Status *status) {
-    char *path = format_text("%s/%s", directory, name), *temporary = format_text("%s/%s.tmp", directory, name);
+bool output_folder_begin(const OutputDir *dir, const char *name, Status *status) {
+    char *path = format_text("%s/%s", dir->temporary, name);
+    if (!path || dir->disk->mkdir(dir->disk, path, 0777) != 0)
+        status_fail_errno(status, "%s/%s: cannot create the directory", dir->temporary, name);
+    free(path);
+    return !status->failed;
+}
+
+bool output_folder_sync(const OutputDir *dir, const char *name, Status *status) {
+    char *path = format_text("%s/%s", dir->temporary, name);
+    if (path)
+        sync_directory(dir->disk, path, status);
+    else
+        status_fail_errno(status, "%s/%s", dir->temporary, name);
+    free(path);
+    return !status->failed;
+}
+
+/* ---- Links ----------------------------------------------------------------------------------------------------- */
+
+/* A link cannot be changed, but another can take its name. */
+static bool swap_link(Disk *disk, const char *path, const char *temporary, const char *target, Status *status) {
+    if (disk->unlink(disk, temporary) != 0 && errno != ENOENT) /* of a run that was killed */
+        return status_fail_errno(status, "%s: cannot remove", temporary);
+    if (disk->symlink(disk, target, temporary) != 0)
+        return status_fail_errno(status, "%s: cannot create a symbolic link", temporary);
+    if (disk->rename(disk, temporary, path) == 0)
+        return true;
+    status_fail_errno(status, "%s: cannot rename to %s", temporary, path);
+    disk->unlink(disk, temporary);
+    return false;
+}
+
+bool output_link(Disk *disk, const char *directory, const char *name, const char *target, Status *status) {
+    char *path = format_text("%s/%s", directory, name), *temporary = format_text("%s/.%s.tmp", directory, name);
     if (!path || !temporary)
         status_fail_errno(status, "%s/%s", directory, name);
-    else if (disk->unlink(disk, temporary) != 0 && errno != ENOENT) /* of a run that was killed */
-        status_fail_errno(status, "%s: cannot remove", temporary);
-    else {
-        const char *temporary_name = temporary + strlen(directory) + 1;
-        OutputFile *file = file_open(disk, directory, temporary_name, status);
-        if (file_write_whole(file, text, strlen(text), status) && disk->rename(disk, temporary, path) != 0)
-            status_fail_errno(status, "%s: cannot rename to %s", temporary, path);
-        if (status->failed && file)
-            disk->unlink(disk, temporary);
-        if (!status->failed)
-            sync_directory(disk, directory, status);
-    }
+    else if (swap_link(disk, path, temporary, target, status))
+        sync_directory(disk, directory, status);
     free(path);
     free(temporary);
     return !status->failed;

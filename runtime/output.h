@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "runtime/disk.h"
+#include "runtime/json.h"
 #include "runtime/status.h"
 
 /* A directory in the making. */
@@ -44,9 +45,15 @@ void output_file_abandon(OutputFile *file);
 
 /* A whole small file inside `dir`. */
 bool output_dir_add(const OutputDir *dir, const char *name, const void *bytes, size_t n, Status *status);
+/* The same of a value, whose reference it takes over; NULL: out of memory. */
+bool output_dir_add_json(const OutputDir *dir, const char *name, json_t *value, Status *status);
 
-/* Replaces the small file DIRECTORY/NAME in one step. */
-bool output_replace(Disk *disk, const char *directory, const char *name, const char *text, Status *status);
+/* A folder inside `dir`, for files named NAME/FILE; synced once they are closed. */
+bool output_folder_begin(const OutputDir *dir, const char *name, Status *status);
+bool output_folder_sync(const OutputDir *dir, const char *name, Status *status);
+
+/* Makes DIRECTORY/NAME a symbolic link to `target`, in one step where another link stood there. */
+bool output_link(Disk *disk, const char *directory, const char *name, const char *target, Status *status);
 
 /* Removes a directory tree; false and errno where something could not be removed. Links are removed, not followed. */
 bool output_remove_tree(Disk *disk, const char *path);

@@ -20,7 +20,7 @@ typedef enum {
 } MoecSpace;
 
 typedef struct {
-    uint32_t space; /* MoecSpace */
+    uint32_t space;  /* MoecSpace */
     uint64_t offset; /* bytes, 64-byte aligned for whole tensors */
 } MoecAddress;
 

@@ -1,7 +1,7 @@
 /* Random numbers without state: Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 
-   A value is a function of (seed, name of the stream, index) alone. So it does not depend on threads, on chunk sizes, or
-   on what was drawn before, and there is nothing to save but the seed. */
+   A value is a function of (seed, name of the stream, index) alone. So it does not depend on threads, on chunk sizes,
+   or on what was drawn before, and there is nothing to save but the seed. */
 #ifndef MOEC_RUNTIME_RANDOM_H
 #define MOEC_RUNTIME_RANDOM_H
 

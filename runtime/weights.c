@@ -156,18 +156,6 @@ bool weights_load(const MoecPlan *plan, const ModelDir *dir, uint64_t seed, void
     return is_loaded;
 }
 
-static bool check_all_f32(const CopyList *list, const char *path, Status *status) {
-    for (size_t i = 0; i < list->n; i++) {
-        const TensorRef *from = &list->items[i].from;
-        if (from->entry->dtype != DTYPE_F32)
-            return status_fail(status, STATUS_INPUT,
-                               "%s: tensor %.200s is %s, but training resumes from F32 only; give this directory as "
-                               "--weights to start anew from it",
-                               path, list->items[i].name, dtype_name(from->entry->dtype));
-    }
-    return true;
-}
-
 bool weights_reload(const MoecPlan *plan, const ModelDir *dir, void *space, Progress *progress, Status *status) {
     CopyList list = {0};
     uint64_t n_bytes;
@@ -175,7 +163,7 @@ bool weights_reload(const MoecPlan *plan, const ModelDir *dir, void *space, Prog
         size_t n_problems = copies_find(&list, dir, renamings);
         if (n_problems > 0)
             copies_report(&list, dir->path, n_problems, status);
-        else if (check_all_f32(&list, dir->path, status))
+        else if (copies_all_f32(&list, dir->path, status))
             copies_read(&list, 0, progress, &n_bytes, status);
     }
     copies_free(&list);

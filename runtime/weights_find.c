@@ -137,3 +137,15 @@ bool copies_report(const CopyList *list, const char *path, size_t n_problems, St
     free(problems);
     return false;
 }
+
+bool copies_all_f32(const CopyList *list, const char *path, Status *status) {
+    for (size_t i = 0; i < list->n; i++) {
+        const TensorRef *from = &list->items[i].from;
+        if (from->entry->dtype != DTYPE_F32)
+            return status_fail(status, STATUS_INPUT,
+                               "%s: tensor %.200s is %s, but training resumes from F32 only; give this directory as "
+                               "--weights to start anew from it",
+                               path, list->items[i].name, dtype_name(from->entry->dtype));
+    }
+    return true;
+}

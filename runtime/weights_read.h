@@ -53,6 +53,9 @@ size_t copies_find(CopyList *list, const ModelDir *dir, const Renaming *renaming
 /* Says which tensors those are; always false. `path`: of the checkpoint. */
 bool copies_report(const CopyList *list, const char *path, size_t n_problems, Status *status);
 
+/* Whether all tensors that were found are F32, as resuming needs; says so where one isn't. */
+bool copies_all_f32(const CopyList *list, const char *path, Status *status);
+
 /* Whether the tensor is what the copy expects. */
 bool copy_fits(const WeightCopy *copy, const SafetensorsEntry *entry);
 
