@@ -81,7 +81,8 @@ $(OUT)/include/%.h: %.h
 	cp $< $@
 
 $(OUT)/frontend/options.o: DEFINES := -DMOEC_VERSION='"$(VERSION)"'
-$(OUT)/frontend/build.o: DEFINES := -DMOEC_SANITIZE_FLAGS='"$(SANFLAGS)"' -DMOEC_RUNTIME_LIBRARIES='"$(RUNTIME_LIBRARIES)"'
+$(OUT)/frontend/build.o: DEFINES := -DMOEC_SANITIZE_FLAGS='"$(SANFLAGS)"' -DMOEC_OPENBLAS='"$(OPENBLAS)"' \
+    -DMOEC_RUNTIME_LIBRARIES='"$(filter-out $(OPENBLAS),$(RUNTIME_LIBRARIES))"'
 
 $(LIBMOEC): $(LIBRARY_OBJECTS)
 	rm -f $@ && ar rcs $@ $^

@@ -21,7 +21,7 @@ typedef struct {
 bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *options, Reporter *reporter);
 
 /* What a build prints and `moec emit --after=plan` shows: bytes by memory kind, parameters, FLOPs per token, launches,
-   and distinct kernels. */
-void codegen_print_summary(FILE *out, const Module *module);
+   and distinct kernels. False after an error was reported, as above. */
+bool codegen_print_summary(FILE *out, const Module *module, Reporter *reporter);
 
 #endif

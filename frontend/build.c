@@ -1,7 +1,9 @@
 #include "frontend/build.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,11 +12,34 @@
 
 #include "codegen/codegen.h"
 
-/* Where everything that a build needs stands: the folder of moec's own executable. */
+/* Where everything that a build needs stands. */
 typedef struct {
-    const char *archive;  /* libmoecrt.a */
+    const char *archive;  /* libmoecrt.a, in the folder of moec's own executable */
     const char *includes; /* runtime/plan.h and runtime/matmul.h below it */
+    const char *openblas; /* libopenblas.a */
 } Installation;
+
+/* $OPENBLAS, what make found when moec was built, or what Debian's package has installed since. */
+static bool find_openblas(Arena *arena, const char **out) {
+    const char *chosen = getenv("OPENBLAS");
+    if (chosen == NULL || chosen[0] == '\0') {
+        chosen = MOEC_OPENBLAS;
+    }
+    glob_t found = {0};
+    if (chosen[0] == '\0' && glob("/usr/lib/*/openblas-openmp/libopenblas.a", 0, NULL, &found) == 0) {
+        chosen = arena_strdup(arena, found.gl_pathv[0]);
+    }
+    globfree(&found);
+    *out = chosen;
+    if (access(chosen, R_OK) == 0) {
+        return true;
+    }
+    fprintf(stderr,
+            "moec: OpenBLAS's archive %s is missing: install libopenblas-openmp-dev, or set OPENBLAS to the path of a "
+            "libopenblas.a that was built for OpenMP\n",
+            chosen[0] != '\0' ? chosen : "/usr/lib/*/openblas-openmp/libopenblas.a");
+    return false;
+}
 
 static bool find_installation(Arena *arena, Installation *out) {
     char self[PATH_MAX];
@@ -31,7 +56,7 @@ static bool find_installation(Arena *arena, Installation *out) {
         fprintf(stderr, "moec: the runtime %s is missing: run `make` in moec's source folder\n", out->archive);
         return false;
     }
-    return true;
+    return find_openblas(arena, &out->openblas);
 }
 
 /* A command line under construction, ended by NULL. */
@@ -66,28 +91,46 @@ static CommandLine compiler_command(Arena *arena, const Installation *installati
     command_add(&command, result);
     command_add(&command, source);
     command_add(&command, installation->archive);
+    command_add(&command, installation->openblas);
     command_add_words(&command, MOEC_RUNTIME_LIBRARIES);
     arena_push(arena, command.words, command.n, command.capacity, NULL);
     return command;
 }
 
-/* Runs the command and waits. True if it exited with 0; else a message went to stderr. */
+/* What a shell would exit with for a command that it can't find. */
+enum { EXIT_NO_COMMAND = 127 };
+
+/* Runs the command and waits. True if it exited with 0; else a message went to stderr. As in system(3), an interrupt
+   from the terminal ends the command and not moec, which has files to remove. */
 static bool command_run(const CommandLine *command) {
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction interrupt, quit;
+    sigaction(SIGINT, &ignore, &interrupt);
+    sigaction(SIGQUIT, &ignore, &quit);
     pid_t child = fork();
+    if (child == 0) {
+        sigaction(SIGINT, &interrupt, NULL);
+        sigaction(SIGQUIT, &quit, NULL);
+        execvp(command->words[0], command->words);
+        _exit(EXIT_NO_COMMAND);
+    }
+    int status = -1;
     if (child < 0) {
         fprintf(stderr, "moec: cannot start %s: %s\n", command->words[0], strerror(errno));
-        return false;
     }
-    if (child == 0) {
-        execvp(command->words[0], command->words);
-        fprintf(stderr, "moec: cannot run the C compiler '%s': %s; install gcc, or set CC\n", command->words[0],
-                strerror(errno));
-        _exit(127);
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    int status;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    sigaction(SIGINT, &interrupt, NULL);
+    sigaction(SIGQUIT, &quit, NULL);
+    if (child < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
+        return child > 0;
     }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_COMMAND) {
+        fprintf(stderr, "moec: cannot run the C compiler '%s': install gcc, or set CC\n", command->words[0]);
+    } else {
+        fprintf(stderr, "moec: the C compiler failed; the generated source can be kept with --keep DIR\n");
+    }
+    return false;
 }
 
 static bool write_source(const char *path, const Module *module, Reporter *reporter) {
@@ -139,7 +182,6 @@ static int compile_and_publish(Arena *arena, const Options *options, const char 
         return EXIT_OK;
     }
     if (!command_run(&command)) {
-        fprintf(stderr, "moec: the C compiler failed; the generated source can be kept with --keep DIR\n");
         unlink(partial);
         return EXIT_BAD_INPUT;
     }

@@ -104,7 +104,7 @@ static int run_emit(Arena *arena, const Options *options, Diagnostics *diagnosti
         return codegen_emit_c(stdout, module, &codegen, diagnostics_reporter(diagnostics)) ? EXIT_OK : EXIT_BAD_INPUT;
     }
     if (options->after != NULL && strcmp(options->after, "plan") == 0) {
-        codegen_print_summary(stdout, module);
+        return codegen_print_summary(stdout, module, diagnostics_reporter(diagnostics)) ? EXIT_OK : EXIT_BAD_INPUT;
     } else if (options->format != NULL && strcmp(options->format, "dot") == 0) {
         module_print_dot(stdout, module);
     } else if (options->format != NULL && strcmp(options->format, "json") == 0) {
@@ -121,11 +121,10 @@ static int run_build(Arena *arena, const Options *options, Diagnostics *diagnost
     if (module == NULL) {
         return exit_code;
     }
-    exit_code = build_executable(arena, module, options, diagnostics_reporter(diagnostics));
-    if (exit_code == EXIT_OK && !options->quiet && !options->dry_run) {
-        codegen_print_summary(stdout, module);
-    }
-    return exit_code;
+    Reporter *reporter = diagnostics_reporter(diagnostics);
+    exit_code = build_executable(arena, module, options, reporter);
+    bool is_shown = exit_code == EXIT_OK && !options->quiet && !options->dry_run;
+    return !is_shown || codegen_print_summary(stdout, module, reporter) ? exit_code : EXIT_BAD_INPUT;
 }
 
 static int run_opt(Arena *arena, const Options *options) {

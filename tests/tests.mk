@@ -72,7 +72,7 @@ $(OUT)/fuzz/frontend/parser.o $(OUT)/fuzz/frontend/scanner.o: $(OUT)/fuzz/fronte
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
 
 $(OUT)/fuzz/frontend/options.o: DEFINES := -DMOEC_VERSION='"$(VERSION)"'
-$(OUT)/fuzz/frontend/build.o: DEFINES := -DMOEC_SANITIZE_FLAGS='""' -DMOEC_RUNTIME_LIBRARIES='""'
+$(OUT)/fuzz/frontend/build.o: DEFINES := -DMOEC_SANITIZE_FLAGS='""' -DMOEC_OPENBLAS='""' -DMOEC_RUNTIME_LIBRARIES='""'
 
 $(OUT)/fuzz/libmoec.a: $(FUZZ_COMPILER_OBJECTS)
 	rm -f $@ && ar rcs $@ $^

@@ -1,0 +1,113 @@
+/* The generated source from top to bottom. */
+#include <inttypes.h>
+
+#include "codegen/codegen.h"
+#include "codegen/plan_print.h"
+
+static void print_kernels(FILE *out, const Kernels *kernels) {
+    size_t n = kernels_count(kernels);
+    fputs("\n/* ---- Kernels ---- */\n", out);
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "\n%s", kernels_get(kernels, i)->text);
+    if (n == 0)
+        return;
+    fputs("\nstatic const MoecKernel kernels[] = {\n", out);
+    for (size_t i = 0; i < n; i++) {
+        const Kernel *kernel = kernels_get(kernels, i);
+        fprintf(out, "    /* %zu */ {%s, \"%s\", ", i, kernel->name, kernel->name);
+        plan_print_double(out, kernel->flops);
+        fputs(", ", out);
+        plan_print_double(out, kernel->bytes);
+        fputs("},\n", out);
+    }
+    fputs("};\n", out);
+}
+
+/* What the processor must have to run this: what the C compiler was allowed to use. Names as __builtin_cpu_supports
+   takes them. */
+static void print_cpu_features(FILE *out) {
+    static const struct {
+        const char *macro, *name;
+    } features[] = {
+        {"__SSE4_2__", "sse4.2"},
+        {"__POPCNT__", "popcnt"},
+        {"__AVX__", "avx"},
+        {"__AVX2__", "avx2"},
+        {"__BMI2__", "bmi2"},
+        {"__FMA__", "fma"},
+        {"__AVX512F__", "avx512f"},
+        {"__AVX512BW__", "avx512bw"},
+        {"__AVX512CD__", "avx512cd"},
+        {"__AVX512DQ__", "avx512dq"},
+        {"__AVX512VL__", "avx512vl"},
+        {"__AVX512VNNI__", "avx512vnni"},
+        {"__AVX512BF16__", "avx512bf16"},
+    };
+    fputs("\n/* What the C compiler was allowed to use. */\nstatic const char cpu_features[] = \"\"\n", out);
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
+        fprintf(out, "#ifdef %s\n    \"%s \"\n#endif\n", features[i].macro, features[i].name);
+    fputs("    ;\n", out);
+}
+
+static void print_figures(FILE *out, const PlanFigures *figures) {
+    fprintf(out, "    .is_moe = %s,\n", figures->n_moe_layers > 0 ? "true" : "false");
+    const struct {
+        const char *field;
+        int64_t value;
+    } counts[] = {
+        {"micro_batch", figures->micro_batch},
+        {"sequence", figures->sequence},
+        {"vocab", figures->vocab},
+        {"generate_sequence", figures->generate_sequence},
+        {"n_experts", figures->n_experts},
+        {"top_k", figures->top_k},
+        {"n_moe_layers", figures->n_moe_layers},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        fprintf(out, "    .%s = %" PRId64 ",\n", counts[i].field, counts[i].value);
+    const struct {
+        const char *field;
+        double value;
+    } amounts[] = {
+        {"active_parameters", figures->active_parameters},
+        {"total_parameters", figures->total_parameters},
+        {"model_flops_per_token", figures->flops_per_token},
+    };
+    for (size_t i = 0; i < sizeof amounts / sizeof *amounts; i++) {
+        fprintf(out, "    .%s = ", amounts[i].field);
+        plan_print_double(out, amounts[i].value);
+        fputs(",\n", out);
+    }
+}
+
+static void print_plan(FILE *out, Arena *arena, const Plan *plan, const char *symbol) {
+    fprintf(out, "\nconst MoecPlan %s = {\n    .version = MOEC_PLAN_VERSION,\n    .model = ", symbol);
+    plan_print_string(out, plan->module->name);
+    fprintf(out, ",\n    .hash = \"%s\",\n", plan_hash(arena, plan));
+    print_figures(out, &plan->figures);
+    fputs("    .space_bytes = {", out);
+    for (PlanSpace space = 0; space < PLAN_SPACE_COUNT; space++)
+        fprintf(out, "%s%" PRId64, space > 0 ? ", " : "", plan->space_bytes[space]);
+    fputs("},\n", out);
+    plan_print_table_fields(out, "kernels", "kernels", kernels_count(plan->kernels));
+    plan_print_table_fields(out, "programs", "programs", plan->n_programs);
+    plan_print_model_fields(out, plan);
+    fputs("    .cpu_features = cpu_features,\n};\n", out);
+}
+
+bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *options, Reporter *reporter) {
+    Arena *arena = arena_new();
+    const Plan *plan = plan_collect(arena, module, reporter);
+    if (plan) {
+        fprintf(out, "/* Model %s, made by moec. */\n", module->name);
+        kernels_print_prelude(out);
+        print_kernels(out, plan->kernels);
+        plan_print_programs(out, plan);
+        plan_print_weights(out, plan);
+        plan_print_configs(out, plan);
+        print_cpu_features(out);
+        print_plan(out, arena, plan, options->plan_symbol);
+    }
+    arena_free(arena);
+    return plan;
+}

@@ -1,0 +1,174 @@
+#include "codegen/plan.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "ir/names.h"
+#include "ir/view.h"
+
+enum { ALIGNMENT = 64 };
+
+/* The collection under way. */
+typedef struct {
+    Arena *arena;
+    Reporter *reporter;
+    Plan *plan;
+    Names states;           /* name -> index of state_addresses */
+    PlanAddress *addresses; /* of the module's states */
+    PlanProgram *program;
+    const int64_t *offsets; /* of the program's values in the arena */
+} Collector;
+
+/* ---- States ---------------------------------------------------------------------------------------------------- */
+
+static PlanSpace space_of_state(const State *state) {
+    static const char *const kinds[] = {
+#define X(id, kind, title) kind,
+        PLAN_SPACES(X)
+#undef X
+    };
+    PlanSpace space = PLAN_WEIGHT;
+    while (space < PLAN_ARENA && strcmp(kinds[space], state->kind) != 0)
+        space++;
+    assert(space < PLAN_ARENA);
+    return space;
+}
+
+static int64_t align(int64_t n_bytes) {
+    return (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static void add_weights(Collector *at) {
+    Plan *plan = at->plan;
+    const Module *module = plan->module;
+    int64_t n_bytes = 0;
+    plan->weights = arena_array_of(at->arena, PlanWeight, module->n_states);
+    for (size_t i = 0; i < module->n_states; i++) {
+        const State *state = module->states[i];
+        names_add(&at->states, state->name, i);
+        if (space_of_state(state) != PLAN_WEIGHT)
+            continue;
+        plan->weights[plan->n_weights++] = (PlanWeight){state, n_bytes};
+        at->addresses[i] = (PlanAddress){PLAN_WEIGHT, n_bytes};
+        n_bytes += align(type_n_bytes(&state->type));
+    }
+    plan->space_bytes[PLAN_WEIGHT] = n_bytes;
+}
+
+/* "grad:NAME" stands at the offset of weight NAME. */
+static void add_companions(Collector *at) {
+    const Module *module = at->plan->module;
+    for (size_t i = 0; i < module->n_states; i++) {
+        const State *state = module->states[i];
+        PlanSpace space = space_of_state(state);
+        size_t weight;
+        if (space == PLAN_WEIGHT)
+            continue;
+        bool has_weight = names_find(&at->states, state->name + strlen(state->kind) + 1, &weight);
+        assert(has_weight);
+        (void)has_weight;
+        at->addresses[i] = (PlanAddress){space, at->addresses[weight].offset};
+        at->plan->space_bytes[space] = at->plan->space_bytes[PLAN_WEIGHT];
+    }
+}
+
+/* ---- Programs -------------------------------------------------------------------------------------------------- */
+
+static PlanAddress address_of_owner(const Collector *at, const Value *owner) {
+    if (owner->def->op != OP_state) {
+        int64_t offset = at->offsets[owner->number];
+        assert(offset >= 0);
+        return (PlanAddress){PLAN_ARENA, offset};
+    }
+    size_t state;
+    bool is_known = names_find(&at->states, attrs_string(&owner->def->attrs, "name", ""), &state);
+    assert(is_known);
+    (void)is_known;
+    return at->addresses[state];
+}
+
+/* Of the value's first element. */
+static PlanAddress address_of(const Collector *at, Value *value) {
+    View view;
+    bool has_map = view_of(value, &view);
+    assert(has_map);
+    (void)has_map;
+    PlanAddress address = address_of_owner(at, view.owner);
+    address.offset += view.offset * (int64_t)dtype_size(view.owner->type.dtype);
+    return address;
+}
+
+static void add_arg(Collector *at, Value *value) {
+    PlanProgram *program = at->program;
+    arena_push(at->arena, program->args, program->n_args, program->args_capacity, address_of(at, value));
+}
+
+static bool add_launch(Collector *at, const Node *node) {
+    PlanProgram *program = at->program;
+    PlanLaunch launch = {.node = node, .first_arg = program->n_args};
+    if (!kernels_add(at->plan->kernels, node, at->reporter, &launch.kernel))
+        return false;
+    for (int i = 0; i < node->n_results; i++)
+        add_arg(at, &node->results[i]);
+    for (int i = 0; i < node->n_operands; i++) {
+        if (kernel_operand_is_argument(node, i))
+            add_arg(at, node->operands[i]);
+    }
+    launch.n_args = program->n_args - launch.first_arg;
+    arena_push(at->arena, program->launches, program->n_launches, program->launches_capacity, launch);
+    return true;
+}
+
+static void add_input(Collector *at, Node *node) {
+    Value *value = &node->results[0];
+    PlanTensor input = {attrs_string(&node->attrs, "name", ""), &value->type, address_of(at, value)};
+    arena_push(at->arena, at->program->inputs, at->program->n_inputs, at->program->inputs_capacity, input);
+}
+
+static void add_outputs(Collector *at, const Graph *graph) {
+    PlanProgram *program = at->program;
+    program->n_outputs = graph->n_outputs;
+    program->outputs = arena_array_of(at->arena, PlanTensor, graph->n_outputs);
+    for (size_t i = 0; i < graph->n_outputs; i++) {
+        const Output *output = &graph->outputs[i];
+        program->outputs[i] = (PlanTensor){output->name, &output->value->type, address_of(at, output->value)};
+    }
+}
+
+static bool add_program(Collector *at, const Graph *graph) {
+    int n_offsets;
+    at->program = &at->plan->programs[at->plan->n_programs++];
+    at->offsets = attrs_ints(&graph->attrs, "offsets", &n_offsets);
+    *at->program = (PlanProgram){.graph = graph,
+                                 .arena_bytes = attrs_int(&graph->attrs, "arena_bytes", 0),
+                                 .lower_bound = attrs_int(&graph->attrs, "lower_bound", 0)};
+    uint32_t n_values = graph_number(graph);
+    assert(n_values == (uint32_t)n_offsets);
+    (void)n_values;
+    bool succeeded = true;
+    for (Node *node = graph->first; node; node = node->next) {
+        OpClass class = op_info(node->op)->class;
+        if (node->op == OP_input)
+            add_input(at, node);
+        else if (class != OP_CLASS_LEAF && class != OP_CLASS_VIEW)
+            succeeded = add_launch(at, node) && succeeded;
+    }
+    add_outputs(at, graph);
+    if (at->plan->space_bytes[PLAN_ARENA] < at->program->arena_bytes)
+        at->plan->space_bytes[PLAN_ARENA] = at->program->arena_bytes;
+    return succeeded;
+}
+
+Plan *plan_collect(Arena *arena, const Module *module, Reporter *reporter) {
+    Plan *plan = arena_new_of(arena, Plan);
+    *plan = (Plan){.module = module, .kernels = kernels_new(arena), .figures = plan_figures(module)};
+    Collector at = {.arena = arena, .reporter = reporter, .plan = plan, .states = {.arena = arena}};
+    at.addresses = arena_array_of(arena, PlanAddress, module->n_states);
+    add_weights(&at);
+    add_companions(&at);
+    plan->programs = arena_array_of(arena, PlanProgram, module->n_graphs);
+    bool succeeded = true;
+    for (size_t i = 0; i < module->n_graphs; i++)
+        succeeded = add_program(&at, module->graphs[i]) && succeeded;
+    return succeeded ? plan : NULL;
+}

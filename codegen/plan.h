@@ -1,0 +1,94 @@
+/* What a planned module comes to: kernels, and for each graph the launches that compute it, with addresses.
+
+   In: a module after the memory pass. Out: the tables that plan_print.c writes as C and summary.c counts. Never here:
+   text of any kind, the body of a kernel (codegen/kernels.h). */
+#ifndef MOEC_CODEGEN_PLAN_H
+#define MOEC_CODEGEN_PLAN_H
+
+#include "codegen/kernels.h"
+#include "ir/report.h"
+
+/* Memory kinds, as MoecSpace in runtime/plan.h: id, the kind of state that it holds, what a summary calls it. The arena
+   holds what is no state. */
+#define PLAN_SPACES(X)                                                                                                 \
+    X(WEIGHT, "weight", "weights")                                                                                     \
+    X(GRAD, "grad", "gradients")                                                                                       \
+    X(MOMENT1, "moment1", "first moments")                                                                             \
+    X(MOMENT2, "moment2", "second moments")                                                                            \
+    X(ARENA, "", "activations")
+
+typedef enum {
+#define X(id, kind, title) PLAN_##id,
+    PLAN_SPACES(X)
+#undef X
+        PLAN_SPACE_COUNT
+} PlanSpace;
+
+typedef struct {
+    PlanSpace space;
+    int64_t offset; /* bytes */
+} PlanAddress;
+
+/* An input or an output of a program. */
+typedef struct {
+    const char *name;
+    const Type *type;
+    PlanAddress at;
+} PlanTensor;
+
+typedef struct {
+    const Node *node;
+    uint32_t kernel; /* index into Plan.kernels */
+    size_t first_arg, n_args;
+} PlanLaunch;
+
+/* A graph. Its values are numbered. */
+typedef struct {
+    const Graph *graph;
+    PlanLaunch *launches;
+    size_t n_launches, launches_capacity;
+    PlanAddress *args;
+    size_t n_args, args_capacity;
+    PlanTensor *inputs;
+    size_t n_inputs, inputs_capacity;
+    PlanTensor *outputs;
+    size_t n_outputs;
+    int64_t arena_bytes;
+    int64_t lower_bound; /* no plan of this order of nodes needs less */
+} PlanProgram;
+
+/* A weight; its gradient and moments have the same offset in their spaces. */
+typedef struct {
+    const State *state;
+    int64_t offset; /* bytes */
+} PlanWeight;
+
+/* What is known of a model without running it; 0 where it has no such thing. */
+typedef struct {
+    int64_t micro_batch, sequence, vocab, generate_sequence;
+    int64_t n_experts, top_k, n_moe_layers;
+    double total_parameters, active_parameters;
+    double flops_per_token; /* in training: spec/numerics.md, "FLOPs" */
+} PlanFigures;
+
+typedef struct {
+    const Module *module;
+    Kernels *kernels;
+    PlanProgram *programs;
+    size_t n_programs;
+    PlanWeight *weights; /* in the order of the module */
+    size_t n_weights;
+    int64_t space_bytes[PLAN_SPACE_COUNT];
+    PlanFigures figures;
+} Plan;
+
+/* On `arena`; NULL after an error was reported: an op or dtype that the C backend does not have. */
+Plan *plan_collect(Arena *arena, const Module *module, Reporter *reporter);
+
+PlanFigures plan_figures(const Module *module);
+
+/* Where the program's launches, arguments and tensors, the weights and the kernels differ, so does this, most likely:
+   32 hexadecimal digits. Places in the source, names of values and the train clause take no part. */
+char *plan_hash(Arena *arena, const Plan *plan);
+
+#endif

@@ -1,0 +1,167 @@
+#include "codegen/plan_print.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "ir/text.h"
+
+/* ---- Literals -------------------------------------------------------------------------------------------------- */
+
+void plan_print_string(FILE *out, const char *text) {
+    if (!text) {
+        fputs("NULL", out);
+        return;
+    }
+    putc('"', out);
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            fprintf(out, "\\%03o", c); /* unlike \x, ended by its third digit */
+        else
+            putc(c, out);
+    }
+    putc('"', out);
+}
+
+void plan_print_loc(FILE *out, const Module *module, Loc loc) {
+    if (loc.line == 0) {
+        fputs("\"\"", out);
+        return;
+    }
+    Arena *arena = arena_new();
+    plan_print_string(out, arena_printf(arena, "%s:%u:%u", module->files[loc.file], loc.line, loc.column));
+    arena_free(arena);
+}
+
+void plan_print_double(FILE *out, double value) {
+    if (isnan(value))
+        fputs("__builtin_nan(\"\")", out);
+    else if (isinf(value))
+        fputs(value < 0 ? "-__builtin_inf()" : "__builtin_inf()", out);
+    else
+        text_print_float(out, value);
+}
+
+void plan_print_dims(FILE *out, const Type *type) {
+    fputs(type->rank == 0 ? "{0" : "{", out);
+    for (int i = 0; i < type->rank; i++)
+        fprintf(out, "%s%" PRId64, i > 0 ? ", " : "", type->dims[i].extent);
+    putc('}', out);
+}
+
+void plan_print_table_fields(FILE *out, const char *field, const char *array, size_t n) {
+    fprintf(out, "    .%s = %s,\n    .n_%s = %zu,\n", field, n > 0 ? array : "NULL", field, n);
+}
+
+/* ---- Programs -------------------------------------------------------------------------------------------------- */
+
+static const char *const space_names[] = {
+#define X(id, kind, title) #id,
+    PLAN_SPACES(X)
+#undef X
+};
+
+/* WEIGHT(4096): macros of the generated source. */
+static void print_address(FILE *out, PlanAddress address) {
+    fprintf(out, "%s(%" PRId64 ")", space_names[address.space], address.offset);
+}
+
+static void print_value(FILE *out, const Value *value) {
+    putc('"', out);
+    text_print_value(out, value);
+    putc('"', out);
+}
+
+static void print_args(FILE *out, const PlanProgram *program) {
+    if (program->n_args == 0)
+        return;
+    fprintf(out, "\nstatic const MoecAddress %s_args[] = {\n", program->graph->name);
+    for (size_t i = 0; i < program->n_launches; i++) {
+        const PlanLaunch *launch = &program->launches[i];
+        fprintf(out, "    /* %zu */", i);
+        for (size_t j = 0; j < launch->n_args; j++) {
+            putc(' ', out);
+            print_address(out, program->args[launch->first_arg + j]);
+            putc(',', out);
+        }
+        putc('\n', out);
+    }
+    fputs("};\n", out);
+}
+
+static void print_launches(FILE *out, const Plan *plan, const PlanProgram *program) {
+    if (program->n_launches == 0)
+        return;
+    fprintf(out, "\nstatic const MoecLaunch %s_launches[] = {\n", program->graph->name);
+    for (size_t i = 0; i < program->n_launches; i++) {
+        const PlanLaunch *launch = &program->launches[i];
+        fprintf(out, "    /* %zu */ {%u, %zu, %zu, ", i, launch->kernel, launch->first_arg, launch->n_args);
+        print_value(out, &launch->node->results[0]);
+        fputs(", ", out);
+        plan_print_loc(out, plan->module, launch->node->loc);
+        fprintf(out, "}, /* %s */\n", kernels_get(plan->kernels, launch->kernel)->name);
+    }
+    fputs("};\n", out);
+}
+
+static const char *dtype_macro(DType dtype) {
+    static const char *const names[] = {
+#define X(id, name, size) "MOEC_DTYPE_" #id,
+        DTYPES(X)
+#undef X
+    };
+    return names[dtype];
+}
+
+static void print_tensors(FILE *out, const char *program, const char *what, const PlanTensor *tensors, size_t n) {
+    if (n == 0)
+        return;
+    fprintf(out, "\nstatic const MoecTensor %s_%s[] = {\n", program, what);
+    for (size_t i = 0; i < n; i++) {
+        const Type *type = tensors[i].type;
+        fputs("    {", out);
+        plan_print_string(out, tensors[i].name);
+        fprintf(out, ", %s, %d, ", dtype_macro(type->dtype), type->rank);
+        plan_print_dims(out, type);
+        fputs(", ", out);
+        print_address(out, tensors[i].at);
+        fputs("},\n", out);
+    }
+    fputs("};\n", out);
+}
+
+static void print_program_field(FILE *out, const char *program, const char *field, size_t n) {
+    if (n > 0)
+        fprintf(out, ", .%s = %s_%s, .n_%s = %zu", field, program, field, field, n);
+}
+
+static void print_program(FILE *out, const PlanProgram *program) {
+    const char *name = program->graph->name;
+    fprintf(out, "    {.name = \"%s\", .arena_bytes = %" PRId64, name, program->arena_bytes);
+    print_program_field(out, name, "launches", program->n_launches);
+    print_program_field(out, name, "args", program->n_args);
+    print_program_field(out, name, "inputs", program->n_inputs);
+    print_program_field(out, name, "outputs", program->n_outputs);
+    fputs("},\n", out);
+}
+
+void plan_print_programs(FILE *out, const Plan *plan) {
+    fputs("\n/* ---- Programs: addresses are bytes from the start of a memory kind ---- */\n\n", out);
+    for (PlanSpace space = 0; space < PLAN_SPACE_COUNT; space++)
+        fprintf(out, "#define %s(offset) {MOEC_SPACE_%s, offset}\n", space_names[space], space_names[space]);
+    for (size_t i = 0; i < plan->n_programs; i++) {
+        const PlanProgram *program = &plan->programs[i];
+        print_args(out, program);
+        print_launches(out, plan, program);
+        print_tensors(out, program->graph->name, "inputs", program->inputs, program->n_inputs);
+        print_tensors(out, program->graph->name, "outputs", program->outputs, program->n_outputs);
+    }
+    if (plan->n_programs == 0)
+        return;
+    fputs("\nstatic const MoecProgram programs[] = {\n", out);
+    for (size_t i = 0; i < plan->n_programs; i++)
+        print_program(out, &plan->programs[i]);
+    fputs("};\n", out);
+}

@@ -1,0 +1,177 @@
+/* What the runtime must know of the model beside its programs: weights, config.json, the train clause. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "codegen/plan_print.h"
+
+/* ".field = value" */
+static void print_field(FILE *out, const char *field, const Attr *attr) {
+    fprintf(out, ".%s = ", field);
+    switch (attr->kind) {
+    case ATTR_INT:
+        fprintf(out, "%" PRId64, attr->as.i);
+        break;
+    case ATTR_FLOAT:
+        plan_print_double(out, attr->as.f);
+        break;
+    case ATTR_BOOL:
+        fputs(attr->as.b ? "true" : "false", out);
+        break;
+    case ATTR_STRING:
+        plan_print_string(out, attr->as.s);
+        break;
+    case ATTR_INTS:
+        break; /* no field is a list */
+    }
+}
+
+/* ---- Weights --------------------------------------------------------------------------------------------------- */
+
+/* Attributes of a state and the fields of MoecWeight that hold them; what is absent stays 0 or NULL. */
+static const struct {
+    const char *key, *field;
+} weight_fields[] = {
+    {"source", "source"},
+    {"experts", "experts"},
+    {"segments", "segments"},
+    {"segment_dim", "segment_dim"},
+    {"scale", "scale"},
+    {"noise", "noise"},
+    {"drop", "drop"},
+    {"drop_dim", "drop_dim"},
+    {"drop_extent", "drop_extent"},
+    {"drop_key", "drop_key"},
+    {"tile", "tile"},
+    {"export", "export_name"},
+    {"decay", "decay"},
+};
+
+static const double DEFAULT_STD = 0.02;
+
+static void print_weight(FILE *out, const Plan *plan, const PlanWeight *weight) {
+    const State *state = weight->state;
+    fputs("    {.name = ", out);
+    plan_print_string(out, state->name);
+    fprintf(out, ", .rank = %d, .dims = ", state->type.rank);
+    plan_print_dims(out, &state->type);
+    fprintf(out, ", .offset = %" PRId64, weight->offset);
+    fputs(", .init = ", out);
+    plan_print_string(out, attrs_string(&state->attrs, "init", "normal"));
+    fputs(", .std = ", out);
+    plan_print_double(out, attrs_float(&state->attrs, "std", DEFAULT_STD));
+    for (size_t i = 0; i < sizeof weight_fields / sizeof *weight_fields; i++) {
+        const Attr *attr = attrs_find(&state->attrs, weight_fields[i].key);
+        if (attr) {
+            fputs(", ", out);
+            print_field(out, weight_fields[i].field, attr);
+        }
+    }
+    fputs(", .where = ", out);
+    plan_print_loc(out, plan->module, state->loc);
+    fputs("},\n", out);
+}
+
+void plan_print_weights(FILE *out, const Plan *plan) {
+    if (plan->n_weights == 0)
+        return;
+    fputs("\n/* ---- Weights ---- */\n\nstatic const MoecWeight weights[] = {\n", out);
+    for (size_t i = 0; i < plan->n_weights; i++)
+        print_weight(out, plan, &plan->weights[i]);
+    fputs("};\n", out);
+}
+
+/* ---- config.json ----------------------------------------------------------------------------------------------- */
+
+/* Keys of the export clause that the upcycle pass reads. */
+static bool is_export_setting(const char *key) {
+    return strncmp(key, "rename:", strlen("rename:")) == 0 || strcmp(key, "holds") == 0 || strcmp(key, "used") == 0;
+}
+
+/* The i-th key of config.json that the clause sets; false past the last. */
+static bool next_config_value(const Directive *directive, size_t *i) {
+    if (!directive || !attrs_bool(&directive->attrs, "used", true))
+        return false;
+    while (*i < directive->attrs.n && is_export_setting(directive->attrs.items[*i].key))
+        (*i)++;
+    return *i < directive->attrs.n;
+}
+
+static size_t count_config_values(const Directive *directive) {
+    size_t n = 0;
+    for (size_t i = 0; next_config_value(directive, &i); i++)
+        n++;
+    return n;
+}
+
+static void print_config(FILE *out, const Module *module, const char *array, const Directive *directive) {
+    if (count_config_values(directive) == 0)
+        return;
+    fprintf(out, "\nstatic const MoecConfigValue %s[] = {\n", array);
+    for (size_t i = 0; next_config_value(directive, &i); i++) {
+        const Attr *attr = &directive->attrs.items[i];
+        fputs("    {", out);
+        plan_print_string(out, attr->key);
+        fputs(", ", out);
+        plan_print_string(out, attr->as.s);
+        fputs(", ", out);
+        plan_print_loc(out, module, attr->loc.line > 0 ? attr->loc : directive->loc);
+        fputs("},\n", out);
+    }
+    fputs("};\n", out);
+}
+
+void plan_print_configs(FILE *out, const Plan *plan) {
+    print_config(out, plan->module, "dense_config", module_find_directive(plan->module, "checkpoint"));
+    print_config(out, plan->module, "export_config", module_find_directive(plan->module, "export"));
+}
+
+/* ---- The train clause ------------------------------------------------------------------------------------------ */
+
+/* Fields of MoecTrainConfig, their attributes' keys too, and their values where the clause lacks them. */
+static const Attr train_fields[] = {
+#define INT(name, value)                                                                                               \
+    { .key = name, .kind = ATTR_INT, .as.i = value }
+#define FLOAT(name, value)                                                                                             \
+    { .key = name, .kind = ATTR_FLOAT, .as.f = value }
+    INT("steps", 1000),
+    INT("global_batch", 0),
+    FLOAT("lr", 3e-4),
+    FLOAT("min_lr", 0.1),
+    {.key = "schedule", .kind = ATTR_STRING, .as.s = "cosine"},
+    INT("warmup", 0),
+    INT("decay_steps", 0),
+    FLOAT("beta1", 0.9),
+    FLOAT("beta2", 0.95),
+    FLOAT("epsilon", 1e-8),
+    FLOAT("weight_decay", 0.1),
+    FLOAT("clip", 1),
+    INT("eval_every", 0),
+    INT("save_every", 0),
+    INT("seed", 0),
+#undef INT
+#undef FLOAT
+};
+
+static void print_train(FILE *out, const Plan *plan) {
+    const Directive *train = module_find_directive(plan->module, "train");
+    fputs("    .train = {", out);
+    for (size_t i = 0; i < sizeof train_fields / sizeof *train_fields; i++) {
+        const Attr *given = train ? attrs_find(&train->attrs, train_fields[i].key) : NULL;
+        Attr value = given ? *given : train_fields[i];
+        if (!given && strcmp(value.key, "global_batch") == 0)
+            value.as.i = plan->figures.micro_batch;
+        fputs(i > 0 ? ", " : "", out);
+        print_field(out, value.key, &value);
+    }
+    fputs("},\n", out);
+}
+
+void plan_print_model_fields(FILE *out, const Plan *plan) {
+    const Module *module = plan->module;
+    plan_print_table_fields(out, "weights", "weights", plan->n_weights);
+    plan_print_table_fields(out, "dense_config", "dense_config",
+                            count_config_values(module_find_directive(module, "checkpoint")));
+    plan_print_table_fields(out, "export_config", "export_config",
+                            count_config_values(module_find_directive(module, "export")));
+    print_train(out, plan);
+}
