@@ -161,7 +161,7 @@ static bool add_program(Collector *at, const Graph *graph) {
 
 Plan *plan_collect(Arena *arena, const Module *module, Reporter *reporter) {
     Plan *plan = arena_new_of(arena, Plan);
-    *plan = (Plan){.module = module, .kernels = kernels_new(arena), .figures = plan_figures(module)};
+    *plan = (Plan){.module = module, .kernels = kernels_new(arena, module), .figures = plan_figures(module)};
     Collector at = {.arena = arena, .reporter = reporter, .plan = plan, .states = {.arena = arena}};
     at.addresses = arena_array_of(arena, PlanAddress, module->n_states);
     add_weights(&at);
