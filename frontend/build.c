@@ -193,7 +193,25 @@ static int compile_and_publish(Arena *arena, const Options *options, const char 
     return EXIT_OK;
 }
 
+/* Meshes of more than one rank are part of the language, but nothing shards yet. */
+static bool is_one_rank(const Module *module, Reporter *reporter) {
+    const Directive *mesh = module_find_directive(module, "mesh");
+    for (size_t i = 0; mesh != NULL && i < mesh->attrs.n; i++) {
+        const Attr *axis = &mesh->attrs.items[i];
+        if (axis->kind == ATTR_INT && axis->as.i > 1) {
+            report_error(reporter, module, axis->loc.line > 0 ? axis->loc : mesh->loc,
+                         "the mesh has %lld ranks along '%s'; `moec build` makes executables of one rank only: set the "
+                         "axis to 1, or leave the mesh clause out",
+                         (long long)axis->as.i, axis->key);
+            return false;
+        }
+    }
+    return true;
+}
+
 int build_executable(Arena *arena, const Module *module, const Options *options, Reporter *reporter) {
+    if (!is_one_rank(module, reporter))
+        return EXIT_BAD_INPUT;
     const char *output = options->output != NULL ? options->output : module->name;
     const char *folder = source_folder(arena, options);
     if (folder == NULL) {
