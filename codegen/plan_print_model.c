@@ -1,4 +1,5 @@
 /* What the runtime must know of the model beside its programs: weights, config.json, the train clause. */
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -21,7 +22,8 @@ static void print_field(FILE *out, const char *field, const Attr *attr) {
         plan_print_string(out, attr->as.s);
         break;
     case ATTR_INTS:
-        break; /* no field is a list */
+        assert(false); /* no field is a list */
+        break;
     }
 }
 
@@ -127,41 +129,25 @@ void plan_print_configs(FILE *out, const Plan *plan) {
 
 /* ---- The train clause ------------------------------------------------------------------------------------------ */
 
-/* Fields of MoecTrainConfig, their attributes' keys too, and their values where the clause lacks them. */
-static const Attr train_fields[] = {
-#define INT(name, value)                                                                                               \
-    { .key = name, .kind = ATTR_INT, .as.i = value }
-#define FLOAT(name, value)                                                                                             \
-    { .key = name, .kind = ATTR_FLOAT, .as.f = value }
-    INT("steps", 1000),
-    INT("global_batch", 0),
-    FLOAT("lr", 3e-4),
-    FLOAT("min_lr", 0.1),
-    {.key = "schedule", .kind = ATTR_STRING, .as.s = "cosine"},
-    INT("warmup", 0),
-    INT("decay_steps", 0),
-    FLOAT("beta1", 0.9),
-    FLOAT("beta2", 0.95),
-    FLOAT("epsilon", 1e-8),
-    FLOAT("weight_decay", 0.1),
-    FLOAT("clip", 1),
-    INT("eval_every", 0),
-    INT("save_every", 0),
-    INT("seed", 0),
-#undef INT
-#undef FLOAT
+/* Fields of MoecTrainConfig, which are the clause's attributes too: the front end sets them all. */
+static const char *const train_fields[] = {
+    "steps", "global_batch", "lr",           "min_lr", "schedule",   "warmup",     "decay_steps", "beta1",
+    "beta2", "epsilon",      "weight_decay", "clip",   "eval_every", "save_every", "seed",
 };
 
-static void print_train(FILE *out, const Plan *plan) {
-    const Directive *train = module_find_directive(plan->module, "train");
+static void print_train(FILE *out, const Module *module) {
+    const Directive *train = module_find_directive(module, "train");
+    if (!train)
+        return;
+    const char *separator = "";
     fputs("    .train = {", out);
     for (size_t i = 0; i < sizeof train_fields / sizeof *train_fields; i++) {
-        const Attr *given = train ? attrs_find(&train->attrs, train_fields[i].key) : NULL;
-        Attr value = given ? *given : train_fields[i];
-        if (!given && strcmp(value.key, "global_batch") == 0)
-            value.as.i = plan->figures.micro_batch;
-        fputs(i > 0 ? ", " : "", out);
-        print_field(out, value.key, &value);
+        const Attr *attr = attrs_find(&train->attrs, train_fields[i]);
+        if (!attr)
+            continue;
+        fputs(separator, out);
+        print_field(out, attr->key, attr);
+        separator = ", ";
     }
     fputs("},\n", out);
 }
@@ -173,5 +159,5 @@ void plan_print_model_fields(FILE *out, const Plan *plan) {
                             count_config_values(module_find_directive(module, "checkpoint")));
     plan_print_table_fields(out, "export_config", "export_config",
                             count_config_values(module_find_directive(module, "export")));
-    print_train(out, plan);
+    print_train(out, module);
 }
