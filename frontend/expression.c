@@ -1,5 +1,6 @@
 #include "frontend/expression.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ const char *expression_number_text(Arena *arena, double number) {
     return arena_printf(arena, "%.17g", number);
 }
 
-static const char *operand_format(Lowering *lowering, const Operand *operand) {
+const char *lower_operand_text(Lowering *lowering, const Operand *operand) {
     Arena *arena = lowering->program->arena;
     if (operand->kind == OPERAND_TENSOR)
         return type_format(arena, &operand->value->type);
@@ -83,6 +84,11 @@ const Variable *lower_find_variable(const Lowering *lowering, const char *name) 
 
 void lower_define(Lowering *lowering, const char *name, Range range, Operand operand) {
     Variable variable = {.name = name, .operand = operand, .range = range};
+    if (lowering->n_variables - lowering->first_variable == LOWER_MAX_VARIABLES) {
+        diagnostics_error(lowering->program->diagnostics, range, "a function can have %d variables",
+                          LOWER_MAX_VARIABLES);
+        return;
+    }
     arena_push(lowering->program->arena, lowering->variables, lowering->n_variables, lowering->variables_capacity,
                variable);
 }
@@ -124,25 +130,41 @@ static Operand lower_name(Lowering *lowering, const Expr *expr) {
     return operand_poison();
 }
 
+/* The value of the loop variable that the path at `open`, "{l}", names; false after an error. */
+static bool path_variable(Lowering *lowering, const char *open, const char *close, Range range, int64_t *value) {
+    const char *name = arena_strndup(lowering->program->arena, open + 1, (size_t)(close - open - 1));
+    const Variable *variable = lower_find_variable(lowering, name);
+    bool is_good = variable != NULL && variable->operand.kind == OPERAND_SCALAR && variable->operand.scalar.is_integer;
+    if (is_good)
+        *value = variable->operand.scalar.size.value;
+    else if (variable == NULL || variable->operand.kind != OPERAND_POISON)
+        diagnostics_error(lowering->program->diagnostics, range, "'{%s}' in a path must name the variable of a loop",
+                          name);
+    return is_good;
+}
+
 const char *lower_path(Lowering *lowering, const char *text, Range range) {
-    Arena *arena = lowering->program->arena;
-    const char *out = "";
-    for (const char *at = text;;) {
+    char out[LOWER_MAX_NAME + 1];
+    const char *separator = lowering->path[0] != '\0' && text[0] != '\0' ? "." : "";
+    int n = snprintf(out, sizeof out, "%s%s", lowering->path, separator);
+    for (const char *at = text; at != NULL && n < (int)sizeof out;) {
         const char *open = strchr(at, '{'), *close = open != NULL ? strchr(open, '}') : NULL;
+        char *end = out + n;
+        size_t room = sizeof out - (size_t)n;
+        int64_t value;
         if (close == NULL)
-            return arena_printf(arena, "%s%s", out, at);
-        const char *name = arena_strndup(arena, open + 1, (size_t)(close - open - 1));
-        const Variable *variable = lower_find_variable(lowering, name);
-        if (variable == NULL || variable->operand.kind != OPERAND_SCALAR || !variable->operand.scalar.is_integer) {
-            if (variable == NULL || variable->operand.kind != OPERAND_POISON)
-                diagnostics_error(lowering->program->diagnostics, range,
-                                  "'{%s}' in a path must name the variable of a loop", name);
+            n += snprintf(end, room, "%s", at);
+        else if (path_variable(lowering, open, close, range, &value))
+            n += snprintf(end, room, "%.*s%lld", (int)(open - at), at, (long long)value);
+        else
             return NULL;
-        }
-        out = arena_printf(arena, "%s%.*s%lld", out, (int)(open - at), at,
-                           (long long)variable->operand.scalar.size.value);
-        at = close + 1;
+        at = close != NULL ? close + 1 : NULL;
     }
+    if (n < (int)sizeof out)
+        return arena_strdup(lowering->program->arena, out);
+    diagnostics_error(lowering->program->diagnostics, range, "the name of a tensor has at most %d characters here",
+                      LOWER_MAX_NAME);
+    return NULL;
 }
 
 /* ---- Operators ----------------------------------------------------------------------------------------------------
@@ -160,16 +182,14 @@ static Operand binary_numbers(Lowering *lowering, char operator, const Expr * ex
             reason, operator== '/' && b->size.value != 0 ? "; write a number with a point for a fraction" : "");
         return operand_poison();
     }
-    switch (operator) {
-    case '+':
-        return operand_number(a->number + b->number);
-    case '-':
-        return operand_number(a->number - b->number);
-    case '*':
-        return operand_number(a->number * b->number);
-    default:
-        return operand_number(a->number / b->number);
-    }
+    double x = a->number, y = b->number;
+    double result = operator== '+' ? x + y : operator== '-' ? x - y : operator== '*' ? x * y : x / y;
+    if (isfinite(result))
+        return operand_number(result);
+    Arena *arena = lowering->program->arena;
+    diagnostics_error(lowering->program->diagnostics, expr->range, "%s %c %s is not a finite number",
+                      expression_number_text(arena, x), operator, expression_number_text(arena, y));
+    return operand_poison();
 }
 
 /* map[i]: the dim of `large` that dim i of `small` is, found from the right. */
@@ -200,6 +220,13 @@ static OpKind binary_op(char operator) {
     return operator== '+' ? OP_add : operator== '-' ? OP_sub : operator== '*' ? OP_mul : OP_div;
 }
 
+static void note_misfit(Lowering *lowering, const Expr *expr, const Type *small, const Type *large) {
+    for (size_t i = 0; i < expr->n_items; i++)
+        lower_note_variable(lowering, expr->items[i]);
+    for (int i = 1; i <= small->rank; i++)
+        lower_note_sizes(lowering, expr->range, &small->dims[small->rank - i], &large->dims[large->rank - i]);
+}
+
 static Operand binary_tensors(Lowering *lowering, char operator, const Expr * expr, Value *a, Value *b) {
     bool swaps = b->type.rank > a->type.rank;
     Value *large = swaps ? b : a, *small = swaps ? a : b;
@@ -209,6 +236,7 @@ static Operand binary_tensors(Lowering *lowering, char operator, const Expr * ex
         diagnostics_error(lowering->program->diagnostics, expr->range,
                           "the dims of %s and %s do not fit: '%c' needs those of one to occur in the other in order",
                           type_format(arena, &a->type), type_format(arena, &b->type), operator);
+        note_misfit(lowering, expr, &small->type, &large->type);
         return operand_poison();
     }
     Type type = named_type(&large->type, &small->type, map);
@@ -317,9 +345,7 @@ static Operand lower_any_call(Lowering *lowering, const Expr *expr) {
     const Builtin *builtin = builtin_find(expr->text);
     if (builtin != NULL)
         return builtin_call(lowering, builtin, expr);
-    Range name = expr->range;
-    name.end_line = name.begin.line;
-    name.end_column = name.begin.column + (uint32_t)strlen(expr->text);
+    Range name = lower_call_name(expr);
     if (symbol != NULL) {
         diagnostics_error(program->diagnostics, name, "'%s' is not a function", expr->text);
         diagnostics_note(program->diagnostics, symbol->name.range, "it is defined here");
@@ -373,6 +399,8 @@ static Operand lower_by_kind(Lowering *lowering, const Expr *expr) {
 }
 
 Operand lower_expression(Lowering *lowering, const Expr *expr) {
+    if (!lower_step(lowering, expr->range))
+        return operand_poison();
     if (lowering->depth >= LOWER_MAX_DEPTH) {
         diagnostics_error(lowering->program->diagnostics, expr->range,
                           "calls and expressions are nested more than %d deep here", LOWER_MAX_DEPTH);
@@ -388,7 +416,7 @@ bool lower_scalar(Lowering *lowering, const Expr *expr, Scalar *out) {
     Operand operand = lower_expression(lowering, expr);
     if (operand.kind == OPERAND_TENSOR)
         diagnostics_error(lowering->program->diagnostics, expr->range, "a number is expected here, and this is %s",
-                          operand_format(lowering, &operand));
+                          lower_operand_text(lowering, &operand));
     *out = operand.scalar;
     return operand.kind == OPERAND_SCALAR;
 }
@@ -397,7 +425,7 @@ bool lower_tensor(Lowering *lowering, const Expr *expr, Value **out) {
     Operand operand = lower_expression(lowering, expr);
     if (operand.kind == OPERAND_SCALAR)
         diagnostics_error(lowering->program->diagnostics, expr->range, "a tensor is expected here, and this is %s",
-                          operand_format(lowering, &operand));
+                          lower_operand_text(lowering, &operand));
     *out = operand.value;
     return operand.kind == OPERAND_TENSOR;
 }

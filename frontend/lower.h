@@ -31,15 +31,23 @@ typedef struct {
     Variable *variables;
     size_t n_variables, variables_capacity;
     size_t first_variable;
-    const char *path;  /* prefix of checkpoint names */
-    uint32_t n_scopes; /* calls so far: all graphs of a module make the same calls in the same order */
-    int depth;         /* of calls and of nested expressions */
-    int64_t n_steps;   /* statements so far */
-    Names weights;     /* full name -> index of the module's state */
+    size_t end_carried; /* those from `first` to here were there before the loop under way */
+    const char *path;   /* prefix of checkpoint names */
+    uint32_t n_scopes;  /* calls so far: all graphs of a module make the same calls in the same order */
+    int depth;          /* of calls, loops and nested expressions */
+    int64_t n_steps;    /* statements and expressions so far */
+    Names weights;      /* full name -> index of the module's state */
 } Lowering;
 
-/* Calls, loops and expressions nested deeper than this are refused, and so are models of more statements. */
-enum { LOWER_MAX_DEPTH = 400, LOWER_MAX_STEPS = 1000000 };
+/* Calls, loops and expressions nested deeper than this are refused, and so are models of more steps, functions of more
+   variables, and longer names of tensors. After so many errors nothing more is looked at. */
+enum {
+    LOWER_MAX_DEPTH = 400,
+    LOWER_MAX_STEPS = 200000,
+    LOWER_MAX_VARIABLES = 1000,
+    LOWER_MAX_NAME = 1000,
+    LOWER_MAX_ERRORS = 100
+};
 
 Operand operand_poison(void);
 Operand operand_number(double number);
@@ -67,10 +75,48 @@ Value *lower_typed(Lowering *lowering, Range range, OpKind op, int n, Value *con
 /* `operator` (+ - * /) between operands that were evaluated from a and b. */
 Operand lower_binary(Lowering *lowering, char operator, const Expr * expr, Operand a, Operand b);
 
+/* ---- Arguments ------------------------------------------------------------------------------------------------ */
+
+/* What a function takes: by position or by name. */
+typedef struct {
+    const char *name;
+    bool is_named; /* by name only */
+    bool is_optional;
+    bool is_rest; /* stands for all that come by position */
+} Formal;
+
+/* bound[i]: the argument for formals[i], or NULL. False after an error. */
+bool lower_bind(Lowering *lowering, const Expr *call, const Formal *formals, size_t n, const Expr **bound);
+
+/* lower_tensor of floats; `what` names it in messages: "linear: x". */
+bool lower_float_tensor(Lowering *lowering, const Expr *expr, const char *what, Value **out);
+
+/* Notes where the variable that `expr` names was set, and its type; nothing if it names none. */
+void lower_note_variable(Lowering *lowering, const Expr *expr);
+
+/* "d=64 and ff=64 are different sizes of one value" as a note, where that is so. */
+void lower_note_sizes(Lowering *lowering, Range range, const Dim *a, const Dim *b);
+
+/* The part of a call's range that is the function's name. */
+Range lower_call_name(const Expr *call);
+
+/* One more step; false, with an error at `range`, if that is one too many. */
+bool lower_step(Lowering *lowering, Range range);
+
+/* "f32[B=2, d=64]", "the number 3"; not of poison. */
+const char *lower_operand_text(Lowering *lowering, const Operand *operand);
+
+/* ---- Functions ------------------------------------------------------------------------------------------------ */
+
 /* The call of a function that the model defines. */
 Operand lower_call(Lowering *lowering, const Expr *call, Symbol *symbol);
 
-/* `text` with "{l}" replaced by the value of variable l. NULL after an error. */
+/* The body of a function with these arguments, below `path`; `loc` is the call. */
+Operand lower_function(Lowering *lowering, Symbol *symbol, const Operand *arguments, const char *path, Loc loc);
+
+void lower_weight(Lowering *lowering, const Statement *statement);
+
+/* The path under way and below it `text`, with "{l}" replaced by the value of variable l. NULL after an error. */
 const char *lower_path(Lowering *lowering, const char *text, Range range);
 
 const Variable *lower_find_variable(const Lowering *lowering, const char *name);

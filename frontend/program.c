@@ -143,6 +143,7 @@ static void check_overrides(Program *program) {
 bool program_load(Program *program, uint32_t file) {
     program->names = (Names){.arena = program->arena};
     program->atoms = (SizeAtoms){.arena = program->arena};
+    program->file = file;
     int before = diagnostics_errors(program->diagnostics);
     if (load_file(program, file, true))
         check_overrides(program);

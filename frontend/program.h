@@ -33,6 +33,7 @@ typedef struct {
     Arena *arena;
     Diagnostics *diagnostics;
     const LowerOptions *options;
+    uint32_t file;     /* the model's own; those it imports come after it */
     const char *model; /* its name */
     Names names;
     Symbol **symbols;
