@@ -112,6 +112,10 @@ Diagnostics *diagnostics_new(Arena *arena, FILE *out, DiagnosticsColor color) {
     return d;
 }
 
+Arena *diagnostics_arena(const Diagnostics *diagnostics) {
+    return diagnostics->arena;
+}
+
 Sources *diagnostics_sources(Diagnostics *diagnostics) {
     return &diagnostics->sources;
 }

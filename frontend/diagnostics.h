@@ -14,6 +14,9 @@ typedef struct Diagnostics Diagnostics;
 
 Diagnostics *diagnostics_new(Arena *arena, FILE *out, DiagnosticsColor color);
 
+/* Lives as long as the messages; what they point into belongs on it. */
+Arena *diagnostics_arena(const Diagnostics *diagnostics);
+
 /* The files that ranges point into. */
 Sources *diagnostics_sources(Diagnostics *diagnostics);
 
