@@ -35,14 +35,16 @@ $(OUT)/tests/units/run: tests/tools/run-unit
 $(LIBTEST): $(LIBTEST_OBJECTS)
 	rm -f $@ && ar rcs $@ $^
 
-# Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both.
+# Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both, and hold what generated
+# kernels call when they load them.
+KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_matmul
 $(OUT)/tests/units/runtime/%: tests/runtime/%.c $(LIBRUNTIME)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< -lcmocka $(RUNTIME_TEST_LIBS)
 
 $(OUT)/tests/units/codegen/%: tests/codegen/%.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -rdynamic -o $@ $< $(LIBTEST) -lcmocka $(LIBMOEC) $(RUNTIME_TEST_LIBS)
+	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST) -lcmocka $(LIBMOEC) $(RUNTIME_TEST_LIBS)
 
 $(OUT)/tests/units/%: tests/%.c $(LIBTEST) $(LIBMOEC)
 	@mkdir -p $(@D)
@@ -50,7 +52,7 @@ $(OUT)/tests/units/%: tests/%.c $(LIBTEST) $(LIBMOEC)
 
 $(OUT)/%: tests/tools/%.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -rdynamic -o $@ $< $(LIBTEST) $(LIBMOEC) $(RUNTIME_TEST_LIBS)
+	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST) $(LIBMOEC) $(RUNTIME_TEST_LIBS)
 
 # Fuzzers: clang's libFuzzer, everything instrumented. Those named here link the compiler, the others the runtime, but for
 # the files that need OpenMP, whose header clang lacks.

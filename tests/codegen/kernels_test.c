@@ -1,0 +1,475 @@
+// RUN: env MOEC_ROOT=%root %unit %s
+/* Every op's kernel against the interpreter. The graphs of Inputs/kernels.ir have odd shapes; all their kernels become
+   one shared object, and each node is run on the interpreter's operands, rounded to floats. */
+#include <dlfcn.h>
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "codegen/codegen.h"
+#include "codegen/kernels.h"
+#include "ir/interpret.h"
+#include "ir/view.h"
+#include "runtime/plan.h"
+#include "tests/support/random.h"
+
+/* ---- Data ----------------------------------------------------------------------------------------------------- */
+
+/* What integer inputs hold: [low, high). Float inputs hold [-1, 1), "wide" ones [-8, 8), "hyper"
+   what AdamW is used with. */
+static const struct {
+    const char *name;
+    double low, high;
+} integer_inputs[] = {{"rows", 0, 3},    {"columns", 0, 5}, {"tokens", 0, 1000},
+                      {"choices", 0, 4}, {"few", 0, 3},     {"targets", -1, 1100}};
+
+static const double hyper[] = {1e-3, 0.9, 0.95, 1e-8, 0.1, 0.271, 0.142625};
+
+static void fill(Tensor *tensor, const char *name, uint64_t seed) {
+    double range = strcmp(name, "wide") == 0 ? 8 : 1;
+    for (size_t i = 0; i < sizeof integer_inputs / sizeof integer_inputs[0]; i++) {
+        if (strcmp(name, integer_inputs[i].name) == 0)
+            random_fill(tensor, seed, integer_inputs[i].low, integer_inputs[i].high);
+    }
+    if (tensor->type.dtype == DTYPE_F32)
+        random_fill(tensor, seed, strcmp(name, "moment2:w") == 0 ? 0.01 : -range, range);
+    if (strcmp(name, "hyper") == 0)
+        memcpy(tensor->data, hyper, sizeof hyper);
+    for (int64_t i = 0; i < type_n_elements(&tensor->type); i++)
+        tensor->data[i] = (float)tensor->data[i];
+}
+
+/* ---- The shared object ---------------------------------------------------------------------------------------- */
+
+static const char *root(void) {
+    const char *path = getenv("MOEC_ROOT");
+    return path ? path : ".";
+}
+
+typedef struct {
+    Arena *arena;
+    Module *module;
+    Kernels *kernels;
+    MoecKernelFunction *const *functions; /* by kernel index */
+    void *library;
+} Fixture;
+
+static bool has_kernel(const Node *node) {
+    OpClass class = op_info(node->op)->class;
+    return class != OP_CLASS_LEAF && class != OP_CLASS_VIEW;
+}
+
+static uint32_t kernel_of(const Fixture *fixture, const Node *node) {
+    PlainReporter reporter;
+    plain_reporter_init(&reporter, stderr);
+    uint32_t index;
+    if (!kernels_add(fixture->kernels, node, &reporter.base, &index))
+        fail_msg("no kernel for %s", op_info(node->op)->name);
+    return index;
+}
+
+static void write_source(const Fixture *fixture, const char *path) {
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    kernels_print_prelude(out);
+    size_t n = kernels_count(fixture->kernels);
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "\n%s", kernels_get(fixture->kernels, i)->text);
+    fputs("\nMoecKernelFunction *const test_kernels[] = {\n", out);
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "    %s,\n", kernels_get(fixture->kernels, i)->name);
+    fputs("};\n", out);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* Under the sanitizers the kernels run under them too. */
+#ifdef __SANITIZE_ADDRESS__
+static const char sanitize_flags[] = "-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined";
+#else
+static const char sanitize_flags[] = "";
+#endif
+
+static void compile(Fixture *fixture) {
+    char folder[] = "/tmp/moec-kernels-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    const char *source = arena_printf(fixture->arena, "%s/kernels.c", folder);
+    const char *object = arena_printf(fixture->arena, "%s/kernels.so", folder);
+    write_source(fixture, source);
+    const char *cc = getenv("CC");
+    const char *command = arena_printf(fixture->arena, "%s %s %s -march=native -shared -fPIC -I%s -o %s %s",
+                                       cc ? cc : "gcc", CODEGEN_C_FLAGS, sanitize_flags, root(), object, source);
+    if (system(command) != 0)
+        fail_msg("failed: %s", command);
+    fixture->library = dlopen(object, RTLD_NOW);
+    if (!fixture->library)
+        fail_msg("%s", dlerror());
+    fixture->functions = dlsym(fixture->library, "test_kernels");
+    assert_non_null(fixture->functions);
+    unlink(source);
+    unlink(object);
+    rmdir(folder);
+}
+
+static Fixture fixture;
+
+static char *read_file(Arena *arena, const char *path, size_t *n_bytes) {
+    FILE *in = fopen(path, "r");
+    if (!in)
+        fail_msg("cannot read %s", path);
+    enum { CAPACITY = 1 << 16 };
+    char *text = arena_array_of(arena, char, CAPACITY);
+    *n_bytes = fread(text, 1, CAPACITY, in);
+    assert_true(*n_bytes < CAPACITY);
+    fclose(in);
+    return text;
+}
+
+static void set_up(void) {
+    fixture.arena = arena_new();
+    const char *error = NULL;
+    size_t n_bytes;
+    const char *path = arena_printf(fixture.arena, "%s/tests/codegen/Inputs/kernels.ir", root());
+    const char *text = read_file(fixture.arena, path, &n_bytes);
+    fixture.module = module_read(fixture.arena, "kernels.ir", text, n_bytes, &error);
+    if (!fixture.module)
+        fail_msg("kernels.ir:%s", error);
+    fixture.kernels = kernels_new(fixture.arena, fixture.module);
+    for (size_t i = 0; i < fixture.module->n_graphs; i++) {
+        graph_number(fixture.module->graphs[i]);
+        for (const Node *node = fixture.module->graphs[i]->first; node; node = node->next) {
+            if (has_kernel(node))
+                kernel_of(&fixture, node);
+        }
+    }
+    compile(&fixture);
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    dlclose(fixture.library);
+    arena_free(fixture.arena);
+    return 0;
+}
+
+/* ---- Running -------------------------------------------------------------------------------------------------- */
+
+/* Storage of a tensor as kernels see it; exactly as large, so that the sanitizers see what lies beyond. */
+static void *storage_of(const Tensor *tensor) {
+    int64_t n = type_n_elements(&tensor->type);
+    float *storage = malloc((size_t)type_n_bytes(&tensor->type));
+    assert_non_null(storage);
+    for (int64_t i = 0; i < n; i++) {
+        int32_t whole = (int32_t)tensor->data[i];
+        if (tensor->type.dtype == DTYPE_I32)
+            memcpy(storage + i, &whole, sizeof whole);
+        else
+            storage[i] = (float)tensor->data[i];
+    }
+    return storage;
+}
+
+static double element(const void *storage, DType dtype, int64_t i) {
+    return dtype == DTYPE_I32 ? (double)((const int32_t *)storage)[i] : (double)((const float *)storage)[i];
+}
+
+static void compare(const Node *node, int result, const void *actual, const Tensor *expected) {
+    for (int64_t i = 0; i < type_n_elements(&expected->type); i++) {
+        double a = element(actual, expected->type.dtype, i), e = expected->data[i];
+        bool is_unused_row = isnan(e) && type_is_ragged(&expected->type);
+        if (is_unused_row || (isnan(e) && isnan(a)) || fabs(a - e) <= 1e-5 * fmax(1, fabs(e)))
+            continue;
+        fail_msg("%s (%%%u), result %d, element %lld: %.9g, expected %.9g", op_info(node->op)->name,
+                 node->results[0].number, result, (long long)i, a, e);
+    }
+}
+
+enum { MAX_ARGS = 16, MAX_STATES = 4 };
+
+/* What one graph's kernels run on: the interpreter's values, and the states as they were before. */
+typedef struct {
+    Interpreter *interpreter;
+    Tensor states[MAX_STATES];
+} Run;
+
+static const Tensor *owner_values(const Run *run, const Value *owner) {
+    for (size_t i = 0; i < fixture.module->n_states && owner->def->op == OP_state; i++) {
+        if (strcmp(fixture.module->states[i]->name, attrs_string(&owner->def->attrs, "name", "")) == 0)
+            return &run->states[i];
+    }
+    return interpreter_value(run->interpreter, owner);
+}
+
+static void run_node(const Run *run, const Node *node) {
+    void *args[MAX_ARGS], *storages[MAX_ARGS];
+    int n = node->n_results;
+    bool is_update = op_info(node->op)->class == OP_CLASS_UPDATE;
+    for (int i = 0; i < node->n_operands; i++) {
+        if (!kernel_operand_is_argument(node, i))
+            continue;
+        View view;
+        assert_true(view_of(node->operands[i], &view));
+        storages[n] = storage_of(owner_values(run, view.owner));
+        args[n] = (float *)storages[n] + view.offset;
+        n++;
+    }
+    for (int i = 0; i < node->n_results; i++) {
+        storages[i] = is_update ? NULL : malloc((size_t)type_n_bytes(&node->results[i].type));
+        args[i] = is_update ? args[node->n_results + i] : storages[i];
+    }
+    fixture.functions[kernel_of(&fixture, node)](args);
+    for (int i = 0; i < node->n_results; i++)
+        compare(node, i, args[i], interpreter_value(run->interpreter, &node->results[i]));
+    for (int i = 0; i < n; i++)
+        free(storages[i]);
+}
+
+static Run run_new(const Graph *graph) {
+    Run run = {.interpreter = interpreter_new(fixture.arena, fixture.module)};
+    for (size_t i = 0; i < fixture.module->n_states; i++) {
+        const State *at = fixture.module->states[i];
+        run.states[i] = tensor_new(fixture.arena, &at->type);
+        fill(&run.states[i], at->name, i + 100);
+        interpreter_set_state(run.interpreter, at->name, run.states[i]);
+    }
+    uint64_t seed = 1;
+    for (const Node *node = graph->first; node; node = node->next) {
+        if (node->op != OP_input)
+            continue;
+        Tensor input = tensor_new(fixture.arena, &node->results[0].type);
+        const char *name = attrs_string(&node->attrs, "name", "");
+        fill(&input, name, seed++);
+        interpreter_set_input(run.interpreter, name, input);
+    }
+    return run;
+}
+
+static void graph_test(void **state) {
+    const Graph *graph = *state;
+    Run run = run_new(graph);
+    const char *error = interpreter_run(run.interpreter, graph);
+    if (error)
+        fail_msg("%s", error);
+    for (const Node *node = graph->first; node; node = node->next) {
+        if (has_kernel(node))
+            run_node(&run, node);
+    }
+}
+
+/* ---- Tables and text ------------------------------------------------------------------------------------------ */
+
+static const Node *find_op(const char *graph, OpKind op) {
+    const Node *node = module_find_graph(fixture.module, graph)->first;
+    while (node && node->op != op)
+        node = node->next;
+    assert_non_null(node);
+    return node;
+}
+
+static void equal_nodes_share_a_kernel(void **state) {
+    (void)state;
+    size_t n = kernels_count(fixture.kernels);
+    const Node *flat = find_op("map_flat", OP_silu), *parallel = find_op("map_parallel", OP_silu);
+    assert_int_equal(kernel_of(&fixture, flat), kernel_of(&fixture, flat));
+    assert_int_not_equal(kernel_of(&fixture, flat), kernel_of(&fixture, parallel));
+    assert_int_equal(kernels_count(fixture.kernels), n);
+}
+
+static void arguments_are_not_constants(void **state) {
+    (void)state;
+    const Node *sub = find_op("map_constant", OP_sub);
+    assert_true(kernel_operand_is_argument(sub, 0));
+    assert_false(kernel_operand_is_argument(sub, 1));
+}
+
+static const Kernel *only_kernel(Arena *arena, const char *text) {
+    const char *error = NULL;
+    Module *module = module_read(arena, "test.ir", text, strlen(text), &error);
+    if (!module)
+        fail_msg("test.ir:%s", error);
+    Kernels *kernels = kernels_new(arena, module);
+    graph_number(module->graphs[0]);
+    PlainReporter reporter;
+    plain_reporter_init(&reporter, stderr);
+    uint32_t index;
+    assert_true(kernels_add(kernels, module->graphs[0]->last, &reporter.base, &index));
+    return kernels_get(kernels, index);
+}
+
+static void kernel_text_reads_well(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    const Kernel *kernel = only_kernel(arena, "module m\n"
+                                              "file 0 \"lib/llama.moe\"\n"
+                                              "graph g {\n"
+                                              "  %x = input {name = \"x\"} : f32[B=4, T=256, d=576]\n"
+                                              "  %r = input {name = \"r\"} : f32[B=4, T=256]\n"
+                                              "  %s = broadcast %r {dims = [0, 1]} : f32[B=4, T=256, d=576]\n"
+                                              "  %y = mul %x, %s : f32[B=4, T=256, d=576] @0:14:7\n"
+                                              "}\n");
+    assert_string_equal(kernel->name, "mul_0");
+    assert_string_equal(kernel->text,
+                        "/* %y.3 = mul f32[B=4, T=256, d=576], f32[B=4, T=256, d=576] : f32[B=4, T=256, d=576]\n"
+                        "   lib/llama.moe:14:7   FLOPs 5.9e+05   bytes 7.08e+06 */\n"
+                        "static void mul_0(void *const *args) {\n"
+                        "    float *restrict out = args[0];\n"
+                        "    const float *restrict x = args[1];\n"
+                        "    const float *restrict y = args[2];\n"
+                        "    #pragma omp parallel for\n"
+                        "    for (int64_t b_t = 0; b_t < 1024; b_t++) {\n"
+                        "        #pragma omp simd\n"
+                        "        for (int64_t d = 0; d < 576; d++) {\n"
+                        "            out[b_t * 576 + d] = x[b_t * 576 + d] * y[b_t];\n"
+                        "        }\n"
+                        "    }\n"
+                        "}\n");
+    arena_free(arena);
+}
+
+static void a_name_does_not_end_the_comment(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    const Kernel *kernel = only_kernel(arena, "module m\n"
+                                              "graph g {\n"
+                                              "  %x = input {name = \"x\"} : f32[a*/b=4]\n"
+                                              "  %y = neg %x : f32[a*/b=4]\n"
+                                              "}\n");
+    assert_non_null(strstr(kernel->text, "f32[a* /b=4]"));
+    arena_free(arena);
+}
+
+typedef struct {
+    Reporter base;
+    char message[256];
+} CapturingReporter;
+
+static void capture(Reporter *self, ReportKind kind, const Module *module, Loc loc, const char *message) {
+    (void)kind;
+    CapturingReporter *reporter = (CapturingReporter *)self;
+    snprintf(reporter->message, sizeof reporter->message, "%s:%u: %s", module->files[loc.file], loc.line, message);
+}
+
+static void other_dtypes_are_refused(void **state) {
+    (void)state;
+    static const char text[] = "module m\n"
+                               "file 0 \"a.moe\"\n"
+                               "graph g {\n"
+                               "  %x = input {name = \"x\"} : bf16[4]\n"
+                               "  %y = neg %x : bf16[4] @0:3:1\n"
+                               "}\n";
+    const char *error = NULL;
+    Module *module = module_read(fixture.arena, "test.ir", text, strlen(text), &error);
+    assert_non_null(module);
+    CapturingReporter reporter = {.base = {.emit = capture}};
+    uint32_t index;
+    Kernels *kernels = kernels_new(fixture.arena, module);
+    assert_false(kernels_add(kernels, module->graphs[0]->last, &reporter.base, &index));
+    assert_int_equal(reporter.base.n_errors, 1);
+    assert_string_equal(reporter.message, "a.moe:3: the C backend computes neg in f32 or i32 only, and this one has "
+                                          "bf16[4]; build for another target");
+}
+
+/* ---- Data that no test of values has -------------------------------------------------------------------------- */
+
+static void run_kernel(const char *graph, OpKind op, void *const *args) {
+    fixture.functions[kernel_of(&fixture, find_op(graph, op))](args);
+}
+
+static void maps_keep_nans_and_infinities(void **state) {
+    (void)state;
+    enum { N = 3 * 5 * 37 };
+    static const OpKind ops[] = {OP_exp,  OP_tanh,      OP_sigmoid,   OP_relu,      OP_silu,      OP_gelu,
+                                 OP_sqrt, OP_gelu_tanh, OP_relu_grad, OP_silu_grad, OP_gelu_grad, OP_gelu_tanh_grad};
+    static float x[N], y[N], out[N];
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        for (int j = 0; j < N; j++) {
+            x[j] = j % 3 == 0 ? NAN : 0.5f;
+            y[j] = 1.0f;
+        }
+        run_kernel("map_flat", ops[i], (void *const[]){out, x, y});
+        for (int j = 0; j < N; j++) {
+            if (isnan(out[j]) != (j % 3 == 0))
+                fail_msg("%s of %g is %g", op_info(ops[i])->name, (double)x[j], (double)out[j]);
+        }
+    }
+    for (int j = 0; j < N; j++)
+        x[j] = j % 2 == 0 ? INFINITY : -INFINITY;
+    run_kernel("map_flat", OP_exp, (void *const[]){out, x});
+    for (int j = 0; j < N; j++)
+        assert_true(out[j] == (j % 2 == 0 ? INFINITY : 0.0f));
+    run_kernel("map_flat", OP_tanh, (void *const[]){out, x});
+    for (int j = 0; j < N; j++)
+        assert_true(out[j] == (j % 2 == 0 ? 1.0f : -1.0f));
+}
+
+static void indices_out_of_range_touch_nothing(void **state) {
+    (void)state;
+    float table[3 * 2 * 5] = {0}, rows[2 * 7 * 2 * 5], sums[5 * 2 * 5];
+    int32_t indices[2 * 7] = {0, 3, -1, 1 << 30};
+    run_kernel("move", OP_gather, (void *const[]){rows, table, indices});
+    for (int i = 0; i < 2 * 7 * 2 * 5; i++)
+        assert_int_equal(isnan(rows[i]), i / 10 >= 1 && i / 10 <= 3);
+    for (int i = 0; i < 2 * 7 * 2 * 5; i++)
+        rows[i] = i / 10 == 1 || i / 10 == 2 || i / 10 == 3 ? NAN : 1;
+    indices[1] = 5;
+    run_kernel("move", OP_scatter_add, (void *const[]){sums, rows, indices});
+    for (int i = 0; i < 5 * 2 * 5; i++)
+        assert_true(sums[i] == (i < 10 ? 11.0f : 0.0f));
+}
+
+static void sums_do_not_depend_on_the_threads(void **state) {
+    (void)state;
+    static const OpKind ops[] = {OP_reduce_sum, OP_sum_squares, OP_softmax, OP_logsumexp};
+    const Graph *graph = module_find_graph(fixture.module, "reduce_parallel");
+    enum { N = 3 * 20001 };
+    static float x[N], out[2][N];
+    uint64_t seed = 1;
+    for (int i = 0; i < N; i++)
+        x[i] = (float)random_uniform(&seed);
+    int n_threads = omp_get_max_threads();
+    for (const Node *node = graph->first; node; node = node->next) {
+        bool is_tested = false;
+        for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
+            is_tested = is_tested || node->op == ops[i];
+        for (int i = 0; i < 2 && is_tested; i++) {
+            omp_set_num_threads(i == 0 ? 1 : 3);
+            fixture.functions[kernel_of(&fixture, node)]((void *const[]){out[i], x});
+        }
+        if (memcmp(out[0], out[1], sizeof out[0]) != 0)
+            fail_msg("%s (%%%u) differs between 1 and 3 threads", op_info(node->op)->name, node->results[0].number);
+    }
+    omp_set_num_threads(n_threads);
+}
+
+/* One test a graph, named after it. */
+int main(void) {
+    static const struct CMUnitTest others[] = {
+        cmocka_unit_test(equal_nodes_share_a_kernel),
+        cmocka_unit_test(arguments_are_not_constants),
+        cmocka_unit_test(kernel_text_reads_well),
+        cmocka_unit_test(a_name_does_not_end_the_comment),
+        cmocka_unit_test(other_dtypes_are_refused),
+        cmocka_unit_test(maps_keep_nans_and_infinities),
+        cmocka_unit_test(indices_out_of_range_touch_nothing),
+        cmocka_unit_test(sums_do_not_depend_on_the_threads),
+    };
+    enum { MAX_TESTS = 64, N_OTHERS = sizeof others / sizeof others[0] };
+    static struct CMUnitTest tests[MAX_TESTS];
+    set_up();
+    if (fixture.module->n_graphs + N_OTHERS > MAX_TESTS)
+        return 1;
+    size_t n = 0;
+    for (; n < fixture.module->n_graphs; n++) {
+        Graph *graph = fixture.module->graphs[n];
+        tests[n] = (struct CMUnitTest){.name = graph->name, .test_func = graph_test, .initial_state = graph};
+    }
+    for (size_t i = 0; i < N_OTHERS; i++)
+        tests[n++] = others[i];
+    int n_failed = _cmocka_run_group_tests("kernels", tests, n, NULL, tear_down);
+    return n_failed;
+}
