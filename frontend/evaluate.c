@@ -50,16 +50,62 @@ static int64_t index_limit(const Graph *graph, const Value *input) {
     return limit;
 }
 
+/* Draws for a tensor of the dense checkpoint, or for a weight that has none there. */
+static void fill_state(const State *state, uint64_t seed, double *values, int64_t n) {
+    const char *init = attrs_string(&state->attrs, "init", "normal");
+    double std = attrs_float(&state->attrs, "std", 0.02), scale = attrs_float(&state->attrs, "scale", 1.0);
+    uint64_t random = seed_for(attrs_string(&state->attrs, "source", state->name), seed);
+    for (int64_t i = 0; i < n; i++) {
+        double value = strcmp(init, "ones") == 0    ? 1.0
+                       : strcmp(init, "zeros") == 0 ? 0.0
+                                                    : std * random_normal(&random);
+        values[i] = scale * value;
+    }
+}
+
+/* The experts of a weight, each segment e mod G of dim D of one dense tensor: spec/ir.md, "States". */
+static void copy_experts(const State *state, const double *dense, double *values) {
+    const Type *type = &state->type;
+    int64_t n_segments = attrs_int(&state->attrs, "segments", 1), n_rows = 1, n_row = 1;
+    int segment_dim = 1 + (int)attrs_int(&state->attrs, "segment_dim", 0);
+    for (int i = 1; i < type->rank; i++) {
+        *(i < segment_dim ? &n_rows : &n_row) *= type->dims[i].extent;
+    }
+    for (int64_t e = 0; e < type->dims[0].extent; e++) {
+        for (int64_t row = 0; row < n_rows; row++) {
+            const double *from = dense + (row * n_segments + e % n_segments) * n_row;
+            for (int64_t i = 0; i < n_row; i++) {
+                *values++ = from[i];
+            }
+        }
+    }
+}
+
+/* Row e of a router equals row e - e mod G. */
+static void tile_rows(const State *state, double *values) {
+    int64_t tile = attrs_int(&state->attrs, "tile", 1), n = type_n_elements(&state->type);
+    if (tile <= 1) {
+        return;
+    }
+    int64_t n_row = n / state->type.dims[0].extent;
+    for (int64_t i = 0; i < n; i++) {
+        values[i] = values[i - i / n_row % tile * n_row];
+    }
+}
+
 static Tensor random_state(Arena *arena, const State *state, uint64_t seed) {
     Tensor tensor = tensor_new(arena, &state->type);
-    const char *init = attrs_string(&state->attrs, "init", "normal");
-    double std = attrs_float(&state->attrs, "std", 0.02);
-    uint64_t random = seed_for(state->name, seed);
-    for (int64_t i = 0; i < type_n_elements(&state->type); i++) {
-        tensor.data[i] = strcmp(init, "ones") == 0    ? 1.0
-                         : strcmp(init, "zeros") == 0 ? 0.0
-                                                      : std * random_normal(&random);
+    int64_t n = type_n_elements(&state->type), n_experts = attrs_int(&state->attrs, "experts", 0);
+    bool is_replicated = n_experts > 0 && attrs_find(&state->attrs, "source") != NULL;
+    if (!is_replicated) {
+        fill_state(state, seed, tensor.data, n);
+        tile_rows(state, tensor.data);
+        return tensor;
     }
+    int64_t n_dense = n / n_experts * attrs_int(&state->attrs, "segments", 1);
+    double *dense = arena_array_of(arena, double, n_dense);
+    fill_state(state, seed, dense, n_dense);
+    copy_experts(state, dense, tensor.data);
     return tensor;
 }
 
