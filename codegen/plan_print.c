@@ -132,19 +132,19 @@ static void print_tensors(FILE *out, const char *program, const char *what, cons
     fputs("};\n", out);
 }
 
-static void print_program_field(FILE *out, const char *program, const char *field, size_t n) {
+static void print_program_table(FILE *out, const char *program, const char *field, size_t n) {
     if (n > 0)
-        fprintf(out, ", .%s = %s_%s, .n_%s = %zu", field, program, field, field, n);
+        fprintf(out, "     .%s = %s_%s, .n_%s = %zu,\n", field, program, field, field, n);
 }
 
 static void print_program(FILE *out, const PlanProgram *program) {
     const char *name = program->graph->name;
-    fprintf(out, "    {.name = \"%s\", .arena_bytes = %" PRId64, name, program->arena_bytes);
-    print_program_field(out, name, "launches", program->n_launches);
-    print_program_field(out, name, "args", program->n_args);
-    print_program_field(out, name, "inputs", program->n_inputs);
-    print_program_field(out, name, "outputs", program->n_outputs);
-    fputs("},\n", out);
+    fprintf(out, "    {.name = \"%s\",\n", name);
+    print_program_table(out, name, "launches", program->n_launches);
+    print_program_table(out, name, "args", program->n_args);
+    print_program_table(out, name, "inputs", program->n_inputs);
+    print_program_table(out, name, "outputs", program->n_outputs);
+    fprintf(out, "     .arena_bytes = %" PRId64 "},\n", program->arena_bytes);
 }
 
 void plan_print_programs(FILE *out, const Plan *plan) {

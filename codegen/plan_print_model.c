@@ -139,17 +139,16 @@ static void print_train(FILE *out, const Module *module) {
     const Directive *train = module_find_directive(module, "train");
     if (!train)
         return;
-    const char *separator = "";
-    fputs("    .train = {", out);
+    fputs("    .train = {\n", out);
     for (size_t i = 0; i < sizeof train_fields / sizeof *train_fields; i++) {
         const Attr *attr = attrs_find(&train->attrs, train_fields[i]);
         if (!attr)
             continue;
-        fputs(separator, out);
+        fputs("        ", out);
         print_field(out, attr->key, attr);
-        separator = ", ";
+        fputs(",\n", out);
     }
-    fputs("},\n", out);
+    fputs("    },\n", out);
 }
 
 void plan_print_model_fields(FILE *out, const Plan *plan) {
