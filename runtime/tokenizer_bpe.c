@@ -258,17 +258,28 @@ static bool check_kind(const json_t *model, Status *status) {
     return true;
 }
 
+static bool read_flags(Bpe *bpe, const json_t *model, Status *status) {
+    const char *unknown = json_string_value(json_object_get(model, "unk_token"));
+    const json_t *id = unknown && *unknown ? json_object_get(json_object_get(model, "vocab"), unknown) : NULL;
+    if (unknown && *unknown && !id)
+        return status_fail(status, STATUS_INPUT, TOKENIZER_FILE ": \"unk_token\" \"%.80s\" is not in \"vocab\"",
+                           unknown);
+    bpe->unknown = id ? (int32_t)json_integer_value(id) : -1;
+    bpe->fuses_unknown = json_is_true(json_object_get(model, "fuse_unk"));
+    bpe->ignores_merges = json_is_true(json_object_get(model, "ignore_merges"));
+    return true;
+}
+
 bool bpe_read(Bpe *bpe, const json_t *model, int64_t n_ids, Status *status) {
     *bpe = (Bpe){0};
     if (!json_is_object(model))
         return status_fail(status, STATUS_INPUT, TOKENIZER_FILE ": has no object \"model\"");
-    bpe->ignores_merges = json_is_true(json_object_get(model, "ignore_merges"));
     return check_kind(model, status) && read_vocabulary(bpe, json_object_get(model, "vocab"), n_ids, status) &&
-           read_merges(bpe, json_object_get(model, "merges"), status);
+           read_merges(bpe, json_object_get(model, "merges"), status) && read_flags(bpe, model, status);
 }
 
 bool bpe_of_bytes(Bpe *bpe, int64_t n_ids, Status *status) {
-    *bpe = (Bpe){0};
+    *bpe = (Bpe){.unknown = -1};
     if (!allocate_vocabulary(bpe, n_ids, (size_t)n_ids, status) || !allocate_merges(bpe, 0, status))
         return false;
     for (int64_t id = 0; id < n_ids; id++) {
@@ -382,27 +393,35 @@ static void join(Joining *joining, const Candidate *candidate) {
     push_pair(joining, candidate->at);
 }
 
-/* The word's bytes as symbols. */
-static bool start_symbols(const Joining *joining, const char *word, size_t n, Status *status) {
+/* The word's bytes as symbols. A byte that has no token becomes the one for unknown bytes, where the vocabulary has
+   one, and is left out else. Returns the number of symbols. */
+static size_t start_symbols(const Joining *joining, const char *word, size_t n) {
+    const Bpe *bpe = joining->bpe;
+    size_t n_symbols = 0;
+    bool follows_unknown = false;
     for (size_t i = 0; i < n; i++) {
-        int32_t id = find_token(joining->bpe, word + i, 1);
-        if (id < 0)
-            return status_fail(status, STATUS_INPUT, "the model's vocabulary has no token for the byte 0x%02X",
-                               (unsigned)(unsigned char)word[i]);
-        joining->symbols[i] = (Symbol){id, (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1};
+        int32_t id = find_token(bpe, word + i, 1);
+        bool is_unknown = id < 0;
+        if (!is_unknown || (bpe->unknown >= 0 && !(follows_unknown && bpe->fuses_unknown))) {
+            int32_t at = (int32_t)n_symbols++;
+            joining->symbols[at] = (Symbol){is_unknown ? bpe->unknown : id, at - 1, at + 1};
+        }
+        follows_unknown = is_unknown;
     }
-    return true;
+    if (n_symbols > 0)
+        joining->symbols[n_symbols - 1].next = -1;
+    return n_symbols;
 }
 
-static bool join_all(Joining *joining, size_t n, IdList *list, Status *status) {
-    for (size_t i = 0; i < n; i++)
+static bool join_all(Joining *joining, size_t n_symbols, IdList *list, Status *status) {
+    for (size_t i = 0; i < n_symbols; i++)
         push_pair(joining, (int32_t)i);
     while (joining->n_heap > 0) {
         Candidate candidate = heap_pop(joining);
         if (is_current(joining, &candidate))
             join(joining, &candidate);
     }
-    for (int32_t at = 0; at >= 0 && !status->failed; at = joining->symbols[at].next)
+    for (int32_t at = n_symbols > 0 ? 0 : -1; at >= 0 && !status->failed; at = joining->symbols[at].next)
         id_list_add(list, joining->symbols[at].id, status);
     return !status->failed;
 }
@@ -416,8 +435,8 @@ bool bpe_encode(const Bpe *bpe, const char *word, size_t n, IdList *list, Status
     Joining joining = {.bpe = bpe, .symbols = malloc(n * sizeof(Symbol)), .heap = malloc(3 * n * sizeof(Candidate))};
     if (!joining.symbols || !joining.heap)
         status_fail(status, STATUS_SYSTEM, "out of memory for a word of %zu bytes", n);
-    else if (start_symbols(&joining, word, n, status))
-        join_all(&joining, n, list, status);
+    else
+        join_all(&joining, start_symbols(&joining, word, n), list, status);
     free(joining.symbols);
     free(joining.heap);
     return !status->failed;

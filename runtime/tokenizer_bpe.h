@@ -27,6 +27,8 @@ typedef struct {
     size_t n_token_slots;
     Merge *merge_slots; /* the same of merges by pair */
     size_t n_merge_slots;
+    int32_t unknown;     /* what a byte without a token becomes; -1: it is left out */
+    bool fuses_unknown;  /* several such bytes in a row become one */
     bool ignores_merges; /* a word that is a token is that token, whatever the merges say (Llama 3) */
 } Bpe;
 
