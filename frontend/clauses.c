@@ -104,6 +104,7 @@ typedef struct {
 typedef struct {
     Program *program;
     Module *module;
+    bool is_lowered; /* the module has every call that the model makes */
     ClauseState states[CLAUSE_COUNT];
 } Clauses;
 
@@ -150,7 +151,7 @@ static bool check_function(Clauses *clauses, const Clause *clause, int64_t *n_ca
         return false;
     }
     *n_calls = count_calls(clauses->module, clause->name.text);
-    if (*n_calls > 0 || clauses->module->n_scopes == 0)
+    if (*n_calls > 0 || !clauses->is_lowered)
         return true;
     diagnostics_error(program->diagnostics, clause->name.range, "'%s' is never called, so there is nothing to upcycle",
                       clause->name.text);
@@ -161,7 +162,7 @@ static bool check_function(Clauses *clauses, const Clause *clause, int64_t *n_ca
 static bool check_layers(Clauses *clauses, const Clause *clause, const Attrs *attrs, int64_t n_calls) {
     int n;
     const int64_t *layers = attrs_ints(attrs, "layers", &n);
-    if (n_calls == 0 || (layers[0] < n_calls && layers[1] <= n_calls))
+    if (!clauses->is_lowered || n_calls == 0 || (layers[0] < n_calls && layers[1] <= n_calls))
         return true;
     return CLAUSE_ERROR(clauses, clause, "layers",
                         "the model calls '%s' %lld times, so its layers are 0 to %lld (the end of a range is the layer "
@@ -378,6 +379,7 @@ static void add_directive(Clauses *clauses, ClauseKind kind) {
 
 bool clauses_lower(Program *program, Module *module) {
     Clauses clauses = {.program = program, .module = module};
+    clauses.is_lowered = module->n_scopes > 0 && diagnostics_errors(program->diagnostics) == 0;
     bool is_good = true;
     for (ClauseKind kind = 0; kind < CLAUSE_COUNT; kind++) {
         ClauseState *state = &clauses.states[kind];
