@@ -23,29 +23,36 @@ static void print_kernels(FILE *out, const Kernels *kernels) {
     fputs("};\n", out);
 }
 
-/* What the processor must have to run this: what the C compiler was allowed to use. Names as __builtin_cpu_supports
-   takes them. */
+/* gcc's macro for what it may use, and the name that the runtime asks the processor for. */
+#define CPU_FEATURES(X)                                                                                                \
+    X(SSE3, "sse3")                                                                                                    \
+    X(SSSE3, "ssse3")                                                                                                  \
+    X(SSE4_1, "sse4.1")                                                                                                \
+    X(SSE4_2, "sse4.2")                                                                                                \
+    X(POPCNT, "popcnt")                                                                                                \
+    X(LZCNT, "lzcnt")                                                                                                  \
+    X(MOVBE, "movbe")                                                                                                  \
+    X(BMI, "bmi")                                                                                                      \
+    X(BMI2, "bmi2")                                                                                                    \
+    X(F16C, "f16c")                                                                                                    \
+    X(FMA, "fma")                                                                                                      \
+    X(AVX, "avx")                                                                                                      \
+    X(AVX2, "avx2")                                                                                                    \
+    X(AVX512F, "avx512f")                                                                                              \
+    X(AVX512BW, "avx512bw")                                                                                            \
+    X(AVX512CD, "avx512cd")                                                                                            \
+    X(AVX512DQ, "avx512dq")                                                                                            \
+    X(AVX512VL, "avx512vl")                                                                                            \
+    X(AVX512VNNI, "avx512vnni")                                                                                        \
+    X(AVX512BF16, "avx512bf16")
+
 static void print_cpu_features(FILE *out) {
-    static const struct {
-        const char *macro, *name;
-    } features[] = {
-        {"__SSE4_2__", "sse4.2"},
-        {"__POPCNT__", "popcnt"},
-        {"__AVX__", "avx"},
-        {"__AVX2__", "avx2"},
-        {"__BMI2__", "bmi2"},
-        {"__FMA__", "fma"},
-        {"__AVX512F__", "avx512f"},
-        {"__AVX512BW__", "avx512bw"},
-        {"__AVX512CD__", "avx512cd"},
-        {"__AVX512DQ__", "avx512dq"},
-        {"__AVX512VL__", "avx512vl"},
-        {"__AVX512VNNI__", "avx512vnni"},
-        {"__AVX512BF16__", "avx512bf16"},
-    };
-    fputs("\n/* What the C compiler was allowed to use. */\nstatic const char cpu_features[] = \"\"\n", out);
-    for (size_t i = 0; i < sizeof features / sizeof *features; i++)
-        fprintf(out, "#ifdef %s\n    \"%s \"\n#endif\n", features[i].macro, features[i].name);
+    fputs("\n/* What the C compiler was allowed to use, and the processor must have. */\n"
+          "static const char cpu_features[] = \"\"\n",
+          out);
+#define X(macro, name) fputs("#ifdef __" #macro "__\n    \"" name " \"\n#endif\n", out);
+    CPU_FEATURES(X)
+#undef X
     fputs("    ;\n", out);
 }
 
