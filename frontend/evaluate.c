@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ir/interpret.h"
+#include "ir/view.h"
 
 enum { SHOWN_ELEMENTS = 4 };
 
@@ -36,7 +37,7 @@ static uint64_t seed_for(const char *name, uint64_t seed) {
 static int64_t index_limit(const Graph *graph, const Value *input) {
     int64_t limit = INT32_MAX;
     for (const Node *node = graph->first; node != NULL; node = node->next) {
-        if (node->n_operands < 2 || node->operands[1] != input) {
+        if (node->n_operands < 2 || view_owner(node->operands[1]) != input) {
             continue;
         }
         const Type *indexed = &node->operands[0]->type;
