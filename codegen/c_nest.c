@@ -30,6 +30,16 @@ int nest_add(Nest *nest, const char *name, int64_t offset, const int64_t *stride
     return tensor;
 }
 
+void nest_sort(Nest *nest, int tensor) {
+    for (int i = 1; i < nest->n_loops; i++) {
+        NestLoop loop = nest->loops[i];
+        int at = i;
+        for (; at > 0 && nest->loops[at - 1].strides[tensor] < loop.strides[tensor]; at--)
+            nest->loops[at] = nest->loops[at - 1];
+        nest->loops[at] = loop;
+    }
+}
+
 /* ---- Names ---------------------------------------------------------------------------------------------------- */
 
 enum { MAX_VARIABLE_LENGTH = 16 };
@@ -152,24 +162,86 @@ void nest_open_loop(CPrinter *c, const NestLoop *loop) {
     nest_open_part(c, loop, "0", arena_printf(c->arena, "%lld", (long long)loop->extent));
 }
 
+/* ---- Maps ----------------------------------------------------------------------------------------------------- */
+
 /* Outer iterations are shared out if there are as many as this; below it, a long inner loop is. */
 static const int64_t MANY_ITERATIONS = 64;
 
-void nest_print_map(CPrinter *c, const Nest *nest, double work, const char *statement) {
-    int n_outer = nest->n_loops - 1;
-    if (nest->n_loops == 0) {
-        c_line(c, "%s", statement);
-        return;
+/* Elements of a line of the cache. */
+enum { TILE = 16 };
+
+/* The loop that steps through some tensor one by one, where the inner loop steps through that tensor in leaps: a
+   transposition. -1: none. */
+static int transposed_loop(const Nest *nest) {
+    const NestLoop *inner = &nest->loops[nest->n_loops - 1];
+    for (int i = 0; i < nest->n_loops - 1; i++) {
+        const NestLoop *loop = &nest->loops[i];
+        for (int tensor = 0; tensor < nest->n_tensors; tensor++) {
+            if (loop->strides[tensor] == 1 && inner->strides[tensor] >= TILE && loop->extent >= TILE &&
+                inner->extent >= TILE)
+                return i;
+        }
     }
-    int64_t inner = nest->loops[n_outer].extent, outer = nest_n_iterations(nest) / inner;
-    bool is_inner_shared = c_is_parallel(work) && (n_outer == 0 || (outer < MANY_ITERATIONS && inner > outer * 1024));
-    if (n_outer > 0 && !is_inner_shared)
+    return -1;
+}
+
+static void open_outer_loops(CPrinter *c, const Nest *nest, int except) {
+    for (int i = 0; i < nest->n_loops - 1; i++) {
+        if (i != except)
+            nest_open_loop(c, &nest->loops[i]);
+    }
+}
+
+/* The lines of the transposed tensor are read from end to end, as many side by side as fill a line of the result. */
+static void print_transposition(CPrinter *c, const Nest *nest, int transposed, double work, const char *statement) {
+    int n_outer = nest->n_loops - 1;
+    const NestLoop *inner = &nest->loops[n_outer];
+    long long extent = inner->extent;
+    c_parallel(c, work, n_outer > 1 ? arena_printf(c->arena, "collapse(%d)", n_outer) : "");
+    open_outer_loops(c, nest, transposed);
+    c_open(c, "for (int64_t first = 0; first < %lld; first += %d)", extent, TILE);
+    c_line(c, "int64_t end = first + %d < %lld ? first + %d : %lld;", TILE, extent, TILE, extent);
+    nest_open_loop(c, &nest->loops[transposed]);
+    c_line(c, "#pragma omp simd");
+    nest_open_part(c, inner, "first", "end");
+    c_line(c, "%s", statement);
+    for (int i = 0; i < nest->n_loops + 1; i++)
+        c_close(c);
+}
+
+static void print_outer_shared(CPrinter *c, const Nest *nest, double work, const char *statement) {
+    int n_outer = nest->n_loops - 1;
+    if (n_outer > 0)
         c_parallel(c, work, n_outer > 1 ? arena_printf(c->arena, "collapse(%d)", n_outer) : "");
-    for (int i = 0; i < n_outer; i++)
-        nest_open_loop(c, &nest->loops[i]);
-    c_line(c, is_inner_shared ? "#pragma omp parallel for simd" : "#pragma omp simd");
+    open_outer_loops(c, nest, -1);
+    c_line(c, "#pragma omp simd");
     nest_open_loop(c, &nest->loops[n_outer]);
     c_line(c, "%s", statement);
     for (int i = 0; i < nest->n_loops; i++)
         c_close(c);
+}
+
+static void print_inner_shared(CPrinter *c, const Nest *nest, const char *statement) {
+    open_outer_loops(c, nest, -1);
+    c_line(c, "#pragma omp parallel for simd");
+    nest_open_loop(c, &nest->loops[nest->n_loops - 1]);
+    c_line(c, "%s", statement);
+    for (int i = 0; i < nest->n_loops; i++)
+        c_close(c);
+}
+
+void nest_print_map(CPrinter *c, const Nest *nest, double work, const char *statement) {
+    if (nest->n_loops == 0) {
+        c_line(c, "%s", statement);
+        return;
+    }
+    int transposed = transposed_loop(nest);
+    int64_t inner = nest->loops[nest->n_loops - 1].extent, outer = nest_n_iterations(nest) / inner;
+    bool is_long = nest->n_loops == 1 || (outer < MANY_ITERATIONS && c_is_parallel((double)inner));
+    if (transposed >= 0)
+        print_transposition(c, nest, transposed, work, statement);
+    else if (c_is_parallel(work) && is_long)
+        print_inner_shared(c, nest, statement);
+    else
+        print_outer_shared(c, nest, work, statement);
 }

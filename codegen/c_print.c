@@ -41,7 +41,10 @@ void c_text(CPrinter *c, const char *text) {
     while (*text != '\0') {
         size_t n = strcspn(text, "\n");
         assert(text[n] == '\n');
-        c_line(c, "%.*s", (int)n, text);
+        if (n == 0)
+            fputc('\n', c->out);
+        else
+            c_line(c, "%.*s", (int)n, text);
         text += n + 1;
     }
 }

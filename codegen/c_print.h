@@ -74,6 +74,8 @@ Nest nest_new(const Type *type);
 int nest_add(Nest *nest, const char *name, int64_t offset, const int64_t *strides);
 /* The row-major strides of `type`. */
 void nest_dense_strides(const Type *type, int64_t *strides);
+/* Orders the loops so that the last steps through `tensor` in the smallest strides. Before nest_merge. */
+void nest_sort(Nest *nest, int tensor);
 /* Leaves out loops of one iteration, makes one loop of neighbours that every tensor runs through evenly, and gives the
    rest distinct names that are C identifiers. After all tensors were added. */
 void nest_merge(Nest *nest, Arena *arena);

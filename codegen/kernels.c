@@ -138,8 +138,22 @@ static bool check_dtypes(const Kernels *kernels, const Node *node, Reporter *rep
     return true;
 }
 
+/* Whether the operands are where passes/layout.c leaves them. */
+static bool is_laid_out(const Node *node) {
+    bool reads_any = op_info(node->op)->class == OP_CLASS_MAP || node->op == OP_reduce_sum;
+    for (int i = 0; i < node->n_operands; i++) {
+        View view;
+        if (!view_of(node->operands[i], &view))
+            return false;
+        if (!reads_any && (!kernel_operand_is_argument(node, i) || !view_is_dense(&view, &node->operands[i]->type)))
+            return false;
+    }
+    return true;
+}
+
 bool kernels_add(Kernels *kernels, const Node *node, Reporter *reporter, uint32_t *index) {
     assert(op_info(node->op)->class != OP_CLASS_LEAF && op_info(node->op)->class != OP_CLASS_VIEW);
+    assert(is_laid_out(node));
     if (!check_dtypes(kernels, node, reporter))
         return false;
     const char *body = body_text(kernels->arena, node);

@@ -9,22 +9,27 @@
 
 /* ---- Rotary positions ----------------------------------------------------------------------------------------- */
 
-/* The frequency of pair i, as ir/interpret_attention.c says. */
-static void print_frequency(CPrinter *c, const Node *node) {
+/* The angle from a position to the next of each pair, as ir/interpret_attention.c says. */
+static void print_frequencies(CPrinter *c, const Node *node) {
     const Attrs *attrs = &node->attrs;
+    bool is_stretched = strcmp(attrs_string(attrs, "scaling", ""), "llama3") == 0;
+    if (is_stretched)
+        c_line(c, "const double factor = %s, low = %s, high = %s, original = %s;",
+               c_double(c, attrs_float(attrs, "factor", 1)), c_double(c, attrs_float(attrs, "low_freq_factor", 1)),
+               c_double(c, attrs_float(attrs, "high_freq_factor", 1)),
+               c_double(c, attrs_float(attrs, "original_context", 1)));
+    c_line(c, "double frequencies[n_pairs];");
+    c_open(c, "for (int64_t i = 0; i < n_pairs; i++)");
     c_line(c, "double frequency = pow(%s, -(double)i / n_pairs);", c_double(c, attrs_float(attrs, "theta", 1)));
-    if (strcmp(attrs_string(attrs, "scaling", ""), "llama3") != 0)
-        return;
-    double original = attrs_float(attrs, "original_context", 1);
-    double low = attrs_float(attrs, "low_freq_factor", 1), high = attrs_float(attrs, "high_freq_factor", 1);
-    c_line(c, "const double factor = %s, low = %s, high = %s, original = %s;",
-           c_double(c, attrs_float(attrs, "factor", 1)), c_double(c, low), c_double(c, high), c_double(c, original));
-    c_text(c, "double wavelength = 6.283185307179586 / frequency;\n"
-              "double smooth = (original / wavelength - low) / (high - low);\n"
-              "if (wavelength > original / low)\n"
-              "    frequency /= factor;\n"
-              "else if (!(wavelength < original / high))\n"
-              "    frequency *= (1 - smooth) / factor + smooth;\n");
+    if (is_stretched)
+        c_text(c, "double wavelength = 6.283185307179586 / frequency;\n"
+                  "double smooth = (original / wavelength - low) / (high - low);\n"
+                  "if (wavelength > original / low)\n"
+                  "    frequency /= factor;\n"
+                  "else if (!(wavelength < original / high))\n"
+                  "    frequency *= (1 - smooth) / factor + smooth;\n");
+    c_line(c, "frequencies[i] = frequency;");
+    c_close(c);
 }
 
 void lower_rope_table(CPrinter *c, const Node *node) {
@@ -32,14 +37,14 @@ void lower_rope_table(CPrinter *c, const Node *node) {
     c_pointers(c, node, (const char *const[]){"table"});
     c_constants(
         c, (const CConstant[]){{"n_positions", type->dims[0].extent}, {"n_pairs", type->dims[1].extent}, {NULL, 0}});
+    print_frequencies(c, node);
     c_parallel(c, 32.0 * (double)type_n_elements(type), "");
-    c_open(c, "for (int64_t i = 0; i < n_pairs; i++)");
-    print_frequency(c, node);
     c_text(c, "for (int64_t t = 0; t < n_positions; t++) {\n"
-              "    table[(t * n_pairs + i) * 2] = (float)cos(t * frequency);\n"
-              "    table[(t * n_pairs + i) * 2 + 1] = (float)sin(t * frequency);\n"
+              "    for (int64_t i = 0; i < n_pairs; i++) {\n"
+              "        table[(t * n_pairs + i) * 2] = (float)cos(t * frequencies[i]);\n"
+              "        table[(t * n_pairs + i) * 2 + 1] = (float)sin(t * frequencies[i]);\n"
+              "    }\n"
               "}\n");
-    c_close(c);
 }
 
 void lower_rope(CPrinter *c, const Node *node) {

@@ -28,6 +28,8 @@ static Sum sum_of(CPrinter *c, const Node *node) {
         strides[i] = sum.nest.loops[i].is_reduced ? 0 : dense[kept++];
     sum.out = nest_add(&sum.nest, "out", 0, strides);
     sum.x = lower_element(c, &sum.nest, node, 0, "x");
+    if (sum.x.literal == NULL)
+        nest_sort(&sum.nest, sum.x.tensor);
     nest_merge(&sum.nest, c->arena);
     for (int i = 0; i < sum.nest.n_loops; i++) {
         if (sum.nest.loops[i].is_reduced)
@@ -112,6 +114,18 @@ static const NestLoop *chunked_loop(const Nest *nest) {
     return longest;
 }
 
+/* The sums of all chunks' partial sums. */
+static void print_combined(CPrinter *c, int64_t n_chunks, int64_t n_sums) {
+    if (n_sums > 1)
+        c_open(c, "for (int64_t i = 0; i < %lld; i++)", (long long)n_sums);
+    c_line(c, "double sum = 0;");
+    c_line(c, "for (int64_t chunk = 0; chunk < %lld; chunk++)", (long long)n_chunks);
+    c_line(c, "    sum += partial[chunk]%s;", n_sums > 1 ? "[i]" : "");
+    c_line(c, "out[%s] = (float)sum;", n_sums > 1 ? "i" : "0");
+    if (n_sums > 1)
+        c_close(c);
+}
+
 /* Few sums of much: each chunk of the longest reduced loop has its own partial sums. */
 static void print_chunked_sums(CPrinter *c, const Sum *sum, int64_t n_sums) {
     Nest nest = sum->nest;
@@ -121,7 +135,11 @@ static void print_chunked_sums(CPrinter *c, const Sum *sum, int64_t n_sums) {
     const char *end =
         arena_printf(c->arena, "(chunk + 1) * %lld / %lld", (long long)chunked->extent, (long long)n_chunks);
     nest.tensors[sum->out] = "partial[chunk]";
-    c_line(c, "double partial[%lld][%lld] = {{0}};", (long long)n_chunks, (long long)n_sums);
+    const char *partial = n_sums == 1 ? "partial[chunk]" : nest_element(c, &nest, sum->out);
+    if (n_sums == 1)
+        c_line(c, "double partial[%lld] = {0};", (long long)n_chunks);
+    else
+        c_line(c, "double partial[%lld][%lld] = {{0}};", (long long)n_chunks, (long long)n_sums);
     c_parallel(c, sum->work, "");
     c_open(c, "for (int64_t chunk = 0; chunk < %lld; chunk++)", (long long)n_chunks);
     for (int i = 0; i < nest.n_loops; i++) {
@@ -137,17 +155,12 @@ static void print_chunked_sums(CPrinter *c, const Sum *sum, int64_t n_sums) {
             nest_open_loop(c, loop);
     }
     bool is_row = nest.loops[nest.n_loops - 1].is_reduced;
-    c_line(c, "%s += %s;", is_row ? "sum" : nest_element(c, &nest, sum->out), lower_element_text(c, &nest, sum->x));
+    c_line(c, "%s += %s;", is_row ? "sum" : partial, lower_element_text(c, &nest, sum->x));
     c_close(c);
     if (is_row)
-        c_line(c, "%s += sum;", nest_element(c, &nest, sum->out));
+        c_line(c, "%s += sum;", partial);
     close_loops(c, nest.n_loops);
-    c_open(c, "for (int64_t i = 0; i < %lld; i++)", (long long)n_sums);
-    c_line(c, "double sum = 0;");
-    c_line(c, "for (int64_t chunk = 0; chunk < %lld; chunk++)", (long long)n_chunks);
-    c_line(c, "    sum += partial[chunk][i];");
-    c_line(c, "out[i] = (float)sum;");
-    c_close(c);
+    print_combined(c, n_chunks, n_sums);
 }
 
 void lower_reduce_sum(CPrinter *c, const Node *node) {
