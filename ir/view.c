@@ -2,8 +2,8 @@
 
 #include <assert.h>
 
-/* The operand that `value` shares storage with, or NULL if it owns its own. Result i of an update is operand i. */
-static Value *shared_with(const Value *value) {
+/* Result i of an update is operand i. */
+Value *view_source(const Value *value) {
     const Node *node = value->def;
     OpClass class = op_info(node->op)->class;
     if (class == OP_CLASS_VIEW)
@@ -14,7 +14,7 @@ static Value *shared_with(const Value *value) {
 }
 
 Value *view_owner(Value *value) {
-    for (Value *next; (next = shared_with(value)) != NULL;)
+    for (Value *next; (next = view_source(value)) != NULL;)
         value = next;
     return value;
 }
@@ -100,19 +100,19 @@ static void transpose_view(View *view, const Node *node) {
         view->strides[dim] = before.strides[perm[dim]];
 }
 
-bool view_of(Value *value, View *out) {
+bool view_on(Value *value, Value *base, View *out) {
     const Node *node = value->def;
-    Value *shared = shared_with(value);
-    if (shared == NULL) {
+    if (value == base) {
         *out = (View){.owner = value};
         set_dense(out, &value->type);
         return true;
     }
-    if (!view_of(shared, out))
+    Value *source = view_source(value);
+    if (!view_on(source, base, out))
         return false;
     switch (node->op) {
     case OP_reshape:
-        return reshape_view(out, &shared->type, &value->type);
+        return reshape_view(out, &source->type, &value->type);
     case OP_broadcast:
         broadcast_view(out, node);
         return true;
@@ -126,4 +126,8 @@ bool view_of(Value *value, View *out) {
         assert(op_info(node->op)->class == OP_CLASS_UPDATE);
         return true;
     }
+}
+
+bool view_of(Value *value, View *out) {
+    return view_on(value, view_owner(value), out);
 }

@@ -18,6 +18,12 @@ typedef struct {
 /* False where no such map exists: a reshape that merges dims which are not adjacent in the owner. */
 bool view_of(Value *value, View *out);
 
+/* The same as if `base`, which `value` is or shares storage with through views and updates, owned dense storage. */
+bool view_on(Value *value, Value *base, View *out);
+
+/* The operand that `value` shares storage with: a view's, or the one that an update writes. NULL: it owns its own. */
+Value *view_source(const Value *value);
+
 /* Whether the value's elements follow each other in row-major order from `offset` on. */
 bool view_is_dense(const View *view, const Type *type);
 

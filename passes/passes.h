@@ -14,7 +14,8 @@
      optimizer             graph "update": inputs hyper f32[7], max_norm f32[]; AdamW on every weight; output grad_norm
      simplify              canonical forms, common subexpressions, dead nodes; every graph
      layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
-                           a reduce_sum, which read through any: copies where that was not so
+                           a reduce_sum, which read through any: copies where that was not so. Outputs are dense and
+                           some kernel's own. spec/ir.md, "Layout"
      schedule              the order of nodes, chosen for low peak memory
      memory                arena offsets: attributes of each graph (below) */
 #ifndef MOEC_PASSES_PASSES_H
@@ -42,11 +43,15 @@ bool layout_run(Module *module, Reporter *reporter);
 bool schedule_run(Module *module, Reporter *reporter);
 bool memory_run(Module *module, Reporter *reporter);
 
-/* What the memory pass leaves in Graph.attrs, in the text as `graph train {offsets = [..], arena_bytes = N} {`:
+/* What the memory pass leaves in Graph.attrs, in the text as `graph train attrs {offsets = [..], arena_bytes = N} {`:
      offsets      one int per value number: byte offset in the activation arena (64-byte aligned), or -1 for values that
                   have no storage of their own (states, constants, views, in-place results)
      arena_bytes  size of the arena this graph needs
-     lower_bound  largest sum of live bytes at any node: no plan can need less
-   Inputs and outputs have offsets like other values; outputs stay live to the end. */
+     lower_bound  largest sum of live bytes at any node, each value rounded up to 64: no plan can need less
+   Inputs and outputs have offsets like other values. Inputs are live from the start, outputs to the end; no two values
+   that are live at one node overlap, so no kernel's result aliases an operand. */
+
+/* Takes the memory plan away: for passes that change the nodes of a graph. */
+void graph_forget_plan(Graph *graph);
 
 #endif

@@ -1,0 +1,194 @@
+#include "passes/dependence.h"
+
+#include "ir/names.h"
+#include "ir/view.h"
+#include "passes/liveness.h"
+
+/* What stands behind a value, by its number. */
+typedef struct {
+    uint32_t storage; /* where its elements are, in the arena; or NO_INDEX */
+    uint32_t state;   /* the same, outside of it */
+    uint32_t unit;    /* which must have run before it can be read, or NO_INDEX */
+} Origin;
+
+/* The units that have read or written a state so far. */
+typedef struct {
+    bool is_updated; /* somewhere in the graph */
+    uint32_t last_writer;
+    uint32_t *readers; /* since then */
+    size_t n_readers, capacity;
+} StateUse;
+
+/* `to` belongs to `from`. */
+typedef struct {
+    uint32_t from, to;
+} Pair;
+
+typedef struct {
+    Pair *items;
+    size_t n, capacity;
+} Pairs;
+
+typedef struct {
+    Arena *arena;
+    Dependence *out;
+    Names state_indices;
+    StateUse *states;
+    Origin *origins;
+    size_t units_capacity, storages_capacity;
+    Pairs order, reads, fills;
+    uint32_t *last_reader; /* by storage: the last unit that was noted to read it */
+} Finder;
+
+static void add_pair(Finder *at, Pairs *pairs, uint32_t from, uint32_t to) {
+    Pair pair = {from, to};
+    arena_push(at->arena, pairs->items, pairs->n, pairs->capacity, pair);
+}
+
+/* The pairs as lists, by `from` or, reversed, by `to`; pairs keep their order. */
+static IndexLists lists_of(Arena *arena, const Pairs *pairs, size_t n_owners, bool is_reversed) {
+    IndexLists lists = {.starts = arena_array_of(arena, uint32_t, n_owners + 2),
+                        .items = arena_array_of(arena, uint32_t, pairs->n)};
+    for (size_t i = 0; i < pairs->n; i++)
+        lists.starts[(is_reversed ? pairs->items[i].to : pairs->items[i].from) + 2]++;
+    for (size_t i = 2; i < n_owners + 2; i++)
+        lists.starts[i] += lists.starts[i - 1];
+    for (size_t i = 0; i < pairs->n; i++) { /* starts[owner + 1] moves from its list's begin to its end */
+        const Pair *pair = &pairs->items[i];
+        uint32_t *next = &lists.starts[(is_reversed ? pair->to : pair->from) + 1];
+        lists.items[(*next)++] = is_reversed ? pair->from : pair->to;
+    }
+    return lists;
+}
+
+/* ---- States ---------------------------------------------------------------------------------------------------- */
+
+/* The index of a state by name: two nodes may read one state. */
+static uint32_t state_index(Finder *at, const Node *node) {
+    const char *name = attrs_string(&node->attrs, "name", "");
+    size_t index = at->state_indices.n;
+    if (!names_find(&at->state_indices, name, &index))
+        names_add(&at->state_indices, name, index);
+    return (uint32_t)index;
+}
+
+static void find_states(Finder *at, const Graph *graph) {
+    at->states = arena_array_of(at->arena, StateUse, graph->n_nodes);
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        at->states[i].last_writer = NO_INDEX;
+    for (const Node *node = graph->first; node; node = node->next) {
+        if (op_info(node->op)->class != OP_CLASS_UPDATE)
+            continue;
+        for (int i = 0; i < node->n_results; i++)
+            at->states[state_index(at, view_owner(node->operands[i])->def)].is_updated = true;
+    }
+}
+
+static void note_state_read(Finder *at, StateUse *state, uint32_t unit) {
+    if (state->last_writer != NO_INDEX)
+        add_pair(at, &at->order, state->last_writer, unit);
+    if (state->is_updated)
+        arena_push(at->arena, state->readers, state->n_readers, state->capacity, unit);
+}
+
+static void note_state_write(Finder *at, StateUse *state, uint32_t unit) {
+    if (state->last_writer != NO_INDEX && state->last_writer != unit)
+        add_pair(at, &at->order, state->last_writer, unit);
+    for (size_t i = 0; i < state->n_readers; i++) {
+        if (state->readers[i] != unit)
+            add_pair(at, &at->order, state->readers[i], unit);
+    }
+    state->n_readers = 0;
+    state->last_writer = unit;
+}
+
+/* ---- Nodes ----------------------------------------------------------------------------------------------------- */
+
+static uint32_t add_storage(Finder *at, const Value *value, uint32_t producer) {
+    Dependence *out = at->out;
+    Storage storage = {.n_bytes = arena_bytes_of(&value->type), .producer = producer};
+    arena_push(at->arena, out->storages, out->n_storages, at->storages_capacity, storage);
+    uint32_t index = (uint32_t)out->n_storages - 1;
+    if (producer != NO_INDEX)
+        add_pair(at, &at->fills, producer, index);
+    at->last_reader[index] = NO_INDEX;
+    return index;
+}
+
+/* Leaves, and views that are free to stand anywhere: nothing depends on their place. False: `node` is a unit. */
+static bool find_free_node(Finder *at, const Node *node) {
+    OpClass class = op_info(node->op)->class;
+    Origin *origin = &at->origins[node->results[0].number];
+    if (class == OP_CLASS_LEAF) {
+        *origin = (Origin){NO_INDEX, NO_INDEX, NO_INDEX};
+        if (node->op == OP_input)
+            origin->storage = add_storage(at, &node->results[0], NO_INDEX);
+        if (node->op == OP_state)
+            origin->state = state_index(at, node);
+        return true;
+    }
+    if (class != OP_CLASS_VIEW)
+        return false;
+    *origin = at->origins[node->operands[0]->number];
+    return origin->state == NO_INDEX || !at->states[origin->state].is_updated;
+}
+
+static void note_reads(Finder *at, const Node *node, uint32_t unit) {
+    bool is_view = op_info(node->op)->class == OP_CLASS_VIEW;
+    for (int i = 0; i < node->n_operands; i++) {
+        const Origin *origin = &at->origins[node->operands[i]->number];
+        if (origin->unit != NO_INDEX)
+            add_pair(at, &at->order, origin->unit, unit);
+        if (origin->state != NO_INDEX)
+            note_state_read(at, &at->states[origin->state], unit);
+        if (origin->storage == NO_INDEX || is_view || at->last_reader[origin->storage] == unit)
+            continue;
+        at->last_reader[origin->storage] = unit;
+        add_pair(at, &at->reads, unit, origin->storage);
+    }
+}
+
+static void note_results(Finder *at, Node *node, uint32_t unit) {
+    OpClass class = op_info(node->op)->class;
+    for (int i = 0; i < node->n_results; i++) {
+        Value *source = view_source(&node->results[i]);
+        Origin origin = {NO_INDEX, NO_INDEX, unit};
+        if (source)
+            origin.state = at->origins[source->number].state;
+        else
+            origin.storage = add_storage(at, &node->results[i], unit);
+        if (class == OP_CLASS_UPDATE)
+            note_state_write(at, &at->states[origin.state], unit);
+        at->origins[node->results[i].number] = origin;
+    }
+}
+
+Dependence dependence_of(Arena *arena, const Graph *graph) {
+    Dependence out = {0};
+    uint32_t n_values = graph_number(graph);
+    Finder at = {.arena = arena,
+                 .out = &out,
+                 .state_indices = {.arena = arena},
+                 .origins = arena_array_of(arena, Origin, n_values),
+                 .last_reader = arena_array_of(arena, uint32_t, n_values)};
+    find_states(&at, graph);
+    for (Node *node = graph->first; node; node = node->next) {
+        if (find_free_node(&at, node))
+            continue;
+        uint32_t unit = (uint32_t)out.n_units;
+        arena_push(arena, out.units, out.n_units, at.units_capacity, node);
+        note_reads(&at, node, unit);
+        note_results(&at, node, unit);
+    }
+    for (size_t i = 0; i < graph->n_outputs; i++) {
+        uint32_t storage = at.origins[graph->outputs[i].value->number].storage;
+        if (storage != NO_INDEX)
+            out.storages[storage].is_output = true;
+    }
+    out.reads = lists_of(arena, &at.reads, out.n_units, false);
+    out.readers = lists_of(arena, &at.reads, out.n_storages, true);
+    out.fills = lists_of(arena, &at.fills, out.n_units, false);
+    out.successors = lists_of(arena, &at.order, out.n_units, false);
+    out.predecessors = lists_of(arena, &at.order, out.n_units, true);
+    return out;
+}

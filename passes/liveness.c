@@ -1,0 +1,71 @@
+#include "passes/liveness.h"
+
+#include "ir/view.h"
+
+int64_t arena_bytes_of(const Type *type) {
+    return (type_n_bytes(type) + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
+}
+
+/* Inputs, which the runtime writes, and what kernels make; results of updates are the states'. */
+static bool has_storage(const Value *value) {
+    OpClass class = op_info(value->def->op)->class;
+    return value->def->op == OP_input || (class != OP_CLASS_LEAF && !view_source(value));
+}
+
+/* One lifetime for each value with storage; `of_value` gets its index + 1 by the value's number. False: too many
+   bytes. */
+static bool add_lifetimes(Arena *arena, const Graph *graph, Liveness *liveness, size_t *of_value) {
+    size_t capacity = 0;
+    int64_t n_total = 0;
+    uint32_t time = 1;
+    for (const Node *node = graph->first; node; node = node->next, time++) {
+        for (int i = 0; i < node->n_results; i++) {
+            const Value *value = &node->results[i];
+            uint32_t first = node->op == OP_input ? 0 : time;
+            Lifetime lifetime = {value, arena_bytes_of(&value->type), first, first};
+            if (!has_storage(value))
+                continue;
+            if (lifetime.n_bytes > INT64_MAX - n_total)
+                return false;
+            n_total += lifetime.n_bytes;
+            arena_push(arena, liveness->items, liveness->n, capacity, lifetime);
+            of_value[value->number] = liveness->n;
+        }
+    }
+    return true;
+}
+
+static void extend(const Liveness *liveness, const size_t *of_value, Value *use, uint32_t time) {
+    size_t index = of_value[view_owner(use)->number];
+    if (index > 0 && liveness->items[index - 1].last < time)
+        liveness->items[index - 1].last = time;
+}
+
+static int64_t largest_sum(Arena *arena, const Liveness *liveness, size_t n_nodes) {
+    int64_t *changes = arena_array_of(arena, int64_t, n_nodes + 2), sum = 0, largest = 0;
+    for (size_t i = 0; i < liveness->n; i++) {
+        changes[liveness->items[i].first] += liveness->items[i].n_bytes;
+        changes[liveness->items[i].last + 1] -= liveness->items[i].n_bytes;
+    }
+    for (size_t time = 0; time <= n_nodes; time++) {
+        sum += changes[time];
+        largest = sum > largest ? sum : largest;
+    }
+    return largest;
+}
+
+bool liveness_of(Arena *arena, const Graph *graph, Liveness *out) {
+    *out = (Liveness){0};
+    size_t *of_value = arena_array_of(arena, size_t, graph_number(graph));
+    if (!add_lifetimes(arena, graph, out, of_value))
+        return false;
+    uint32_t time = 1;
+    for (const Node *node = graph->first; node; node = node->next, time++) {
+        for (int i = 0; i < node->n_operands && op_info(node->op)->class != OP_CLASS_VIEW; i++)
+            extend(out, of_value, node->operands[i], time);
+    }
+    for (size_t i = 0; i < graph->n_outputs; i++)
+        extend(out, of_value, graph->outputs[i].value, (uint32_t)graph->n_nodes);
+    out->lower_bound = largest_sum(arena, out, graph->n_nodes);
+    return true;
+}

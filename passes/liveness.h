@@ -1,0 +1,34 @@
+/* Which values of a graph need storage in the arena, and from which node to which.
+
+   In: a graph in its final order. Out: lifetimes, and the bound that follows from them. Never here: offsets. */
+#ifndef MOEC_PASSES_LIVENESS_H
+#define MOEC_PASSES_LIVENESS_H
+
+#include "ir/ir.h"
+
+/* Every tensor of the arena begins at a multiple of it, in bytes. */
+enum { ARENA_ALIGNMENT = 64 };
+
+/* One value that owns storage: an input or the result of a kernel. Views of it live in it. Time counts nodes from 1 in
+   list order; 0 is before the first. */
+typedef struct {
+    const Value *value;
+    int64_t n_bytes;      /* rounded up to ARENA_ALIGNMENT */
+    uint32_t first, last; /* both included: the node that fills it (inputs: 0), the last that reads it (outputs: the
+                             graph's last) */
+} Lifetime;
+
+typedef struct {
+    Lifetime *items; /* in the order of the values' numbers */
+    size_t n;
+    int64_t lower_bound; /* the largest sum of live bytes at any time */
+} Liveness;
+
+/* The bytes that a value of this type takes in the arena. */
+int64_t arena_bytes_of(const Type *type);
+
+/* Numbers the graph's values; the result is on `arena`. False if all values together have more bytes than an int64_t
+   can count. */
+bool liveness_of(Arena *arena, const Graph *graph, Liveness *out);
+
+#endif
