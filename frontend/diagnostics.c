@@ -34,8 +34,9 @@ static const struct {
 /* ---- Gathering ----------------------------------------------------------------------------------------------------
  */
 
-static bool is_repetition(const Diagnostics *d, Range range, const char *text) {
-    for (size_t i = 0; i < d->n; i++) {
+/* Whether one of the messages from `first` on says this about the same place. */
+static bool is_repetition(const Diagnostics *d, size_t first, Range range, const char *text) {
+    for (size_t i = first; i < d->n; i++) {
         const Range *other = &d->messages[i].range;
         if (other->begin.file == range.begin.file && other->begin.line == range.begin.line &&
             other->begin.column == range.begin.column && strcmp(d->messages[i].text, text) == 0)
@@ -45,13 +46,14 @@ static bool is_repetition(const Diagnostics *d, Range range, const char *text) {
 }
 
 static void gather(Diagnostics *d, ReportKind kind, Range range, const char *text) {
-    if (kind != REPORT_NOTE)
-        d->is_dropping = is_repetition(d, range, text);
-    if (d->is_dropping)
-        return;
     Message message = {.kind = kind, .range = range, .text = text, .order = d->n};
     if (kind == REPORT_NOTE && d->n > 0)
         message.order = d->messages[d->n - 1].order;
+    bool repeats = is_repetition(d, kind == REPORT_NOTE ? message.order : 0, range, text);
+    if (kind != REPORT_NOTE)
+        d->is_dropping = repeats;
+    if (d->is_dropping || repeats)
+        return;
     arena_push(d->arena, d->messages, d->n, d->capacity, message);
     d->reporter.n_errors += kind == REPORT_ERROR;
 }

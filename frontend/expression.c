@@ -87,6 +87,7 @@ void lower_define(Lowering *lowering, const char *name, Range range, Operand ope
     if (lowering->n_variables - lowering->first_variable == LOWER_MAX_VARIABLES) {
         diagnostics_error(lowering->program->diagnostics, range, "a function can have %d variables",
                           LOWER_MAX_VARIABLES);
+        lowering->n_steps = LOWER_MAX_STEPS + 1; /* that one says it all */
         return;
     }
     arena_push(lowering->program->arena, lowering->variables, lowering->n_variables, lowering->variables_capacity,
@@ -116,7 +117,11 @@ static Operand lower_name(Lowering *lowering, const Expr *expr) {
     Symbol *symbol = program_find(program, expr->text);
     if (symbol != NULL && symbol->kind != SYMBOL_FUNCTION) {
         Operand operand = {.kind = OPERAND_SCALAR};
-        return program_value(program, symbol, &operand.scalar) ? operand : operand_poison();
+        int depth = program->depth;
+        program->depth = lowering->depth;
+        bool is_good = program_value(program, symbol, &operand.scalar);
+        program->depth = depth;
+        return is_good ? operand : operand_poison();
     }
     if (symbol != NULL || builtin_find(expr->text) != NULL) {
         diagnostics_error(program->diagnostics, expr->range, "'%s' is a function; a value is expected here",
@@ -479,6 +484,6 @@ bool lower_shape(Lowering *lowering, const Expr *list, bool allows_ellipsis, Dim
 }
 
 bool expression_scalar(Program *program, const Expr *expr, Scalar *out) {
-    Lowering lowering = {.program = program};
+    Lowering lowering = {.program = program, .depth = program->depth};
     return lower_scalar(&lowering, expr, out);
 }

@@ -145,6 +145,10 @@ static Operand lower_body(Lowering *lowering, const Function *function) {
     lower_statements(lowering, function->body, function->n_body - returns, false);
     if (returns)
         return lower_step(lowering, last->range) ? lower_expression(lowering, last->value) : operand_poison();
+    for (size_t i = 0; i < function->n_body; i++) {
+        if (function->body[i]->kind == STATEMENT_RETURN)
+            return operand_poison(); /* one that is not the last, which was said */
+    }
     diagnostics_error(lowering->program->diagnostics, function->name.range,
                       "'%s' has no value: its last statement must be return", function->name.text);
     return operand_poison();

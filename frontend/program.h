@@ -41,6 +41,7 @@ typedef struct {
     Clause **clauses;
     size_t n_clauses, clauses_capacity;
     SizeAtoms atoms;
+    int depth; /* of the expressions around the one under way: values are evaluated where they are first used */
 } Program;
 
 /* Parses source `file` and what it imports, and declares all names. False after an error. */

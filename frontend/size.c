@@ -8,12 +8,14 @@ Size size_number(int64_t value) {
 }
 
 Size size_atom(SizeAtoms *atoms, const char *name, int64_t value) {
-    uint32_t i = 0;
-    while (i < atoms->n && strcmp(atoms->items[i], name) != 0)
-        i++;
-    if (i == atoms->n)
+    size_t i;
+    atoms->names.arena = atoms->arena;
+    if (!names_find(&atoms->names, name, &i)) {
+        i = atoms->n;
         arena_push(atoms->arena, atoms->items, atoms->n, atoms->capacity, arena_strdup(atoms->arena, name));
-    return (Size){.value = value, .n_terms = 1, .terms = {{.coefficient = 1, .n_atoms = 1, .atoms = {i}}}};
+        names_add(&atoms->names, atoms->items[i], i);
+    }
+    return (Size){.value = value, .n_terms = 1, .terms = {{.coefficient = 1, .n_atoms = 1, .atoms = {(uint32_t)i}}}};
 }
 
 /* ---- Polynomials --------------------------------------------------------------------------------------------------
@@ -110,28 +112,53 @@ static bool divide(Size *out, const Size *a, const Size *b) {
 /* ---- Names --------------------------------------------------------------------------------------------------------
  */
 
-static const char *term_text(const SizeAtoms *atoms, const SizeTerm *term) {
-    const char *text = "";
-    if (term->n_atoms == 0 || term->coefficient != 1)
-        text = arena_printf(atoms->arena, "%lld", (long long)term->coefficient);
-    for (int i = 0; i < term->n_atoms; i++)
-        text = arena_printf(atoms->arena, "%s%s%s", text, text[0] != '\0' ? "*" : "", atoms->items[term->atoms[i]]);
-    return text;
+/* A text of at most SIZE_MAX_NAME characters; `n` counts on where there was no room. */
+typedef struct {
+    char text[SIZE_MAX_NAME + 1];
+    size_t n;
+} NameText;
+
+static void append(NameText *name, const char *text) {
+    size_t n = strlen(text);
+    if (name->n + n <= SIZE_MAX_NAME)
+        memcpy(name->text + name->n, text, n + 1);
+    name->n += n;
 }
 
-static const char *size_text(const SizeAtoms *atoms, const Size *size) {
-    const char *text = size->n_terms == 0 ? "0" : "";
-    for (int i = 0; i < size->n_terms; i++) {
-        const char *sign = i > 0 && size->terms[i].coefficient > 0 ? "+" : "";
-        text = arena_printf(atoms->arena, "%s%s%s", text, sign, term_text(atoms, &size->terms[i]));
+static void append_term(const SizeAtoms *atoms, NameText *name, const SizeTerm *term) {
+    bool has_number = term->n_atoms == 0 || term->coefficient != 1;
+    if (has_number) {
+        char number[24];
+        snprintf(number, sizeof number, "%lld", (long long)term->coefficient);
+        append(name, number);
     }
-    return text;
+    for (int i = 0; i < term->n_atoms; i++) {
+        append(name, i > 0 || has_number ? "*" : "");
+        append(name, atoms->items[term->atoms[i]]);
+    }
+}
+
+static void append_size(const SizeAtoms *atoms, NameText *name, const Size *size) {
+    if (size->n_terms == 0)
+        append(name, "0");
+    for (int i = 0; i < size->n_terms; i++) {
+        append(name, i > 0 && size->terms[i].coefficient > 0 ? "+" : "");
+        append_term(atoms, name, &size->terms[i]);
+    }
+}
+
+/* NULL where the text is too long. */
+static const char *name_text(const SizeAtoms *atoms, const NameText *name) {
+    return name->n <= SIZE_MAX_NAME ? arena_strdup(atoms->arena, name->text) : NULL;
 }
 
 const char *size_name(const SizeAtoms *atoms, const Size *size) {
     for (int i = 0; i < size->n_terms; i++) {
-        if (size->terms[i].n_atoms > 0)
-            return size_text(atoms, size);
+        if (size->terms[i].n_atoms > 0) {
+            NameText name = {.n = 0};
+            append_size(atoms, &name, size);
+            return name_text(atoms, &name);
+        }
     }
     return NULL;
 }
@@ -165,6 +192,20 @@ static bool value_binary(char operator, int64_t a, int64_t b, int64_t *out, cons
     }
 }
 
+/* The atom "(a/b)", or a plain number where that would be too long. */
+static Size quotient(SizeAtoms *atoms, char operator, const Size * a, const Size *b, int64_t value) {
+    NameText name = {.n = 0};
+    append(&name, "(");
+    append_size(atoms, &name, a);
+    append(&name, (char[]){operator, '\0' });
+    append_size(atoms, &name, b);
+    append(&name, ")");
+    const char *text = name_text(atoms, &name);
+    Size size = text != NULL ? size_atom(atoms, text, value) : size_number(value);
+    size.is_quotient = text != NULL;
+    return size;
+}
+
 bool size_binary(SizeAtoms *atoms, char operator, const Size * a, const Size *b, Size *out, const char **reason) {
     int64_t value;
     if (!value_binary(operator, a->value, b->value, &value, reason))
@@ -177,10 +218,7 @@ bool size_binary(SizeAtoms *atoms, char operator, const Size * a, const Size *b,
         is_polynomial = divide(out, a, b);
     else
         is_polynomial = add_scaled(out, a, 1) && add_scaled(out, b, operator== '-' ? -1 : 1);
-    if (!is_polynomial) {
-        const char *text = arena_printf(atoms->arena, "(%s%c%s)", size_text(atoms, a), operator, size_text(atoms, b));
-        *out = size_atom(atoms, text, value);
-        out->is_quotient = true;
-    }
+    if (!is_polynomial)
+        *out = quotient(atoms, operator, a, b, value);
     return true;
 }

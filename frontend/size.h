@@ -4,8 +4,10 @@
 #define MOEC_FRONTEND_SIZE_H
 
 #include "ir/ir.h"
+#include "ir/names.h"
 
-enum { SIZE_MAX_TERMS = 6, SIZE_MAX_FACTORS = 4 };
+/* A size whose name would be longer than this has none. */
+enum { SIZE_MAX_TERMS = 6, SIZE_MAX_FACTORS = 4, SIZE_MAX_NAME = 200 };
 
 /* coefficient times the product of the atoms, in order of their index. */
 typedef struct {
@@ -27,6 +29,7 @@ typedef struct {
     Arena *arena;
     const char **items;
     size_t n, capacity;
+    Names names; /* -> index of items */
 } SizeAtoms;
 
 Size size_number(int64_t value);
@@ -37,7 +40,7 @@ Size size_atom(SizeAtoms *atoms, const char *name, int64_t value);
  *reason then says which. */
 bool size_binary(SizeAtoms *atoms, char operator, const Size * a, const Size *b, Size *out, const char **reason);
 
-/* "heads*head_dim", without blanks; NULL for a plain number. */
+/* "heads*head_dim", without blanks; NULL for a plain number, and where it would be too long. */
 const char *size_name(const SizeAtoms *atoms, const Size *size);
 
 /* The dim with this extent and name. */

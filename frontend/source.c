@@ -23,9 +23,9 @@ bool sources_read(Arena *arena, const char *path, char **text, size_t *n_bytes) 
     }
     char *bytes = NULL;
     size_t n = 0, capacity = 0;
-    for (int c; (c = getc(file)) != EOF;)
+    for (int c; n <= SOURCE_MAX_BYTES && (c = getc(file)) != EOF;)
         arena_push(arena, bytes, n, capacity, (char)c);
-    int code = ferror(file) ? errno : 0;
+    int code = ferror(file) ? errno : n > SOURCE_MAX_BYTES ? EFBIG : 0;
     fclose(file);
     errno = code;
     *text = bytes != NULL ? bytes : arena_strdup(arena, "");

@@ -119,9 +119,13 @@ static bool check_same(Lowering *lowering, const Statement *statement, const Sta
     if (!types_match(&state->type, type)) {
         diagnostics_error(diagnostics, statement->shape->range, "weight \"%s\" is %s here and %s elsewhere",
                           state->name, type_format(arena, type), type_format(arena, &state->type));
+        bool is_one_statement = state->loc.file == statement->range.begin.file &&
+                                state->loc.line == statement->range.begin.line &&
+                                state->loc.column == statement->range.begin.column;
         diagnostics_note(diagnostics, state_range(state),
-                         "it is one weight with the one here; a size that differs from one graph to another, as B and "
-                         "T do, cannot be in its shape");
+                         is_one_statement ? "it is made here in each graph and call: its shape cannot depend on sizes "
+                                            "that differ, as main's two sizes do"
+                                          : "it is one weight with the one here");
         return false;
     }
     const char *kind = attrs_string(&state->attrs, "init", "");
