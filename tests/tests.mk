@@ -8,6 +8,9 @@ TOOLS := $(patsubst tests/tools/%.c,$(OUT)/%,$(wildcard tests/tools/*.c))
 # What tests share; sees the compiler only.
 LIBTEST := $(OUT)/libtest.a
 LIBTEST_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support/*.c))
+# The same for tests of the runtime, which see nothing else.
+LIBTEST_RUNTIME := $(OUT)/libtest_runtime.a
+LIBTEST_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support_runtime/*.c))
 RUNTIME_TEST_LIBS := $(LIBRUNTIME) $(RUNTIME_LIBRARIES) -ldl
 
 .PHONY: test setup-test check units fuzzers lint
@@ -35,12 +38,15 @@ $(OUT)/tests/units/run: tests/tools/run-unit
 $(LIBTEST): $(LIBTEST_OBJECTS)
 	rm -f $@ && ar rcs $@ $^
 
+$(LIBTEST_RUNTIME): $(LIBTEST_RUNTIME_OBJECTS)
+	rm -f $@ && ar rcs $@ $^
+
 # Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both, and hold what generated
 # kernels call when they load them.
 KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_matmul
-$(OUT)/tests/units/runtime/%: tests/runtime/%.c $(LIBRUNTIME)
+$(OUT)/tests/units/runtime/%: tests/runtime/%.c $(LIBTEST_RUNTIME) $(LIBRUNTIME)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< -lcmocka $(RUNTIME_TEST_LIBS)
+	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< $(LIBTEST_RUNTIME) -lcmocka $(RUNTIME_TEST_LIBS)
 
 $(OUT)/tests/units/codegen/%: tests/codegen/%.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 	@mkdir -p $(@D)
@@ -88,4 +94,4 @@ $(patsubst %,$(OUT)/fuzz/%,$(COMPILER_FUZZERS)): $(OUT)/fuzz/%: tests/fuzz/%_fuz
 $(filter-out $(patsubst %,$(OUT)/fuzz/%,$(COMPILER_FUZZERS)),$(FUZZERS)): $(OUT)/fuzz/%: tests/fuzz/%_fuzz.c $(OUT)/fuzz/libmoecrt.a
 	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(RUNTIME_LIBRARIES)
 
--include $(LIBTEST_OBJECTS:.o=.d) $(FUZZ_COMPILER_OBJECTS:.o=.d) $(FUZZ_RUNTIME_OBJECTS:.o=.d)
+-include $(LIBTEST_OBJECTS:.o=.d) $(LIBTEST_RUNTIME_OBJECTS:.o=.d) $(FUZZ_COMPILER_OBJECTS:.o=.d) $(FUZZ_RUNTIME_OBJECTS:.o=.d)
