@@ -13,7 +13,7 @@ LIBTEST_RUNTIME := $(OUT)/libtest_runtime.a
 LIBTEST_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support_runtime/*.c))
 RUNTIME_TEST_LIBS := $(LIBRUNTIME) $(RUNTIME_LIBRARIES) -ldl
 
-.PHONY: test setup-test check units fuzzers lint
+.PHONY: test setup-test check units fuzzers lint bench
 # Everything, from a bare machine: what the tests need is installed, then all of it runs under the sanitizers.
 test: setup-test
 	$(MAKE) moec
@@ -28,6 +28,9 @@ check: moec $(UNITS) $(TOOLS) $(OUT)/tests/units/run $(if $(filter 1,$(MOEC_FUZZ
 
 lint:
 	tests/tools/lint
+
+bench: moec
+	python3 tests/bench/compile_time.py $(MOEC) models/llama3_8b_e8t2.moe
 
 units: $(UNITS)
 
