@@ -90,11 +90,11 @@ $(LIBMOEC): $(LIBRARY_OBJECTS)
 $(LIBRUNTIME): $(RUNTIME_OBJECTS)
 	rm -f $@ && ar rcs $@ $^
 
-$(OUT)/frontend/parser.c $(OUT)/frontend/parser.h: frontend/parser.y
+$(OUT)/frontend/parser.c $(OUT)/frontend/parser.h &: frontend/parser.y
 	@mkdir -p $(@D)
 	bison -Wall -Wcounterexamples -Werror --defines=$(OUT)/frontend/parser.h -o $(OUT)/frontend/parser.c $<
 
-$(OUT)/frontend/scanner.c $(OUT)/frontend/scanner.h: frontend/scanner.l $(OUT)/frontend/parser.h
+$(OUT)/frontend/scanner.c $(OUT)/frontend/scanner.h &: frontend/scanner.l $(OUT)/frontend/parser.h
 	@mkdir -p $(@D)
 	flex --header-file=$(OUT)/frontend/scanner.h -o $(OUT)/frontend/scanner.c $<
 
@@ -102,7 +102,7 @@ $(OUT)/frontend/scanner.c $(OUT)/frontend/scanner.h: frontend/scanner.l $(OUT)/f
 $(OUT)/frontend/scanner.o $(OUT)/frontend/parser.o: $(OUT)/frontend/%.o: $(OUT)/frontend/%.c
 	$(CC) $(filter-out $(WARNINGS),$(CFLAGS)) -MMD -MP -c -o $@ $<
 
-$(patsubst %.c,$(OUT)/%.o,$(wildcard frontend/*.c)): | $(OUT)/frontend/parser.h $(OUT)/frontend/scanner.h
+$(patsubst %.c,$(OUT)/%.o,$(wildcard frontend/*.c)) $(PARSER:.c=.o): | $(OUT)/frontend/parser.h $(OUT)/frontend/scanner.h
 
 $(OUT)/runtime/%.o: runtime/%.c
 	@mkdir -p $(@D)
