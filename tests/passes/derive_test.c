@@ -296,7 +296,8 @@ static void bind(Program *program, const Case *at, const Graph *graph) {
         else if (node->op == OP_input)
             program_set_random(program, name, seed, -1, 1);
         else if (node->op == OP_state)
-            program_set_random(program, name, seed, at->low < at->high ? at->low : -1, at->low < at->high ? at->high : 1);
+            program_set_random(program, name, seed, at->low < at->high ? at->low : -1,
+                               at->low < at->high ? at->high : 1);
     }
     interpreter_set_input(program->interpreter, "loss_scale", (Tensor){{.dtype = DTYPE_F32}, &(double){1}});
 }
@@ -319,7 +320,8 @@ static void check_case(void **state) {
     arena_free(arena);
 }
 
-/* ---- The table is complete ---------------------------------------------------------------------------------------- */
+/* ---- The table is complete ----------------------------------------------------------------------------------------
+ */
 
 static bool has_case(const char *op) {
     size_t length = strlen(op);
