@@ -6,12 +6,21 @@
 #include "ir/ops_internal.h"
 #include "ir/text.h"
 
+/* The state that a value shares storage with. */
+typedef struct {
+    size_t state;       /* index + 1; 0: none */
+    bool is_view;       /* of it, rather than the state itself */
+    uint32_t n_updates; /* of a view: how often the state had been updated where it was taken */
+} Shared;
+
 typedef struct {
     const Module *module;
     Arena *arena; /* of this run */
     Names states;
     const Graph *graph;   /* being checked */
     const Value **values; /* of it, by number; those of the nodes before the current one */
+    Shared *shared;       /* the same */
+    uint32_t *n_updates;  /* by state: before the current node */
 } Verifier;
 
 enum { ALIGNMENT = 64 };
@@ -121,14 +130,46 @@ static const char *check_state_node(Verifier *v, const Node *node) {
                         type_format(v->arena, &node->results[0].type));
 }
 
-/* An update writes into its first operands: states, or what an earlier update left of them. */
+/* An update writes into its first operands: states, or what an earlier update left of them, each another. */
 static const char *check_update(Verifier *v, const Node *node) {
     for (int i = 0; i < node->n_results; i++) {
-        const Node *def = node->operands[i]->def;
-        if (def->op != OP_state && op_info(def->op)->class != OP_CLASS_UPDATE)
+        const Shared *shared = &v->shared[node->operands[i]->number];
+        if (shared->state == 0 || shared->is_view)
             return arena_printf(v->arena, "operand %d is written to, and is not a state", i);
+        for (int j = 0; j < i; j++) {
+            if (v->shared[node->operands[j]->number].state == shared->state)
+                return arena_printf(v->arena, "operands %d and %d are one state, and both are written to", j, i);
+        }
     }
     return NULL;
+}
+
+/* A view of a state shows the state as it is where the view stands: it must not be read once that has changed. */
+static const char *check_views_of_states(Verifier *v, const Node *node) {
+    for (int i = 0; i < node->n_operands; i++) {
+        const Shared *shared = &v->shared[node->operands[i]->number];
+        if (shared->is_view && shared->state > 0 && v->n_updates[shared->state - 1] != shared->n_updates)
+            return arena_printf(v->arena, "operand %d is a view of state \"%s\" from before an update of it", i,
+                                v->module->states[shared->state - 1]->name);
+    }
+    return NULL;
+}
+
+/* Says what the results of a checked node share storage with. */
+static void note_shared(Verifier *v, const Node *node) {
+    OpClass class = op_info(node->op)->class;
+    size_t index;
+    if (node->op == OP_state && names_find(&v->states, attrs_string(&node->attrs, "name", ""), &index))
+        v->shared[node->results[0].number].state = index + 1;
+    for (int i = 0; i < node->n_results && (class == OP_CLASS_VIEW || class == OP_CLASS_UPDATE); i++) {
+        const Shared *source = &v->shared[node->operands[i]->number];
+        Shared *shared = &v->shared[node->results[i].number];
+        *shared = (Shared){.state = source->state, .is_view = class == OP_CLASS_VIEW};
+        if (source->state > 0 && class == OP_CLASS_UPDATE)
+            v->n_updates[source->state - 1]++;
+        if (source->state > 0 && class == OP_CLASS_VIEW)
+            shared->n_updates = source->is_view ? source->n_updates : v->n_updates[source->state - 1];
+    }
 }
 
 static const char *check_node(Verifier *v, const Node *node, uint32_t n_defined, Names *inputs) {
@@ -145,6 +186,8 @@ static const char *check_node(Verifier *v, const Node *node, uint32_t n_defined,
         error = check_state_node(v, node);
     if (error == NULL && op_info(node->op)->class == OP_CLASS_UPDATE)
         error = check_update(v, node);
+    if (error == NULL)
+        error = check_views_of_states(v, node);
     if (error == NULL && node->op == OP_input && !names_add(inputs, attrs_string(&node->attrs, "name", ""), 0))
         error = arena_printf(v->arena, "the graph has two inputs \"%s\"", attrs_string(&node->attrs, "name", ""));
     return error;
@@ -215,6 +258,8 @@ static const char *check_graph(Verifier *v) {
         return error;
     uint32_t n_values = graph_number(v->graph), n_defined = 0;
     v->values = arena_array_of(v->arena, const Value *, n_values);
+    v->shared = arena_array_of(v->arena, Shared, n_values);
+    v->n_updates = arena_array_of(v->arena, uint32_t, v->module->n_states);
     Names inputs = {.arena = v->arena};
     for (const Node *node = v->graph->first; node != NULL; node = node->next) {
         error = check_node(v, node, n_defined, &inputs);
@@ -222,6 +267,7 @@ static const char *check_graph(Verifier *v) {
             return arena_printf(v->arena, "%s: %s", node_text(v, node), error);
         for (int i = 0; i < node->n_results; i++)
             v->values[n_defined++] = &node->results[i];
+        note_shared(v, node);
     }
     error = check_outputs(v, n_values);
     return error != NULL ? error : check_plan(v, n_values);
