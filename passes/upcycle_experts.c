@@ -238,8 +238,6 @@ static bool build_for_experts(Experts *at, RegionValue *value) {
         return refuse(at, "has too many dims");
     bool is_weight_on_rows = op == OP_broadcast && operand_value(at, 0)->kind != value->kind;
     value->expert = is_weight_on_rows ? build_weight_rows(at, &type) : build_node(at, op, &type);
-    if (value->expert)
-        value->expert->hint = at->node->results[0].hint;
     return value->expert != NULL;
 }
 
@@ -257,6 +255,8 @@ Value *upcycle_build_experts(const Upcycle *upcycle, Region *region, Builder *bu
             value->expert = build_state(builder, value->weight->expert);
         else if (value->kind != EXPERT_SPLAT && !build_for_experts(&at, value))
             return NULL;
+        if (value->expert)
+            value->expert->hint = at.node->results[0].hint;
     }
     *builder = clause;
     return region_value(region, region->output)->expert;
@@ -264,27 +264,27 @@ Value *upcycle_build_experts(const Upcycle *upcycle, Region *region, Builder *bu
 
 /* ---- The shared expert ---------------------------------------------------------------------------------------- */
 
+static Value *copy_node(Region *region, Builder *builder, const Node *node) {
+    const char *error;
+    Value **operands = arena_array_of(builder->graph->module->arena, Value *, node->n_operands);
+    for (int i = 0; i < node->n_operands; i++)
+        operands[i] = region_value(region, node->operands[i])->shared;
+    const Type *type = &node->results[0].type;
+    Node *copy = build_typed(builder, node->op, node->n_operands, operands, &node->attrs, type, &error);
+    assert(copy); /* the types are those of the node */
+    return &copy->results[0];
+}
+
 Value *upcycle_build_shared(Region *region, Builder *builder) {
     Builder clause = *builder;
-    Arena *arena = builder->graph->module->arena;
     region->input_value.shared = region->input;
     for (size_t i = 0; i < region->n_nodes; i++) {
         const Node *node = region->nodes[i];
         RegionValue *value = node->scratch;
         builder->loc = node->loc;
         builder->scope = node->scope;
-        if (node->op == OP_state) {
-            value->shared = build_state(builder, value->weight->shared);
-            continue;
-        }
-        const char *error;
-        Value **operands = arena_array_of(arena, Value *, node->n_operands);
-        for (int j = 0; j < node->n_operands; j++)
-            operands[j] = region_value(region, node->operands[j])->shared;
-        Node *copy =
-            build_typed(builder, node->op, node->n_operands, operands, &node->attrs, &node->results[0].type, &error);
-        assert(copy); /* the types are those of the node */
-        value->shared = &copy->results[0];
+        bool is_state = node->op == OP_state;
+        value->shared = is_state ? build_state(builder, value->weight->shared) : copy_node(region, builder, node);
         value->shared->hint = node->results[0].hint;
     }
     *builder = clause;
