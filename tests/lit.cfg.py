@@ -16,7 +16,6 @@ config.environment["OMP_WAIT_POLICY"] = "passive"
 for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "HOME", "OMP_NUM_THREADS", "FUZZ_SECONDS", "CC"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
-config.environment["MOEC_ROOT"] = root # where C tests find their inputs
 # moec: the compiler under test. FileCheck: LLVM's.
 config.environment["PATH"] = os.pathsep.join([out, "/usr/lib/llvm-14/bin", os.environ["PATH"]])
 

@@ -1,4 +1,4 @@
-// RUN: %unit %s
+// RUN: env MOEC_ROOT=%root %unit %s
 /* Text to ids and back, against ids that Hugging Face's tokenizers give (Inputs/NAME_ids.json, made with its version
    0.23), and what is said of a tokenizer.json that asks for more than moec knows. */
 #include <setjmp.h>

@@ -15,8 +15,9 @@
 
 Folder folder_make(void) {
     Folder folder = {.n_given = 0};
-    const char *base = getenv("TMPDIR");
-    snprintf(folder.path, sizeof folder.path, "%s/moec-test-XXXXXX", base ? base : "/tmp");
+    const char *in_memory = "/dev/shm"; /* where fsync takes no time */
+    const char *base = access(in_memory, W_OK) == 0 ? in_memory : "/tmp";
+    snprintf(folder.path, sizeof folder.path, "%s/moec-test-XXXXXX", base);
     assert_non_null(mkdtemp(folder.path));
     return folder;
 }
