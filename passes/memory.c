@@ -45,15 +45,16 @@ static int earlier_first(const void *left, const void *right) {
 typedef int BlockOrder(const void *left, const void *right);
 
 static BlockOrder *const orders[] = {larger_first, longer_first, earlier_first};
+enum { N_ORDERS = sizeof orders / sizeof *orders };
 
 /* ---- First fit ------------------------------------------------------------------------------------------------- */
 
 /* The lowest offset where `block` fits among the `n` blocks placed before, which stand in the order of their offsets.
  */
-static int64_t lowest_gap(Block *const *placed, size_t n, const Block *block) {
+static int64_t lowest_gap(const Block *placed, size_t n, const Block *block) {
     int64_t end = 0; /* of what lives at the same time and begins below */
     for (size_t i = 0; i < n; i++) {
-        const Block *other = placed[i];
+        const Block *other = &placed[i];
         if (other->first > block->last || other->last < block->first)
             continue;
         if (other->offset - end >= block->n_bytes)
@@ -65,15 +66,16 @@ static int64_t lowest_gap(Block *const *placed, size_t n, const Block *block) {
 }
 
 /* Keeps the order of offsets. */
-static void insert(Block **placed, size_t n, Block *block) {
+static void insert(Block *placed, size_t n, const Block *block) {
     size_t i = n;
-    for (; i > 0 && placed[i - 1]->offset > block->offset; i--)
+    for (; i > 0 && placed[i - 1].offset > block->offset; i--)
         placed[i] = placed[i - 1];
-    placed[i] = block;
+    placed[i] = *block;
 }
 
-/* Places the blocks in the order in which they stand. The bytes that they need. */
-static int64_t place(Block *blocks, size_t n, Block **placed) {
+/* Places the blocks in the order in which they stand. The bytes that they need. `placed` has room for copies of all:
+   lowest_gap runs through them once for each block, so they stand side by side. */
+static int64_t place(Block *blocks, size_t n, Block *placed) {
     int64_t n_bytes = 0;
     for (size_t i = 0; i < n; i++) {
         Block *block = &blocks[i];
@@ -102,12 +104,12 @@ static Block *blocks_of(Arena *arena, const Liveness *liveness) {
 /* The offsets by value number of the best order; *n_bytes is what they need. */
 static int64_t *find_offsets(Arena *arena, const Liveness *liveness, uint32_t n_values, int64_t *n_bytes) {
     Block *blocks = blocks_of(arena, liveness);
-    Block **placed = arena_array_of(arena, Block *, liveness->n);
+    Block *placed = arena_array_of(arena, Block, liveness->n);
     int64_t *offsets = arena_array_of(arena, int64_t, n_values);
     for (uint32_t i = 0; i < n_values; i++)
         offsets[i] = -1;
     *n_bytes = INT64_MAX;
-    for (size_t i = 0; i<sizeof orders / sizeof *orders && * n_bytes> liveness->lower_bound; i++) {
+    for (int i = 0; i<N_ORDERS && * n_bytes> liveness->lower_bound; i++) {
         if (liveness->n > 0)
             qsort(blocks, liveness->n, sizeof *blocks, orders[i]);
         int64_t n_needed = place(blocks, liveness->n, placed);
