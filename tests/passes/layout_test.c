@@ -10,6 +10,7 @@
 #include "ir/view.h"
 #include "passes/passes.h"
 #include "tests/support/program.h"
+#include "tests/support/random_states.h"
 #include "tests/support/stages.h"
 
 enum { N_PROGRAMS = 60, N_STEPS = 12 };
@@ -84,6 +85,19 @@ static void random_programs_are_laid_out(void **state) {
 static void unsimplified_programs_are_laid_out(void **state) {
     (void)state;
     check_random_programs("optimizer");
+}
+
+static void reads_of_states_stay_where_they_are(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 4 * N_PROGRAMS; seed++) {
+        Arena *arena = arena_new();
+        const Module *expected = random_state_program(arena, seed, 2 * N_STEPS);
+        Module *module = random_state_program(arena, seed, 2 * N_STEPS);
+        run_pass(module, "layout");
+        check_layout(module);
+        expect_same_values(expected, module, seed, 0);
+        arena_free(arena);
+    }
 }
 
 /* ---- How many copies ------------------------------------------------------------------------------------------ */
@@ -198,6 +212,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_programs_are_laid_out),
         cmocka_unit_test(unsimplified_programs_are_laid_out),
+        cmocka_unit_test(reads_of_states_stay_where_they_are),
         cmocka_unit_test(maps_read_through_views),
         cmocka_unit_test(others_share_one_copy),
         cmocka_unit_test(the_inner_view_is_copied),

@@ -12,6 +12,7 @@
 #include "passes/liveness.h"
 #include "passes/passes.h"
 #include "tests/support/program.h"
+#include "tests/support/random_states.h"
 #include "tests/support/stages.h"
 
 enum { N_PROGRAMS = 60, N_STEPS = 14 };
@@ -99,6 +100,19 @@ static void a_state_is_read_before_and_after_its_update(void **state) {
                                big),
                   -6390, -25580);
     arena_free(arena);
+}
+
+static void random_reads_and_writes_keep_their_order(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 4 * N_PROGRAMS; seed++) {
+        Arena *arena = arena_new();
+        const Module *expected = random_state_program(arena, seed, 2 * N_STEPS);
+        Module *module = random_state_program(arena, seed, 2 * N_STEPS);
+        run_pass(module, "schedule");
+        assert_true(peak_of(module->graphs[0]) <= peak_of(expected->graphs[0]));
+        expect_same_values(expected, module, seed, 0);
+        arena_free(arena);
+    }
 }
 
 /* Two nodes for one state, views of it, and an update between them. */
@@ -199,6 +213,7 @@ int main(void) {
         cmocka_unit_test(random_programs_need_no_more_than_before),
         cmocka_unit_test(equal_programs_get_equal_orders),
         cmocka_unit_test(a_state_is_read_before_and_after_its_update),
+        cmocka_unit_test(random_reads_and_writes_keep_their_order),
         cmocka_unit_test(views_of_a_state_are_reads),
         cmocka_unit_test(an_output_view_of_a_state_stays_where_it_was),
         cmocka_unit_test(updates_of_a_state_keep_their_order),
