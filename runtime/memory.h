@@ -1,0 +1,27 @@
+/* The memory of a run: one block for each MoecSpace, all of it taken before anything is loaded. */
+#ifndef MOEC_RUNTIME_MEMORY_H
+#define MOEC_RUNTIME_MEMORY_H
+
+#include "runtime/plan.h"
+#include "runtime/status.h"
+
+typedef struct {
+    void *spaces[MOEC_SPACE_COUNT]; /* bases, NULL for those not asked for; all bytes 0 */
+    uint64_t n_bytes[MOEC_SPACE_COUNT];
+} Memory;
+
+/* `needed`: which spaces, by MoecSpace. Fails before it takes anything where the machine has less than all of them
+   need. */
+bool memory_open(Memory *memory, const MoecPlan *plan, const bool needed[MOEC_SPACE_COUNT], Status *status);
+void memory_close(Memory *memory);
+
+uint64_t memory_bytes(const Memory *memory);
+
+/* What can still be taken: of the machine, or of the control group that the process is in, whichever is less.
+   UINT64_MAX where the system doesn't say. */
+uint64_t memory_available(void);
+
+/* The tensor's first element. */
+void *memory_at(const Memory *memory, MoecAddress address);
+
+#endif

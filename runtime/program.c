@@ -1,0 +1,71 @@
+#include "runtime/program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const MoecProgram *find_program(const MoecPlan *plan, const char *name) {
+    for (uint32_t i = 0; i < plan->n_programs; i++) {
+        if (strcmp(plan->programs[i].name, name) == 0)
+            return &plan->programs[i];
+    }
+    return NULL;
+}
+
+bool program_exists(const MoecPlan *plan, const char *name) {
+    return find_program(plan, name) != NULL;
+}
+
+bool program_open(Program *program, const MoecPlan *plan, const char *name, const Memory *memory, Status *status) {
+    *program = (Program){.plan = plan, .program = find_program(plan, name), .memory = memory};
+    if (!program->program)
+        return status_fail(status, STATUS_INTERNAL, "the plan of %s has no program \"%s\"; please report this",
+                           plan->model, name);
+    program->args = calloc((size_t)program->program->n_args + 1, sizeof *program->args);
+    if (!program->args)
+        return status_fail_errno(status, "program \"%s\"", name);
+    for (uint32_t i = 0; i < program->program->n_args; i++)
+        program->args[i] = memory_at(memory, program->program->args[i]);
+    return true;
+}
+
+void program_close(Program *program) {
+    free(program->args);
+    *program = (Program){0};
+}
+
+static const MoecTensor *find_tensor(const MoecTensor *tensors, uint32_t n, const char *name) {
+    for (uint32_t i = 0; i < n; i++) {
+        if (strcmp(tensors[i].name, name) == 0)
+            return &tensors[i];
+    }
+    return NULL;
+}
+
+void *program_input(const Program *program, const char *name) {
+    const MoecTensor *tensor = find_tensor(program->program->inputs, program->program->n_inputs, name);
+    return tensor ? memory_at(program->memory, tensor->at) : NULL;
+}
+
+const MoecTensor *program_output_tensor(const Program *program, const char *name) {
+    return find_tensor(program->program->outputs, program->program->n_outputs, name);
+}
+
+const float *program_output(const Program *program, const char *name) {
+    const MoecTensor *tensor = program_output_tensor(program, name);
+    return tensor ? memory_at(program->memory, tensor->at) : NULL;
+}
+
+void program_run(const Program *program) {
+    const MoecProgram *code = program->program;
+    for (uint32_t i = 0; i < code->n_launches; i++) {
+        const MoecLaunch *launch = &code->launches[i];
+        program->plan->kernels[launch->kernel].function(program->args + launch->first_arg);
+    }
+}
+
+int64_t tensor_elements(const MoecTensor *tensor) {
+    int64_t n = 1;
+    for (int i = 0; i < tensor->rank; i++)
+        n *= tensor->dims[i];
+    return n;
+}

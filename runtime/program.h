@@ -1,0 +1,33 @@
+/* Running a program of the plan: its kernels in the order of their launches. */
+#ifndef MOEC_RUNTIME_PROGRAM_H
+#define MOEC_RUNTIME_PROGRAM_H
+
+#include "runtime/memory.h"
+
+/* A program with all its addresses made pointers. */
+typedef struct {
+    const MoecPlan *plan;
+    const MoecProgram *program; /* NULL: not opened */
+    const Memory *memory;
+    void **args; /* of all launches */
+} Program;
+
+/* Whether the plan has such a program. */
+bool program_exists(const MoecPlan *plan, const char *name);
+
+/* `memory` must have every space that the program uses, and outlive it. A plan without such a program is a fault of the
+   compiler. */
+bool program_open(Program *program, const MoecPlan *plan, const char *name, const Memory *memory, Status *status);
+void program_close(Program *program);
+
+/* Where the tensor is: NULL where the program has none of this name. Inputs must be set before each run: programs share
+   the memory that they stand in. */
+void *program_input(const Program *program, const char *name);
+const float *program_output(const Program *program, const char *name);
+const MoecTensor *program_output_tensor(const Program *program, const char *name);
+
+void program_run(const Program *program);
+
+int64_t tensor_elements(const MoecTensor *tensor);
+
+#endif
