@@ -1,0 +1,75 @@
+#include "runtime/meter.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "runtime/matmul.h"
+
+double meter_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+enum { PROBE_SIZE = 1024, PROBE_RUNS = 8 };
+static const double PROBE_SECONDS = 0.3;
+
+static double probe(float *a, float *b, float *c) {
+    double best = 0.0, start = meter_clock();
+    for (int run = 0; run < PROBE_RUNS && meter_clock() - start < PROBE_SECONDS; run++) {
+        double begin = meter_clock();
+        moec_matmul(false, true, PROBE_SIZE, PROBE_SIZE, PROBE_SIZE, 1.0f, a, PROBE_SIZE, b, PROBE_SIZE, 0.0f, c,
+                    PROBE_SIZE);
+        double rate = 2.0 * PROBE_SIZE * PROBE_SIZE * PROBE_SIZE / (meter_clock() - begin);
+        best = fmax(best, rate);
+    }
+    return best;
+}
+
+double meter_ceiling(void) {
+    size_t n = (size_t)PROBE_SIZE * PROBE_SIZE;
+    float *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b), *c = malloc(n * sizeof *c);
+    double rate = 0.0;
+    if (a && b && c) {
+        for (size_t i = 0; i < n; i++)
+            a[i] = b[i] = (float)(i % 7) - 3.0f;
+        rate = probe(a, b, c);
+    }
+    free(a), free(b), free(c);
+    return rate;
+}
+
+/* Three digits of value / step^k and the k-th prefix. */
+static const char *print_scaled(char *text, size_t n, double value, double step, const char *const *prefixes) {
+    int k = 0;
+    while (fabs(value) >= 0.9995 * step && prefixes[k + 1]) {
+        value /= step;
+        k++;
+    }
+    int decimals = k == 0 && value == floor(value) ? 0 : fabs(value) < 9.995 ? 2 : fabs(value) < 99.95 ? 1 : 0;
+    snprintf(text, n, "%.*f%s", decimals, value, prefixes[k]);
+    return text;
+}
+
+const char *meter_count(char *text, size_t n, double value) {
+    static const char *const prefixes[] = {"", " k", " M", " G", " T", " P", NULL};
+    return print_scaled(text, n, value, 1000.0, prefixes);
+}
+
+const char *meter_bytes(char *text, size_t n, double value) {
+    static const char *const prefixes[] = {" B", " KiB", " MiB", " GiB", " TiB", NULL};
+    return print_scaled(text, n, value, 1024.0, prefixes);
+}
+
+const char *meter_duration(char *text, size_t n, double seconds) {
+    int64_t whole = seconds < 3.6e9 ? (int64_t)(seconds + 0.5) : 3600000000;
+    int hours = (int)(whole / 3600), minutes = (int)(whole / 60 % 60), rest = (int)(whole % 60);
+    if (hours > 0)
+        snprintf(text, n, "%d:%02d:%02d", hours, minutes, rest);
+    else
+        snprintf(text, n, "%d:%02d", minutes, rest);
+    return text;
+}

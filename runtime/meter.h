@@ -1,0 +1,21 @@
+/* Time, the machine's speed, and numbers as people read them. */
+#ifndef MOEC_RUNTIME_METER_H
+#define MOEC_RUNTIME_METER_H
+
+#include <stddef.h>
+
+/* Seconds of a clock that only goes forward. */
+double meter_clock(void);
+
+/* FLOP/s of moec_matmul on [1024, 1024] matrices, the best of a few runs: what training's matrix products can reach at
+   most. 0 when out of memory. Takes less than half a second on anything but the slowest machines. */
+double meter_ceiling(void);
+
+/* "1.23 M", "45.6 G", "789": three digits and the SI prefix. The text is returned. */
+const char *meter_count(char *text, size_t n, double value);
+/* "1.23 GiB" */
+const char *meter_bytes(char *text, size_t n, double value);
+/* "0:37", "12:05", "3:07:00" */
+const char *meter_duration(char *text, size_t n, double seconds);
+
+#endif
