@@ -17,7 +17,7 @@ endif
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion $(WERROR)
 CFLAGS ?= -O2 -g
 override CFLAGS += -std=c11 -D_GNU_SOURCE $(WARNINGS) $(SANFLAGS) -I. -I$(OUT)
-RUNTIME_CFLAGS = -fopenmp $(patsubst %/cblas.h,-I%,$(firstword $(wildcard /usr/include/*/openblas-openmp/cblas.h)))
+RUNTIME_CFLAGS := -fopenmp $(patsubst %/cblas.h,-I%,$(firstword $(wildcard /usr/include/*/openblas-openmp/cblas.h)))
 
 # Libraries that training executables link, statically where Debian has the archive. OpenBLAS in its OpenMP flavour: the
 # pthreads flavour called from OpenMP code starts threads of its own in each thread.

@@ -70,7 +70,8 @@ FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sa
 COMPILER_FUZZERS := dsl ir
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 FUZZ_COMPILER_OBJECTS := $(patsubst $(OUT)/%,$(OUT)/fuzz/%,$(LIBRARY_OBJECTS))
-FUZZ_RUNTIME_OBJECTS := $(patsubst $(OUT)/%,$(OUT)/fuzz/%,$(filter-out $(OUT)/runtime/main.o $(OUT)/runtime/matmul.o,$(RUNTIME_OBJECTS)))
+FUZZ_RUNTIME_SOURCES := $(filter-out runtime/main.c runtime/cpu.c runtime/matmul.c,$(wildcard runtime/*.c))
+FUZZ_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/fuzz/%.o,$(FUZZ_RUNTIME_SOURCES))
 
 fuzzers: $(FUZZERS)
 

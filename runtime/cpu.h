@@ -1,0 +1,16 @@
+/* The processor: whether it can run the kernels, which are compiled for the one that built them unless told otherwise,
+   and how many threads do. */
+#ifndef MOEC_RUNTIME_CPU_H
+#define MOEC_RUNTIME_CPU_H
+
+#include <stdint.h>
+
+#include "runtime/status.h"
+
+/* `features`: blank-separated names as cc's -m flags have them, "avx2 fma". */
+bool cpu_check(const char *features, Status *status);
+
+/* Sets how many threads kernels use, 0: leaves it as the machine and OMP_NUM_THREADS have it. How many that is. */
+int cpu_set_threads(int64_t n);
+
+#endif
