@@ -1,0 +1,237 @@
+#include "runtime/session.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/checkpoint.h"
+#include "runtime/cpu.h"
+#include "runtime/meter.h"
+#include "runtime/weights.h"
+
+/* Short texts for one line of the log. */
+enum { TEXT_BYTES = 64 };
+
+static bool is_training(const Session *session) {
+    return !session->options->is_eval && !session->options->generate;
+}
+
+/* ---- What must hold before anything is loaded ------------------------------------------------------------------- */
+
+/* Checkpoints of two runs in one directory would replace each other. */
+static bool check_out(const Options *options, Status *status) {
+    Status none = STATUS_INIT;
+    char *newest = options->out && !options->is_given[OPTION_RESUME] ? checkpoint_find(options->out, &none) : NULL;
+    if (newest)
+        status_fail(status, STATUS_USAGE,
+                    "--out %s: holds checkpoints of an earlier run (%s); give --resume to go on from there, or another "
+                    "directory",
+                    options->out, newest);
+    free(newest);
+    return !status->failed;
+}
+
+static bool check_outputs(const Options *options, Status *status) {
+    if (options->export && access(options->export, F_OK) == 0)
+        return status_fail(status, STATUS_USAGE, "--export %s: exists already; name a new directory", options->export);
+    return check_out(options, status);
+}
+
+/* ---- Data ------------------------------------------------------------------------------------------------------- */
+
+static bool open_stream(Session *session, DataStream *stream, const char *option, const TextList *list,
+                        Status *status) {
+    DataRequest request = {.option = option,
+                           .inputs = list->items,
+                           .n_inputs = list->n,
+                           .sequence = session->plan->sequence,
+                           .vocab = session->plan->vocab,
+                           .seed = (uint64_t)session->seed};
+    token_dtype_find(session->options->token_dtype, &request.headerless);
+    return list->n == 0 || data_stream_open(stream, &request, status);
+}
+
+static void say_stream(Session *session, const char *label, const DataStream *stream) {
+    char tokens[TEXT_BYTES], windows[TEXT_BYTES];
+    if (stream->n_sources == 0)
+        return;
+    log_line(&session->log, label, "%s%s: %s tokens, %s sequences of %" PRId64, stream->sources[0].file.path,
+             stream->n_sources > 1 ? " and others" : "", meter_count(tokens, sizeof tokens, (double)stream->n_tokens),
+             meter_count(windows, sizeof windows, (double)stream->n_windows), stream->sequence);
+    for (size_t i = 0; stream->n_sources > 1 && i < stream->n_sources; i++) {
+        const DataSource *source = &stream->sources[i];
+        log_line(&session->log, "", "%5.1f%%  %s: %s tokens", 100.0 * source->share, source->file.path,
+                 meter_count(tokens, sizeof tokens, (double)source->file.n_tokens));
+    }
+}
+
+static bool open_data(Session *session, Status *status) {
+    if (!open_stream(session, &session->data, "--data", &session->options->data, status) ||
+        !open_stream(session, &session->val, "--val", &session->options->val, status))
+        return false;
+    say_stream(session, "data", &session->data);
+    say_stream(session, "val", &session->val);
+    return true;
+}
+
+/* ---- Memory ----------------------------------------------------------------------------------------------------- */
+
+static void say_model(Session *session) {
+    const MoecPlan *plan = session->plan;
+    char total[TEXT_BYTES], active[TEXT_BYTES];
+    meter_count(total, sizeof total, plan->total_parameters);
+    meter_count(active, sizeof active, plan->active_parameters);
+    if (plan->is_moe)
+        log_line(&session->log, "model",
+                 "%s: %" PRId64 " layers with %" PRId64 " experts, top %" PRId64 "; %s parameters, %s active",
+                 plan->model, plan->n_moe_layers, plan->n_experts, plan->top_k, total, active);
+    else
+        log_line(&session->log, "model", "%s: dense; %s parameters", plan->model, total);
+}
+
+static bool open_memory(Session *session, Status *status) {
+    const MoecPlan *plan = session->plan;
+    bool needed[MOEC_SPACE_COUNT];
+    for (int space = 0; space < MOEC_SPACE_COUNT; space++)
+        needed[space] = is_training(session) || space == MOEC_SPACE_WEIGHT || space == MOEC_SPACE_ARENA;
+    uint64_t available = memory_available();
+    if (!memory_open(&session->memory, plan, needed, status))
+        return false;
+    const uint64_t *n_bytes = session->memory.n_bytes;
+    char all[TEXT_BYTES], weights[TEXT_BYTES], gradients[TEXT_BYTES], moments[TEXT_BYTES], arena[TEXT_BYTES];
+    char left[TEXT_BYTES] = "";
+    if (available != UINT64_MAX)
+        meter_bytes(left, sizeof left, (double)available);
+    log_line(&session->log, "memory", "%s of %s: weights %s, gradients %s, moments %s, activations %s",
+             meter_bytes(all, sizeof all, (double)memory_bytes(&session->memory)), left[0] ? left : "an unknown total",
+             meter_bytes(weights, sizeof weights, (double)n_bytes[MOEC_SPACE_WEIGHT]),
+             meter_bytes(gradients, sizeof gradients, (double)n_bytes[MOEC_SPACE_GRAD]),
+             meter_bytes(moments, sizeof moments, (double)(n_bytes[MOEC_SPACE_MOMENT1] + n_bytes[MOEC_SPACE_MOMENT2])),
+             meter_bytes(arena, sizeof arena, (double)n_bytes[MOEC_SPACE_ARENA]));
+    return true;
+}
+
+/* ---- Weights ---------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    Progress progress; /* first, so that a pointer to it is one to the whole */
+    Log *log;
+} LoadProgress;
+
+static void show_progress(Progress *progress, uint64_t done, uint64_t total) {
+    LoadProgress *self = (LoadProgress *)progress;
+    char read[TEXT_BYTES], all[TEXT_BYTES];
+    log_live(self->log, "%-9s %s of %s", "weights", meter_bytes(read, sizeof read, (double)done),
+             meter_bytes(all, sizeof all, (double)total));
+}
+
+static void say_weights(Session *session, const char *path, const WeightsReport *report, double seconds) {
+    char bytes[TEXT_BYTES], upcycled[TEXT_BYTES] = "";
+    if (session->plan->is_moe && report->layout == WEIGHTS_DENSE)
+        snprintf(upcycled, sizeof upcycled, ", upcycled to %" PRId64 " experts", session->plan->n_experts);
+    log_line(&session->log, "weights", "%s: %s read in %.1f s%s%s%s", path,
+             meter_bytes(bytes, sizeof bytes, (double)report->n_bytes), seconds, upcycled,
+             report->renamed[0] ? "; " : "", report->renamed);
+    if (report->warning[0])
+        log_warning(&session->log, "%s", report->warning);
+}
+
+static bool load_weights(Session *session, const char *path, Status *status) {
+    LoadProgress progress = {{show_progress}, &session->log};
+    WeightsReport report;
+    ModelDir dir;
+    double start = meter_clock();
+    if (!model_dir_open(&dir, path, status))
+        return false;
+    if (weights_load(session->plan, &dir, (uint64_t)session->seed, session->memory.spaces[MOEC_SPACE_WEIGHT],
+                     &progress.progress, &report, status)) {
+        session->extras = model_dir_take_extras(&dir);
+        say_weights(session, path, &report, meter_clock() - start);
+    }
+    model_dir_close(&dir);
+    return !status->failed;
+}
+
+static bool load_checkpoint(Session *session, Status *status) {
+    LoadProgress progress = {{show_progress}, &session->log};
+    TrainState state;
+    if (!checkpoint_load(session->plan, session->checkpoint, session->memory.spaces, &state, &session->extras,
+                         &progress.progress, status))
+        return false;
+    if (session->options->is_given[OPTION_SEED] && state.seed != session->seed)
+        log_warning(&session->log, "--seed %" PRId64 ": the run being resumed has seed %" PRId64 ", and keeps it",
+                    session->seed, state.seed);
+    session->step = state.step;
+    session->seed = state.seed;
+    session->data.seed = (uint64_t)state.seed;
+    log_line(&session->log, "weights", "%s: after step %" PRId64, session->checkpoint, state.step);
+    if (session->data.n_sources > 0)
+        data_stream_restore(&session->data, state.data, status);
+    train_state_free(&state);
+    return !status->failed;
+}
+
+static bool open_weights(Session *session, Status *status) {
+    const Options *options = session->options;
+    if (options->is_given[OPTION_RESUME]) {
+        session->checkpoint = checkpoint_find(options->resume ? options->resume : options->out, status);
+        if (!session->checkpoint)
+            return false;
+        return is_training(session) ? load_checkpoint(session, status)
+                                    : load_weights(session, session->checkpoint, status);
+    }
+    if (options->weights)
+        return load_weights(session, options->weights, status);
+    weights_initialise(session->plan, (uint64_t)session->seed, session->memory.spaces[MOEC_SPACE_WEIGHT]);
+    log_line(&session->log, "weights", "random (seed %" PRId64 "); --weights DIR starts from a checkpoint",
+             session->seed);
+    return true;
+}
+
+/* ---- The whole -------------------------------------------------------------------------------------------------- */
+
+static bool open_log(Session *session, Status *status) {
+    const Options *options = session->options;
+    bool is_quiet = options->is_quiet || options->generate;
+    return log_open(&session->log, is_quiet, options->log, options->is_given[OPTION_RESUME], status);
+}
+
+static void measure(Session *session, int n_threads) {
+    char text[TEXT_BYTES];
+    if (!is_training(session) || (!session->log.out && !session->log.json))
+        return;
+    session->ceiling = meter_ceiling();
+    log_line(&session->log, "cpu", "%d thread%s, %sFLOP/s in matrix products", n_threads, n_threads == 1 ? "" : "s",
+             meter_count(text, sizeof text, session->ceiling));
+}
+
+static bool open_all(Session *session, Status *status) {
+    if (!cpu_check(session->plan->cpu_features, status) || !check_outputs(session->options, status) ||
+        !open_log(session, status))
+        return false;
+    int n_threads = cpu_set_threads(session->options->n_threads);
+    say_model(session);
+    if (!open_data(session, status))
+        return false;
+    measure(session, n_threads);
+    return open_memory(session, status) && open_weights(session, status);
+}
+
+bool session_open(Session *session, const MoecPlan *plan, const Options *options, Status *status) {
+    *session = (Session){.plan = plan, .options = options, .seed = options->seed};
+    if (!open_all(session, status))
+        session_close(session);
+    return !status->failed;
+}
+
+void session_close(Session *session) {
+    data_stream_close(&session->data);
+    data_stream_close(&session->val);
+    model_extras_free(&session->extras);
+    memory_close(&session->memory);
+    free(session->checkpoint);
+    log_close(&session->log);
+    *session = (Session){0};
+}

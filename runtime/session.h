@@ -1,0 +1,29 @@
+/* All that a run works with, opened in the order in which it can fail cheapest: the processor, the data, memory,
+   weights. What was opened is said on the log. */
+#ifndef MOEC_RUNTIME_SESSION_H
+#define MOEC_RUNTIME_SESSION_H
+
+#include "runtime/data_stream.h"
+#include "runtime/log.h"
+#include "runtime/memory.h"
+#include "runtime/model_dir.h"
+#include "runtime/options.h"
+
+typedef struct {
+    const MoecPlan *plan;
+    const Options *options;
+    Log log;
+    Memory memory;
+    ModelExtras extras;
+    DataStream data, val; /* no sources: not given */
+    char *checkpoint;     /* that the run goes on from, or NULL */
+    int64_t step;         /* optimizer steps done */
+    int64_t seed;
+    double ceiling; /* FLOP/s; 0: not measured */
+} Session;
+
+/* `plan` and `options` must outlive the session. On failure nothing is left open. */
+bool session_open(Session *session, const MoecPlan *plan, const Options *options, Status *status);
+void session_close(Session *session);
+
+#endif

@@ -1,0 +1,165 @@
+#include "runtime/step.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/meter.h"
+#include "runtime/stop.h"
+
+static Schedule schedule_of(const Options *options) {
+    Schedule schedule = {.lr = options->lr,
+                         .min_lr = options->min_lr,
+                         .warmup = options->warmup,
+                         .steps = options->steps,
+                         .decay_steps = options->decay_steps};
+    schedule_find(options->schedule, &schedule.kind);
+    return schedule;
+}
+
+bool stepper_open(Stepper *stepper, Session *session, Status *status) {
+    const MoecPlan *plan = session->plan;
+    *stepper = (Stepper){.session = session,
+                         .schedule = schedule_of(session->options),
+                         .n_micro_batches = session->options->global_batch / plan->micro_batch};
+    if (!program_open(&stepper->train, plan, "train", &session->memory, status) ||
+        !program_open(&stepper->update, plan, "update", &session->memory, status))
+        return false;
+    const MoecTensor *load = program_output_tensor(&stepper->train, "expert_load");
+    stepper->n_experts = load ? load->dims[load->rank - 1] : 0;
+    stepper->rows = calloc(load ? (size_t)tensor_elements(load) : 1, sizeof *stepper->rows);
+    stepper->load = calloc((size_t)plan->n_moe_layers + 1, sizeof *stepper->load);
+    return (stepper->rows && stepper->load) || status_fail_errno(status, "step");
+}
+
+void stepper_close(Stepper *stepper) {
+    program_close(&stepper->train);
+    program_close(&stepper->update);
+    free(stepper->rows);
+    free(stepper->load);
+    *stepper = (Stepper){0};
+}
+
+/* ---- Micro-batches ---------------------------------------------------------------------------------------------- */
+
+static bool set_inputs(Stepper *stepper, Status *status) {
+    DataStream *data = &stepper->session->data;
+    int32_t *tokens = program_input(&stepper->train, "tokens"), *targets = program_input(&stepper->train, "targets");
+    float *loss_scale = program_input(&stepper->train, "loss_scale");
+    for (int64_t i = 0; i < stepper->session->plan->micro_batch; i++) {
+        if (!data_stream_next(data, tokens + i * data->sequence, targets + i * data->sequence, status))
+            return false;
+    }
+    *loss_scale = 1.0f / (float)stepper->n_micro_batches;
+    return true;
+}
+
+/* Adds a scalar output's share of the step's mean; NAN where the program has no such output. */
+static void add_output(const Stepper *stepper, const char *name, double divisor, double *sum) {
+    const float *value = program_output(&stepper->train, name);
+    *sum = value ? *sum + (double)*value / ((double)stepper->n_micro_batches * divisor) : NAN;
+}
+
+static void add_outputs(Stepper *stepper, StepResult *result) {
+    double n_layers = fmax(1.0, (double)stepper->session->plan->n_moe_layers);
+    add_output(stepper, "loss", 1.0, &result->loss);
+    add_output(stepper, "nll", 1.0, &result->nll);
+    add_output(stepper, "balance", n_layers, &result->balance);
+    add_output(stepper, "z_loss", n_layers, &result->z_loss);
+    const MoecTensor *load = program_output_tensor(&stepper->train, "expert_load");
+    const float *rows = program_output(&stepper->train, "expert_load");
+    for (int64_t i = 0; load && i < tensor_elements(load); i++)
+        stepper->rows[i] += (double)rows[i];
+}
+
+static bool fail_diverged(const Stepper *stepper, const char *what, double value, Status *status) {
+    const Session *session = stepper->session;
+    return status_fail(status, STATUS_DIVERGED,
+                       "step %" PRId64 ": the %s is %g, so training stops. %s. A lower --lr, a longer --warmup or a "
+                       "lower --clip may help",
+                       session->step + 1, what, value,
+                       session->options->out ? "The newest checkpoint in --out is from before this step"
+                                             : "Nothing is saved: there is no --out");
+}
+
+/* Takes time enough that somebody may wonder whether it still runs. */
+static const double SLOW_STEP_SECONDS = 2.0;
+
+static void show_micro_batch(const Stepper *stepper, int64_t i) {
+    Session *session = stepper->session;
+    if (stepper->last_seconds == 0.0 || stepper->last_seconds > SLOW_STEP_SECONDS)
+        log_live(&session->log, "%-9s %" PRId64 "/%" PRId64 "  micro-batch %" PRId64 "/%" PRId64, "step",
+                 session->step + 1, session->options->steps, i + 1, stepper->n_micro_batches);
+}
+
+static bool run_micro_batches(Stepper *stepper, StepResult *result, bool *is_stopped, Status *status) {
+    for (int64_t i = 0; i < stepper->n_micro_batches; i++) {
+        if ((*is_stopped = stop_signal() != NULL))
+            return true;
+        show_micro_batch(stepper, i);
+        if (!set_inputs(stepper, status))
+            return false;
+        program_run(&stepper->train);
+        add_outputs(stepper, result);
+        if (!isfinite(result->loss))
+            return fail_diverged(stepper, "loss", result->loss, status);
+    }
+    return true;
+}
+
+/* ---- The update ------------------------------------------------------------------------------------------------- */
+
+/* spec/numerics.md, "Optimizer". The update's bound on the norm is exact however large it is: FLT_MAX is none. */
+static void set_update_inputs(Stepper *stepper, StepResult *result) {
+    const Options *options = stepper->session->options;
+    double n_updates = (double)stepper->session->step + 1.0;
+    float *max_norm = program_input(&stepper->update, "max_norm");
+    float *hyper = program_input(&stepper->update, "hyper");
+    result->lr = schedule_rate(&stepper->schedule, stepper->session->step);
+    const double values[] = {result->lr,
+                             options->beta1,
+                             options->beta2,
+                             options->epsilon,
+                             options->weight_decay,
+                             1.0 - pow(options->beta1, n_updates),
+                             1.0 - pow(options->beta2, n_updates)};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        hyper[i] = (float)values[i];
+    *max_norm = options->clip > 0.0 ? (float)options->clip : FLT_MAX;
+}
+
+/* Of each layer, how many times the mean the busiest expert got. */
+static void find_load(Stepper *stepper) {
+    for (int64_t layer = 0; stepper->n_experts > 0 && layer < stepper->session->plan->n_moe_layers; layer++) {
+        const double *rows = stepper->rows + layer * stepper->n_experts;
+        double sum = 0.0, most = 0.0;
+        for (int64_t expert = 0; expert < stepper->n_experts; expert++) {
+            sum += rows[expert];
+            most = fmax(most, rows[expert]);
+        }
+        stepper->load[layer] = sum > 0.0 ? most * (double)stepper->n_experts / sum : 0.0;
+    }
+}
+
+bool step_run(Stepper *stepper, Dump *dump, StepResult *result, bool *is_stopped, Status *status) {
+    double start = meter_clock();
+    *result = (StepResult){0};
+    memset(stepper->rows, 0,
+           (size_t)(stepper->session->plan->n_moe_layers * stepper->n_experts) * sizeof *stepper->rows);
+    if (!run_micro_batches(stepper, result, is_stopped, status) || *is_stopped)
+        return !status->failed;
+    if (dump)
+        dump_step(dump, &stepper->session->memory, result->loss, result->nll);
+    set_update_inputs(stepper, result);
+    program_run(&stepper->update);
+    result->grad_norm = (double)*program_output(&stepper->update, "grad_norm");
+    if (!isfinite(result->grad_norm))
+        return fail_diverged(stepper, "norm of the gradient", result->grad_norm, status);
+    find_load(stepper);
+    stepper->session->step++;
+    data_stream_mark(&stepper->session->data);
+    stepper->last_seconds = meter_clock() - start;
+    return true;
+}
