@@ -126,7 +126,9 @@ static void append(NameText *name, const char *text) {
 }
 
 static void append_term(const SizeAtoms *atoms, NameText *name, const SizeTerm *term) {
-    bool has_number = term->n_atoms == 0 || term->coefficient != 1;
+    bool has_number = term->n_atoms == 0 || (term->coefficient != 1 && term->coefficient != -1);
+    if (!has_number && term->coefficient == -1)
+        append(name, "-");
     if (has_number) {
         char number[24];
         snprintf(number, sizeof number, "%lld", (long long)term->coefficient);
@@ -192,13 +194,23 @@ static bool value_binary(char operator, int64_t a, int64_t b, int64_t *out, cons
     }
 }
 
+/* In brackets where it is a sum, or a product to divide by. */
+static void append_operand(const SizeAtoms *atoms, NameText *name, const Size *size, bool is_divisor) {
+    bool is_sum = size->n_terms > 1;
+    bool is_product = size->n_terms == 1 && size->terms[0].n_atoms + (size->terms[0].coefficient != 1) > 1;
+    bool has_brackets = is_sum || (is_product && is_divisor);
+    append(name, has_brackets ? "(" : "");
+    append_size(atoms, name, size);
+    append(name, has_brackets ? ")" : "");
+}
+
 /* The atom "(a/b)", or a plain number where that would be too long. */
 static Size quotient(SizeAtoms *atoms, char operator, const Size * a, const Size *b, int64_t value) {
     NameText name = {.n = 0};
     append(&name, "(");
-    append_size(atoms, &name, a);
+    append_operand(atoms, &name, a, false);
     append(&name, (char[]){operator, '\0' });
-    append_size(atoms, &name, b);
+    append_operand(atoms, &name, b, operator== '/');
     append(&name, ")");
     const char *text = name_text(atoms, &name);
     Size size = text != NULL ? size_atom(atoms, text, value) : size_number(value);
@@ -210,15 +222,14 @@ bool size_binary(SizeAtoms *atoms, char operator, const Size * a, const Size *b,
     int64_t value;
     if (!value_binary(operator, a->value, b->value, &value, reason))
         return false;
-    *out = (Size){.value = value};
+    Size result = {.value = value}; /* `out` may be one of the operands */
     bool is_polynomial;
     if (operator== '*')
-        is_polynomial = multiply(out, a, b);
+        is_polynomial = multiply(&result, a, b);
     else if (operator== '/')
-        is_polynomial = divide(out, a, b);
+        is_polynomial = divide(&result, a, b);
     else
-        is_polynomial = add_scaled(out, a, 1) && add_scaled(out, b, operator== '-' ? -1 : 1);
-    if (!is_polynomial)
-        *out = quotient(atoms, operator, a, b, value);
+        is_polynomial = add_scaled(&result, a, 1) && add_scaled(&result, b, operator== '-' ? -1 : 1);
+    *out = is_polynomial ? result : quotient(atoms, operator, a, b, value);
     return true;
 }
