@@ -28,8 +28,9 @@ typedef struct {
     size_t n_tokens, tokens_capacity;
 } Parse;
 
-/* Brackets nested deeper than this are refused: the stacks of the parser and of everything after it are finite. */
-enum { PARSE_MAX_DEPTH = 200 };
+/* Brackets nested deeper than this are refused: the stacks of the parser and of everything after it are finite. So are
+   longer names, which everything after it compares. */
+enum { PARSE_MAX_DEPTH = 200, PARSE_MAX_NAME = 200 };
 
 /* Parses source `file` of the diagnostics' sources into parse->tree. False after an error; the tree then holds what
    could be understood. */

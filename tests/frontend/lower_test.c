@@ -314,6 +314,8 @@ static void long_names_and_long_functions_are_refused(void **state) {
     assert_refused(arena, "", arena_printf(arena, "for l in 100 .. 103 { weight w: [d] = \"%s\" }", name),
                    "the name of a tensor has at most 1000 characters here");
     assert_refused(arena, "", repeat(arena, "v@ = x\n", 1100), "a function can have 1000 variables");
+    assert_refused(arena, arena_printf(arena, "size %s = 1\n", repeat(arena, "n", 201)), "",
+                   "a name has at most 200 characters");
     arena_free(arena);
 }
 
