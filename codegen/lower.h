@@ -33,7 +33,8 @@ static inline int64_t lower_width(const Type *type, int first) {
 }
 
 /* The text of each element of an operand in the nest: the tensor's element, added to the nest under `name`, or the
-   literal of a constant. The operand has the nest's shape. Call before nest_merge; print with operand_text after it. */
+   literal of a constant. The operand has the nest's shape. Call before nest_merge, and
+   lower_element_text after it. */
 typedef struct {
     const char *literal; /* NULL: the nest's tensor */
     int tensor;

@@ -2,6 +2,7 @@
 /* Every op's kernel against the interpreter. The graphs of Inputs/kernels.ir have odd shapes; all their kernels become
    one shared object, and each node is run on the interpreter's operands, rounded to floats. */
 #include <dlfcn.h>
+#include <float.h>
 #include <math.h>
 #include <omp.h>
 #include <setjmp.h>
@@ -341,6 +342,32 @@ static void maps_keep_nans_and_infinities(void **state) {
         assert_true(out[j] == (j % 2 == 0 ? 1.0f : -1.0f));
 }
 
+static double sigmoid(double x) {
+    return 1 / (1 + exp(-x));
+}
+
+static void exponentials_are_good_to_a_few_units(void **state) {
+    (void)state;
+    enum { N = 3 * 5 * 37 };
+    static const struct {
+        OpKind op;
+        double (*function)(double x);
+        double range;
+    } rows[] = {{OP_exp, exp, 87}, {OP_exp, exp, 1}, {OP_sigmoid, sigmoid, 87}, {OP_tanh, tanh, 8}, {OP_tanh, tanh, 1}};
+    static float x[N], out[N];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int j = 0; j < N; j++)
+            x[j] = (float)(rows[i].range * (2.0 * j / (N - 1) - 1));
+        run_kernel("map_flat", rows[i].op, (void *const[]){out, x});
+        for (int j = 0; j < N; j++) {
+            double expected = rows[i].function((double)x[j]);
+            if (fabs((double)out[j] - expected) > 3 * (double)FLT_EPSILON * fabs(expected))
+                fail_msg("%s of %.9g is %.9g, expected %.9g", op_info(rows[i].op)->name, (double)x[j], (double)out[j],
+                         expected);
+        }
+    }
+}
+
 static void indices_out_of_range_touch_nothing(void **state) {
     (void)state;
     float table[3 * 2 * 5] = {0}, rows[2 * 7 * 2 * 5], sums[5 * 2 * 5];
@@ -359,9 +386,8 @@ static void indices_out_of_range_touch_nothing(void **state) {
 /* One test a graph, named after it. */
 int main(void) {
     static const struct CMUnitTest others[] = {
-        cmocka_unit_test(equal_nodes_share_a_kernel),
-        cmocka_unit_test(arguments_are_not_constants),
-        cmocka_unit_test(maps_keep_nans_and_infinities),
+        cmocka_unit_test(equal_nodes_share_a_kernel),         cmocka_unit_test(arguments_are_not_constants),
+        cmocka_unit_test(maps_keep_nans_and_infinities),      cmocka_unit_test(exponentials_are_good_to_a_few_units),
         cmocka_unit_test(indices_out_of_range_touch_nothing),
     };
     enum { MAX_TESTS = 64, N_OTHERS = sizeof others / sizeof others[0] };
