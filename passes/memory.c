@@ -109,7 +109,7 @@ static int64_t *find_offsets(Arena *arena, const Liveness *liveness, uint32_t n_
     for (uint32_t i = 0; i < n_values; i++)
         offsets[i] = -1;
     *n_bytes = INT64_MAX;
-    for (int i = 0; i<N_ORDERS && * n_bytes> liveness->lower_bound; i++) {
+    for (int i = 0; *n_bytes > liveness->lower_bound && i < N_ORDERS; i++) {
         if (liveness->n > 0)
             qsort(blocks, liveness->n, sizeof *blocks, orders[i]);
         int64_t n_needed = place(blocks, liveness->n, placed);
