@@ -167,6 +167,17 @@ static const char *source_folder(Arena *arena, const Options *options) {
     return folder;
 }
 
+/* Leaves an empty file there, so that a wrong folder is found before the compiler has worked for nothing. */
+static bool can_create(const char *partial, const char *output) {
+    FILE *file = fopen(partial, "w");
+    if (file == NULL) {
+        fprintf(stderr, "moec: cannot write %s: %s\n", output, strerror(errno));
+        return false;
+    }
+    fclose(file);
+    return true;
+}
+
 static int compile_and_publish(Arena *arena, const Options *options, const char *source, const char *output) {
     Installation installation;
     if (!find_installation(arena, &installation)) {
@@ -180,6 +191,9 @@ static int compile_and_publish(Arena *arena, const Options *options, const char 
         }
         putchar('\n');
         return EXIT_OK;
+    }
+    if (!can_create(partial, output)) {
+        return EXIT_BAD_INPUT;
     }
     if (!command_run(&command)) {
         unlink(partial);
