@@ -262,18 +262,23 @@ static Value *as_tensor(Lowering *lowering, const Operand *operand, const Type *
     return build_constant(&lowering->builder, operand->scalar.number, type);
 }
 
+static bool check_floats(Lowering *lowering, char operator, const Expr * expr, const Operand *operand) {
+    if (operand->kind != OPERAND_TENSOR || dtype_is_float(operand->value->type.dtype))
+        return true;
+    diagnostics_error(lowering->program->diagnostics, expr->range,
+                      "'%c' needs float tensors, and this is %s; token ids can only index", operator,
+                      type_format(lowering->program->arena, &operand->value->type));
+    return false;
+}
+
 Operand lower_binary(Lowering *lowering, char operator, const Expr * expr, Operand a, Operand b) {
     if (a.kind == OPERAND_POISON || b.kind == OPERAND_POISON)
         return operand_poison();
     if (a.kind == OPERAND_SCALAR && b.kind == OPERAND_SCALAR)
         return binary_numbers(lowering, operator, expr, &a.scalar, &b.scalar);
-    const Type *type = a.kind == OPERAND_TENSOR ? &a.value->type : &b.value->type;
-    if (!dtype_is_float(type->dtype)) {
-        diagnostics_error(lowering->program->diagnostics, expr->range,
-                          "'%c' needs float tensors, and this is %s; token ids can only index", operator,
-                          type_format(lowering->program->arena, type));
+    if (!check_floats(lowering, operator, expr, &a) || !check_floats(lowering, operator, expr, &b))
         return operand_poison();
-    }
+    const Type *type = a.kind == OPERAND_TENSOR ? &a.value->type : &b.value->type;
     return binary_tensors(lowering, operator, expr, as_tensor(lowering, &a, type, expr->range),
                           as_tensor(lowering, &b, type, expr->range));
 }
@@ -284,8 +289,8 @@ static Operand lower_negate(Lowering *lowering, const Expr *expr) {
         Scalar zero = {.is_integer = operand.scalar.is_integer};
         return binary_numbers(lowering, '-', expr, &zero, &operand.scalar);
     }
-    if (operand.kind == OPERAND_POISON)
-        return operand;
+    if (operand.kind == OPERAND_POISON || !check_floats(lowering, '-', expr, &operand))
+        return operand_poison();
     return operand_tensor(lower_value(lowering, expr->range, OP_neg, 1, &operand.value, NULL));
 }
 
