@@ -110,14 +110,19 @@ static void print_break(FILE *out, int level, bool is_first) {
         fputc(' ', out);
 }
 
-/* Shortest digits that read back to the same double, with a point or an exponent so that it stays a real. */
+/* Shortest digits that read back to the same double, spelled as Python does: with a point, with an exponent only where
+   it is below -4 or above 15. */
 static void print_real(FILE *out, double value) {
-    char text[40];
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
+    char text[400];
+    int digits = 0;
+    do
+        snprintf(text, sizeof text, "%.*e", digits, value);
+    while (strtod(text, NULL) != value && digits++ < 17);
+    int exponent = atoi(strchr(text, 'e') + 1);
+    if (exponent >= -4 && exponent <= 15)
+        snprintf(text, sizeof text, "%.*f", digits > exponent ? digits - exponent : 0, value);
+    else
+        snprintf(text, sizeof text, "%.*g", digits + 1, value);
     fprintf(out, "%s%s", text, strpbrk(text, ".e") ? "" : ".0");
 }
 

@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static void status_format(Status *status, StatusCode code, const char *format, va_list args) {
+/* Writes the message with `reserve` bytes left at its end. */
+static void status_format(Status *status, StatusCode code, size_t reserve, const char *format, va_list args) {
+    size_t size = sizeof status->message - reserve;
     status->failed = true;
     status->code = code;
-    int length = vsnprintf(status->message, sizeof status->message, format, args);
-    if (length >= (int)sizeof status->message)
-        strcpy(status->message + sizeof status->message - sizeof "...", "...");
+    int length = vsnprintf(status->message, size, format, args);
+    if (length >= (int)size)
+        strcpy(status->message + size - sizeof "...", "...");
     /* Messages quote names from files that nobody has vetted: they must not steer the terminal. */
     for (char *c = status->message; *c; c++) {
         if ((unsigned char)*c < ' ' && *c != '\n' && *c != '\t')
@@ -23,20 +25,20 @@ bool status_fail(Status *status, StatusCode code, const char *format, ...) {
         return false;
     va_list args;
     va_start(args, format);
-    status_format(status, code, format, args);
+    status_format(status, code, 0, format, args);
     va_end(args);
     return false;
 }
 
 bool status_fail_errno(Status *status, const char *format, ...) {
-    const char *reason = strerror(errno);
+    char reason[128];
+    snprintf(reason, sizeof reason, ": %s", strerror(errno));
     if (status->failed)
         return false;
     va_list args;
     va_start(args, format);
-    status_format(status, STATUS_SYSTEM, format, args);
+    status_format(status, STATUS_SYSTEM, strlen(reason), format, args);
     va_end(args);
-    size_t length = strlen(status->message);
-    snprintf(status->message + length, sizeof status->message - length, ": %s", reason);
+    strcat(status->message, reason);
     return false;
 }
