@@ -160,7 +160,7 @@ Operand lower_function(Lowering *lowering, Symbol *symbol, const Operand *argume
     size_t end_carried = lowering->end_carried;
     uint32_t scope = lowering->builder.scope;
     const char *outer_path = lowering->path;
-    symbol->is_active = symbol->is_called = true;
+    symbol->is_active = true;
     lowering->builder.scope = enter_scope(lowering, symbol, path, loc);
     lowering->first_variable = n_variables;
     lowering->end_carried = 0;

@@ -25,7 +25,6 @@ typedef struct {
     SymbolState state;  /* of `scalar` */
     Scalar scalar;
     uint32_t n_calls; /* of a function, so far, in the graph being lowered */
-    bool is_called;   /* ever */
     bool is_active;   /* being lowered right now */
 } Symbol;
 
