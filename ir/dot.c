@@ -40,7 +40,7 @@ static void print_node(FILE *out, Arena *arena, size_t graph, const Node *node) 
 
 void module_print_dot(FILE *out, const Module *module) {
     Arena *arena = arena_new();
-    fprintf(out, "digraph %s {\n  node [shape=box, fontname=monospace];\n", module->name);
+    fprintf(out, "digraph \"%s\" {\n  node [shape=box, fontname=monospace];\n", module->name);
     for (size_t i = 0; i < module->n_graphs; i++) {
         const Graph *graph = module->graphs[i];
         graph_number(graph);

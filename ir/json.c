@@ -112,7 +112,7 @@ static void print_node(FILE *out, const Module *module, const Node *node) {
 
 static void print_graph(FILE *out, const Graph *graph) {
     graph_number(graph);
-    fprintf(out, "    {\"name\": \"%s\"", graph->name);
+    fprintf(out, "{\"name\": \"%s\"", graph->name);
     print_attrs(out, &graph->attrs);
     fputs(", \"nodes\": [", out);
     for (const Node *node = graph->first; node != NULL; node = node->next) {

@@ -66,35 +66,35 @@ static const char *const attr_kind_names[] = {
     [ATTR_STRING] = "a string", [ATTR_INTS] = "a list of integers",
 };
 
-static const char *check_attr(Arena *arena, const OpInfo *info, const Attr *attr) {
-    const char *text = info->attrs;
+static const char *check_attr(Arena *arena, const char *what, const char *rows, const Attr *attr) {
+    const char *text = rows;
     for (AttrRow row; next_attr_row(&text, &row);) {
         if (strlen(attr->key) != row.key_length || strncmp(attr->key, row.key, row.key_length) != 0)
             continue;
         if (attr->kind == row.kind || (row.kind == ATTR_FLOAT && attr->kind == ATTR_INT))
             return NULL;
-        return arena_printf(arena, "%s: attribute '%s' must be %s, and is %s", info->name, attr->key,
+        return arena_printf(arena, "%s: attribute '%s' must be %s, and is %s", what, attr->key,
                             attr_kind_names[row.kind], attr_kind_names[attr->kind]);
     }
-    return arena_printf(arena, "%s: it has no attribute '%s'; its attributes: %s", info->name, attr->key,
-                        info->attrs[0] != '\0' ? info->attrs : "none");
+    return arena_printf(arena, "%s: it has no attribute '%s'; its attributes: %s", what, attr->key,
+                        rows[0] != '\0' ? rows : "none");
 }
 
-static const char *check_attrs(Arena *arena, const OpInfo *info, const Attrs *attrs) {
+const char *attrs_check(Arena *arena, const char *what, const char *rows, const Attrs *attrs) {
     for (size_t i = 0; i < attrs->n; i++) {
-        const char *error = check_attr(arena, info, &attrs->items[i]);
+        const char *error = check_attr(arena, what, rows, &attrs->items[i]);
         if (error != NULL)
             return error;
     }
-    const char *text = info->attrs;
+    const char *text = rows;
     for (AttrRow row; next_attr_row(&text, &row);) {
         bool is_present = false;
         for (size_t i = 0; i < attrs->n && !is_present; i++)
             is_present = strlen(attrs->items[i].key) == row.key_length &&
                          strncmp(attrs->items[i].key, row.key, row.key_length) == 0;
         if (!is_present && !row.is_optional)
-            return arena_printf(arena, "%s: attribute '%.*s' is missing; it is %s", info->name, (int)row.key_length,
-                                row.key, attr_kind_names[row.kind]);
+            return arena_printf(arena, "%s: attribute '%.*s' is missing; it is %s", what, (int)row.key_length, row.key,
+                                attr_kind_names[row.kind]);
     }
     return NULL;
 }
@@ -109,7 +109,7 @@ const char *node_check_form(Arena *arena, const Node *node) {
     if (node->n_results != info->n_results)
         return arena_printf(arena, "%s: it has %d result%s, not %d", info->name, info->n_results,
                             info->n_results == 1 ? "" : "s", node->n_results);
-    return check_attrs(arena, info, &node->attrs);
+    return attrs_check(arena, info->name, info->attrs, &node->attrs);
 }
 
 const char *node_infer(Arena *arena, const Node *node, Type *types) {

@@ -11,6 +11,14 @@
 #include "ir/ops.def"
 #undef OP
 
+/* NULL, or why `rows` (the form of OpInfo.attrs) does not allow the attributes: a key that is missing or unknown, a
+   value of another kind. Starts with `what`. */
+const char *attrs_check(Arena *arena, const char *what, const char *rows, const Attrs *attrs);
+
+/* NULL, or why the module can't have such a state, whatever else it has: its kind, its type, its attributes. Starts
+   with the state's name. */
+const char *state_check(Arena *arena, const State *state);
+
 /* NULL, or why the row of the node's op does not allow its operands, results or attributes: their number, a key that is
    missing or unknown, a value of another kind. Starts with the op's name. */
 const char *node_check_form(Arena *arena, const Node *node);

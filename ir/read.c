@@ -3,6 +3,7 @@
    The first error ends the reading. Memory is bounded by a multiple of the text: nothing allocates by a number that the
    text only claims. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,12 +69,26 @@ static const char *expect_text(Reader *reader, TokenKind kind, const char *what)
     return text;
 }
 
+/* Fails at a token that was read before. */
+__attribute__((format(printf, 3, 4))) static void fail_at(Reader *reader, Token token, const char *format, ...) {
+    if (failed(reader))
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    reader->lexer.token = token;
+    lexer_fail(&reader->lexer, "%s", arena_vprintf(reader->module->arena, format, arguments));
+    va_end(arguments);
+}
+
 /* An integer in [0, limit); 0 after a failure. */
 static uint32_t expect_index(Reader *reader, const char *what, uint64_t limit) {
     const Token *token = &reader->lexer.token;
     if (token->kind != TOKEN_INT || token->integer < 0 || (uint64_t)token->integer >= limit) {
-        lexer_fail(&reader->lexer, "expected %s below %llu, found %s", what, (unsigned long long)limit,
-                   lexer_describe(&reader->lexer));
+        const char *found = lexer_describe(&reader->lexer);
+        if (limit > 0)
+            lexer_fail(&reader->lexer, "expected %s below %llu, found %s", what, (unsigned long long)limit, found);
+        else
+            lexer_fail(&reader->lexer, "found %s as %s, and there is none", found, what);
         return 0;
     }
     uint32_t index = (uint32_t)token->integer;
@@ -161,10 +176,10 @@ static Attrs read_attrs(Reader *reader) {
     while (!failed(reader) && !at_punctuation(reader, '}')) {
         if (attrs.n > 0)
             expect_punctuation(reader, ',');
-        TokenKind kind = reader->lexer.token.kind == TOKEN_STRING ? TOKEN_STRING : TOKEN_NAME;
-        const char *key = expect_text(reader, kind, "an attribute");
-        if (!failed(reader) && attrs_find(&attrs, key) != NULL)
-            lexer_fail(&reader->lexer, "attribute '%s' is there twice", key);
+        Token start = reader->lexer.token;
+        const char *key = expect_text(reader, start.kind == TOKEN_STRING ? TOKEN_STRING : TOKEN_NAME, "an attribute");
+        if (attrs_find(&attrs, key) != NULL)
+            fail_at(reader, start, "attribute '%s' is there twice", key);
         expect_punctuation(reader, '=');
         if (failed(reader))
             break;
@@ -191,10 +206,8 @@ static Dim read_dim(Reader *reader) {
         dim.name = arena_strndup(reader->module->arena, rest, (size_t)(equals - rest));
     const char *digits = equals != NULL ? equals + 1 : rest;
     size_t n_digits = strspn(digits, "0123456789");
-    if (!failed(reader) && (n_digits == 0 || n_digits > 18 || digits[n_digits] != '\0' || equals == rest)) {
-        reader->lexer.token = start;
-        lexer_fail(&reader->lexer, "expected a dim such as 4, d=64 or ~rows=32, found '%s'", word);
-    }
+    if (n_digits == 0 || n_digits > 18 || digits[n_digits] != '\0' || equals == rest)
+        fail_at(reader, start, "expected a dim such as 4, d=64 or ~rows=32, found '%s'", word);
     dim.extent = strtoll(digits, NULL, 10);
     return dim;
 }
@@ -203,8 +216,8 @@ static Type read_type(Reader *reader) {
     Type type = {0};
     Token start = reader->lexer.token;
     const char *name = expect_text(reader, TOKEN_NAME, "a type");
-    if (!failed(reader) && !dtype_parse(name, &type.dtype))
-        lexer_fail(&reader->lexer, "expected a type, found '%s'", name);
+    if (!dtype_parse(name, &type.dtype))
+        fail_at(reader, start, "expected a type, found '%s'", name);
     expect_punctuation(reader, '[');
     while (!failed(reader) && !at_punctuation(reader, ']')) {
         if (type.rank > 0)
@@ -215,11 +228,10 @@ static Type read_type(Reader *reader) {
             type.dims[type.rank++] = read_dim(reader);
     }
     expect_punctuation(reader, ']');
-    const char *problem = failed(reader) ? NULL : type_check(reader->module->arena, &type);
-    if (problem != NULL) {
-        reader->lexer.token = start;
-        lexer_fail(&reader->lexer, "%s %s", type_format(reader->module->arena, &type), problem);
-    }
+    Arena *arena = reader->module->arena;
+    const char *problem = failed(reader) ? NULL : type_check(arena, &type);
+    if (problem != NULL)
+        fail_at(reader, start, "%s %s", type_format(arena, &type), problem);
     return type;
 }
 
@@ -243,8 +255,7 @@ static Value *read_value(Reader *reader) {
     if (failed(reader))
         return NULL;
     if (!names_find(&reader->values, text, &index)) {
-        reader->lexer.token = token;
-        lexer_fail(&reader->lexer, "%%%s is used before it is defined", text);
+        fail_at(reader, token, "%%%s is used before it is defined", text);
         return NULL;
     }
     return reader->by_index[index];
@@ -264,10 +275,10 @@ static ResultNames read_result_names(Reader *reader) {
     return results;
 }
 
-static void define_results(Reader *reader, Node *node, const ResultNames *names) {
+static void define_results(Reader *reader, Node *node, const ResultNames *names, Token start) {
     for (size_t i = 0; i < names->n && !failed(reader); i++) {
         if (!names_add(&reader->values, names->names[i], reader->n_values)) {
-            lexer_fail(&reader->lexer, "%%%s is defined twice", names->names[i]);
+            fail_at(reader, start, "%%%s is defined twice", names->names[i]);
             return;
         }
         Value *value = &node->results[i];
@@ -313,10 +324,8 @@ static void read_node(Reader *reader, Graph *graph) {
     Token op_token = reader->lexer.token;
     const char *op_name = expect_text(reader, TOKEN_NAME, "an op");
     OpKind op = OP_input;
-    if (!failed(reader) && !op_parse(op_name, &op)) {
-        reader->lexer.token = op_token;
-        lexer_fail(&reader->lexer, "there is no op '%s'", op_name);
-    }
+    if (!op_parse(op_name, &op))
+        fail_at(reader, op_token, "there is no op '%s'", op_name);
     Operands operands = read_operands(reader);
     Attrs attrs = read_attrs(reader);
     expect_punctuation(reader, ':');
@@ -327,20 +336,18 @@ static void read_node(Reader *reader, Graph *graph) {
     if (failed(reader))
         return;
     size_t n_results = (size_t)op_info(op)->n_results;
-    reader->lexer.token = names.n == n_results && types.n == n_results ? reader->lexer.token : start;
     if (names.n != n_results || types.n != n_results) {
-        lexer_fail(&reader->lexer, "%s: it has %zu results; %zu are named and %zu have types", op_name, n_results,
-                   names.n, types.n);
+        fail_at(reader, start, "%s: it has %zu result%s; named here: %zu, with a type: %zu", op_name, n_results,
+                n_results == 1 ? "" : "s", names.n, types.n);
         return;
     }
     const char *error;
     Node *node = build_typed(&builder, op, (int)operands.n, operands.items, &attrs, types.items, &error);
     if (node == NULL) {
-        reader->lexer.token = start;
-        lexer_fail(&reader->lexer, "%s", error);
+        fail_at(reader, start, "%s", error);
         return;
     }
-    define_results(reader, node, &names);
+    define_results(reader, node, &names, start);
 }
 
 static void read_graph(Reader *reader) {
@@ -371,13 +378,15 @@ static void read_graph(Reader *reader) {
  */
 
 static void read_file(Reader *reader) {
+    Token start = reader->lexer.token;
     uint32_t number = expect_index(reader, "a file's number", UINT32_MAX);
     const char *path = expect_text(reader, TOKEN_STRING, "a file's path");
     if (!failed(reader) && (number != reader->module->n_files || module_add_file(reader->module, path) != number))
-        lexer_fail(&reader->lexer, "files count from 0 in order, and no path is there twice");
+        fail_at(reader, start, "files count from 0 in order, and no path is there twice");
 }
 
 static void read_scope(Reader *reader) {
+    Token start = reader->lexer.token;
     uint32_t number = expect_index(reader, "a scope's number", UINT32_MAX);
     Scope scope = {.function = expect_text(reader, TOKEN_STRING, "a function's name")};
     expect_name(reader, "path");
@@ -387,8 +396,8 @@ static void read_scope(Reader *reader) {
     expect_name(reader, "parent");
     scope.parent = expect_index(reader, "a parent", (uint64_t)number + (number == 0));
     scope.loc = read_loc(reader);
-    if (!failed(reader) && number != reader->module->n_scopes)
-        lexer_fail(&reader->lexer, "scopes count from 0 in order");
+    if (number != reader->module->n_scopes)
+        fail_at(reader, start, "scopes count from 0 in order");
     if (!failed(reader))
         module_add_scope(reader->module, scope);
 }

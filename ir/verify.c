@@ -61,15 +61,6 @@ static const char *check_directives(Verifier *v) {
     return NULL;
 }
 
-static bool is_state_kind(const char *kind) {
-    static const char *const kinds[] = {"weight", "grad", "moment1", "moment2"};
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(kind, kinds[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 static const char *check_states(Verifier *v) {
     v->states = (Names){.arena = v->arena};
     for (size_t i = 0; i < v->module->n_states; i++) {
@@ -77,13 +68,9 @@ static const char *check_states(Verifier *v) {
         const char *what = arena_printf(v->arena, "state \"%s\"", state->name);
         if (!names_add(&v->states, state->name, i))
             return arena_printf(v->arena, "%s is there twice", what);
-        if (!is_state_kind(state->kind))
-            return arena_printf(v->arena, "%s is a '%s'; it can be a weight, grad, moment1 or moment2", what,
-                                state->kind);
-        const char *problem = type_check(v->arena, &state->type);
-        if (problem != NULL || type_is_ragged(&state->type))
-            return arena_printf(v->arena, "%s %s", what, problem != NULL ? problem : "is ragged");
-        const char *error = check_loc(v, state->loc, what);
+        const char *error = state_check(v->arena, state);
+        if (error == NULL)
+            error = check_loc(v, state->loc, what);
         if (error != NULL)
             return error;
     }
@@ -227,11 +214,14 @@ static const char *check_outputs(Verifier *v, uint32_t n_values) {
 
 /* What the memory plan left, where it has run: passes/passes.h. */
 static const char *check_plan(Verifier *v, uint32_t n_values) {
-    if (attrs_find(&v->graph->attrs, "offsets") == NULL)
+    const Attrs *attrs = &v->graph->attrs;
+    const Attr *offsets = attrs_find(attrs, "offsets"), *size = attrs_find(attrs, "arena_bytes");
+    const Attr *bound = attrs_find(attrs, "lower_bound");
+    if (offsets == NULL)
         return NULL;
-    const Attr *offsets = attrs_find(&v->graph->attrs, "offsets"), *size = attrs_find(&v->graph->attrs, "arena_bytes");
-    if (offsets->kind != ATTR_INTS || size == NULL || size->kind != ATTR_INT)
-        return "offsets must be a list of integers, with arena_bytes an integer beside it";
+    bool is_whole = size != NULL && bound != NULL;
+    if (!is_whole || offsets->kind != ATTR_INTS || size->kind != ATTR_INT || bound->kind != ATTR_INT)
+        return "offsets must be a list of integers, with the integers arena_bytes and lower_bound beside it";
     if ((uint32_t)offsets->as.ints.n != n_values)
         return arena_printf(v->arena, "offsets has %d entries for %u values", offsets->as.ints.n, n_values);
     for (uint32_t i = 0; i < n_values; i++) {
@@ -244,12 +234,14 @@ static const char *check_plan(Verifier *v, uint32_t n_values) {
     return NULL;
 }
 
-/* "%x.12 = silu": which node a message is about. */
-static const char *node_text(Verifier *v, const Node *node) {
-    const Value *value = &node->results[0];
-    return value->hint != NULL
-               ? arena_printf(v->arena, "%%%s.%u = %s", value->hint, value->number, op_info(node->op)->name)
-               : arena_printf(v->arena, "%%%u = %s", value->number, op_info(node->op)->name);
+/* "%x.12 = silu: ERROR"; what is about an op starts with its name already. */
+static const char *node_error(Verifier *v, const Node *node, const char *error) {
+    const char *op = op_info(node->op)->name, *hint = node->results[0].hint;
+    size_t n_op = strlen(op);
+    bool has_op = strncmp(error, op, n_op) == 0 && error[n_op] == ':';
+    const char *number = arena_printf(v->arena, "%u", node->results[0].number);
+    const char *value = hint != NULL ? arena_printf(v->arena, "%s.%s", hint, number) : number;
+    return arena_printf(v->arena, "%%%s = %s%s%s", value, has_op ? "" : op, has_op ? "" : ": ", error);
 }
 
 static const char *check_graph(Verifier *v) {
@@ -264,7 +256,7 @@ static const char *check_graph(Verifier *v) {
     for (const Node *node = v->graph->first; node != NULL; node = node->next) {
         error = check_node(v, node, n_defined, &inputs);
         if (error != NULL)
-            return arena_printf(v->arena, "%s: %s", node_text(v, node), error);
+            return node_error(v, node, error);
         for (int i = 0; i < node->n_results; i++)
             v->values[n_defined++] = &node->results[i];
         note_shared(v, node);
@@ -277,8 +269,10 @@ static const char *check_graphs(Verifier *v) {
     Names names = {.arena = v->arena};
     for (size_t i = 0; i < v->module->n_graphs; i++) {
         v->graph = v->module->graphs[i];
-        if (!text_is_name(v->graph->name) || !names_add(&names, v->graph->name, i))
-            return arena_printf(v->arena, "graph '%s' is there twice, or has a name that is none", v->graph->name);
+        if (!text_is_name(v->graph->name))
+            return arena_printf(v->arena, "the graph's name '%s' is not a name", v->graph->name);
+        if (!names_add(&names, v->graph->name, i))
+            return arena_printf(v->arena, "graph %s is there twice", v->graph->name);
         const char *error = check_graph(v);
         if (error != NULL)
             return arena_printf(v->arena, "graph %s: %s", v->graph->name, error);
