@@ -13,10 +13,8 @@ typedef struct {
     Dim rows;
     /* Of the node under way. */
     const Node *node;
-    ExpertKind kind; /* of its result */
-    int n_operands;
-    Value **operands;
-    Attrs attrs;
+    ExpertKind kind;     /* of its result */
+    Attrs attrs;         /* of what stands for it */
     const char *problem; /* NULL, or why there is no such op for experts; the rest of a sentence about the op */
 } Experts;
 
@@ -234,8 +232,11 @@ static bool build_for_experts(Experts *at, RegionValue *value) {
         attrs_set_int(at->upcycle->module->arena, &at->attrs, "start", attrs_int(&at->node->attrs, "start", 0));
     const Type *dense = &at->node->results[0].type;
     Type type = expert_type(at, dense, value->kind, value->cut);
+    const char *problem = type_check(at->upcycle->arena, &type);
     if (dense->rank - replaced_dims(at, value->kind) >= MAX_RANK)
         return refuse(at, "has too many dims");
+    if (problem)
+        return refuse(at, arena_printf(at->upcycle->arena, "would make a tensor that %s", problem));
     bool is_weight_on_rows = op == OP_broadcast && operand_value(at, 0)->kind != value->kind;
     value->expert = is_weight_on_rows ? build_weight_rows(at, &type) : build_node(at, op, &type);
     return value->expert != NULL;

@@ -124,12 +124,14 @@ static int cut_broadcast(Region *region, const Node *node, const char **problem)
     int cut = operand_cut(region, node, 0), n;
     const int64_t *dims = attrs_ints(&node->attrs, "dims", &n);
     const Type *type = &node->results[0].type;
+    bool has_rows = region_value(region, &node->results[0])->kind == EXPERT_ROWS;
     if (cut >= 0)
         return (int)dims[cut];
     for (int i = 0, next = 0; i < type->rank; i++) {
+        bool is_row_dim = has_rows && i < region_row_rank(region);
         if (next < n && dims[next] == i)
             next++;
-        else if (region_is_hidden(region, &type->dims[i]) && i >= region_row_rank(region))
+        else if (!is_row_dim && region_is_hidden(region, &type->dims[i]))
             cut = i;
     }
     (void)problem;
@@ -189,15 +191,26 @@ static int cut_along_last(Region *region, const Node *node, const char **problem
     return cut;
 }
 
-/* Mode nt or nn; others are refused elsewhere. */
 static int cut_matmul(Region *region, const Node *node, const char **problem) {
     int rank = node->operands[0]->type.rank, a = operand_cut(region, node, 0), b = operand_cut(region, node, 1);
-    int summed = strcmp(attrs_string(&node->attrs, "mode", ""), "nt") == 0 ? 1 : 0;
-    if ((a == rank - 1) != (b == summed))
+    const char *mode = attrs_string(&node->attrs, "mode", "");
+    int summed = strcmp(mode, "nt") == 0 ? 1 : 0;
+    if (strcmp(mode, "tn") == 0)
+        *problem = "sums over rows";
+    else if ((a == rank - 1) != (b == summed))
         *problem = "sums over it on one side only";
     if (b == 1 - summed)
         return rank - 1;
     return a < rank - 1 ? a : -1;
+}
+
+/* Ops that no function of one row is made of. */
+static int cut_nothing(Region *region, const Node *node, const char **problem) {
+    for (int i = 0; i < node->n_operands; i++) {
+        if (operand_cut(region, node, i) >= 0)
+            *problem = "can't be cut";
+    }
+    return -1;
 }
 
 static const struct {
@@ -210,11 +223,13 @@ static const struct {
 };
 
 static CutRule *find_rule(OpKind op) {
+    if (op_info(op)->class == OP_CLASS_MAP)
+        return cut_together;
     for (size_t i = 0; i < sizeof cut_rules / sizeof *cut_rules; i++) {
         if (cut_rules[i].op == op)
             return cut_rules[i].rule;
     }
-    return cut_together;
+    return cut_nothing;
 }
 
 static bool refuse_cut(const Upcycle *at, const Region *region, const Node *node, const char *problem) {

@@ -132,6 +132,24 @@ static bool find_live_nodes(const Upcycle *at, Region *region) {
     return true;
 }
 
+/* Routed rows and router logits have a size that a tensor can have. */
+static bool check_sizes(const Upcycle *at, const Region *region) {
+    const Type *input = &region->input->type;
+    Dim width = input->dims[input->rank - 1], tokens = {.extent = type_n_elements(input) / width.extent};
+    const Type types[] = {
+        {DTYPE_F32, 2, {tokens, {.extent = at->settings.n_experts}}},
+        {DTYPE_F32, 2, {{.extent = at->settings.n_experts}, width}},
+        {DTYPE_F32, 3, {tokens, {.extent = at->settings.top_k}, width}},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const char *problem = type_check(at->arena, &types[i]);
+        if (problem)
+            return upcycle_refuse(at, region->scope->loc, "routing %lld rows would need a tensor that %s",
+                                  (long long)tokens.extent, problem);
+    }
+    return true;
+}
+
 static bool check_input(const Upcycle *at, const Region *region) {
     if (!region->input)
         return upcycle_refuse(at, region->output->def->loc, "its result does not depend on its input");
@@ -139,7 +157,7 @@ static bool check_input(const Upcycle *at, const Region *region) {
     if (type->rank < 2 || type->dtype != DTYPE_F32 || type_is_ragged(type))
         return upcycle_refuse(at, region->scope->loc, "its input is %s; it must be f32 of two dims or more",
                               type_format(at->arena, type));
-    return true;
+    return check_sizes(at, region);
 }
 
 /* ---- Kinds of values ----------------------------------------------------------------------------------------- */

@@ -523,6 +523,13 @@ static const BadFunction bad_functions[] = {
      ", segments = 2",
      "m.moe:22:3: error: 'f' can't become experts: segments cut the hidden dim ff=12, and softmax works along all of "
      "it"},
+    {{"a sum of squares of the hidden dim",
+      W_PAIR "  %s = sum_squares %a : f32[] @0:22:3 in 1\n"
+             "  %b = matmul %a, %v {mode = \"nt\"} : " ACTIVATION " @0:23:3 in 1\n"
+             "  %c = broadcast %s {dims = []} : " ACTIVATION " @0:24:3 in 1\n"
+             "  %y = mul %b, %c : " ACTIVATION " @0:24:3 in 1\n"},
+     ", segments = 2",
+     "m.moe:22:3: error: 'f' can't become experts: segments cut the hidden dim ff=12, and sum_squares can't be cut"},
     {{"a function behind the last product",
       W_PAIR "  %b = matmul %a, %v {mode = \"nt\"} : " ACTIVATION " @0:22:3 in 1\n"
              "  %y = tanh %b : " ACTIVATION " @0:23:3 in 1\n"},
@@ -566,6 +573,32 @@ static void what_no_call_reaches_is_refused(void **state) {
     arena_free(arena);
 }
 
+/* 2^40 rows of 2^7 elements fit; four times as many routed rows do not. */
+static void rows_beyond_all_bounds_are_refused(void **state) {
+    (void)state;
+    Program program = program_read("scope 0 \"main\" path \"\" ordinal 0 parent 0\n"
+                                   "scope 1 \"f\" path \"f\" ordinal 0 parent 0\n"
+                                   "directive upcycle \"f\" {experts = 4, top_k = 4}\n"
+                                   "state \"f.w\" weight : f32[128, 128]\n"
+                                   "graph forward {\n"
+                                   "  %x = input {name = \"x\"} : f32[1048576, 1048576, 128]\n"
+                                   "  %w = state {name = \"f.w\"} : f32[128, 128] in 1\n"
+                                   "  %y = matmul %x, %w {mode = \"nt\"} : f32[1048576, 1048576, 128] in 1\n"
+                                   "  %nll = reduce_sum %y {dims = [0, 1, 2]} : f32[]\n"
+                                   "  output \"nll\" = %nll\n"
+                                   "}\n");
+    char *text;
+    size_t n_bytes;
+    FILE *out = open_memstream(&text, &n_bytes);
+    PlainReporter reporter;
+    plain_reporter_init(&reporter, out);
+    assert_false(upcycle_run(program.module, &reporter.base));
+    fclose(out);
+    assert_non_null(strstr(text, "routing 1099511627776 rows would need a tensor that has more than 2^48 elements"));
+    free(text);
+    program_free(&program);
+}
+
 /* ---- The tests -------------------------------------------------------------------------------------------------- */
 
 enum { N_BAD_FUNCTIONS = sizeof bad_functions / sizeof *bad_functions };
@@ -594,6 +627,7 @@ int main(void) {
         cmocka_unit_test(what_is_upcycled_stays),
         cmocka_unit_test(wrong_settings_are_refused),
         cmocka_unit_test(what_no_call_reaches_is_refused),
+        cmocka_unit_test(rows_beyond_all_bounds_are_refused),
     };
     enum { N_FIXED = sizeof fixed / sizeof *fixed };
     struct CMUnitTest tests[N_FIXED + N_BAD_FUNCTIONS];
