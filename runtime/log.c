@@ -121,10 +121,10 @@ static double worst_load(const StepReport *report) {
 
 static void append_speed(Line *line, const StepReport *report) {
     char text[32];
-    append(line, report->seconds < 10.0 ? "  %.0f ms" : "  %.1f s",
+    append(line, report->seconds < 10.0 ? "  %4.0f ms" : "  %4.1f s",
            report->seconds < 10.0 ? 1e3 * report->seconds : report->seconds);
-    append(line, "  %s tok/s", meter_count(text, sizeof text, floor(report->tokens_per_second)));
-    append(line, "  %sFLOP/s", meter_count(text, sizeof text, report->flops_per_second));
+    append(line, "  %6s tok/s", meter_count(text, sizeof text, floor(report->tokens_per_second)));
+    append(line, "  %6sFLOP/s", meter_count(text, sizeof text, report->flops_per_second));
     if (report->ceiling > 0.0)
         append(line, " (%.0f%%)", 100.0 * report->flops_per_second / report->ceiling);
     if (report->step < report->n_steps)
@@ -142,8 +142,6 @@ static void print_step(Line *line, const StepReport *report) {
         append(line, "  nll %.4f", report->nll);
     if (!isnan(report->balance))
         append(line, "  balance %.3f", report->balance);
-    if (!isnan(report->z_loss))
-        append(line, "  z %.3f", report->z_loss);
     if (report->n_layers > 0)
         append(line, "  load %.2f", worst_load(report));
     append(line, "  norm %.3f  lr %.2e", report->grad_norm, report->lr);

@@ -78,7 +78,6 @@ static void touch(char *base, uint64_t n_bytes) {
 }
 
 static bool take(Memory *memory, int space, uint64_t n_bytes, Status *status) {
-    /* At least a byte, so that a base is there even for a plan that keeps nothing in this space. */
     uint64_t n_mapped = mapped_bytes(n_bytes + 1);
     char *block = mmap(NULL, n_mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (block == MAP_FAILED)
@@ -98,16 +97,15 @@ static bool take(Memory *memory, int space, uint64_t n_bytes, Status *status) {
     return true;
 }
 
-static bool check_available(const MoecPlan *plan, const bool needed[MOEC_SPACE_COUNT], Status *status) {
+static bool check_available(const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status) {
     uint64_t available = memory_available(), n_needed = 0;
     char parts[256] = "";
     size_t length = 0;
     for (int space = 0; space < MOEC_SPACE_COUNT; space++) {
-        if (!needed[space])
-            continue;
-        n_needed += plan->space_bytes[space];
-        length += (size_t)snprintf(parts + length, sizeof parts - length, "%s%s %.2f", length ? ", " : "",
-                                   space_names[space], (double)plan->space_bytes[space] / 0x1p30);
+        n_needed += n_bytes[space];
+        if (n_bytes[space] > 0)
+            length += (size_t)snprintf(parts + length, sizeof parts - length, "%s%s %.2f", length ? ", " : "",
+                                       space_names[space], (double)n_bytes[space] / 0x1p30);
     }
     if (n_needed <= available)
         return true;
@@ -117,12 +115,12 @@ static bool check_available(const MoecPlan *plan, const bool needed[MOEC_SPACE_C
                        (double)n_needed / 0x1p30, parts, (double)available / 0x1p30);
 }
 
-bool memory_open(Memory *memory, const MoecPlan *plan, const bool needed[MOEC_SPACE_COUNT], Status *status) {
+bool memory_open(Memory *memory, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status) {
     *memory = (Memory){0};
-    if (!check_available(plan, needed, status))
+    if (!check_available(n_bytes, status))
         return false;
     for (int space = 0; space < MOEC_SPACE_COUNT; space++) {
-        if (needed[space] && !take(memory, space, plan->space_bytes[space], status)) {
+        if (!take(memory, space, n_bytes[space], status)) {
             memory_close(memory);
             return false;
         }

@@ -6,13 +6,13 @@
 #include "runtime/status.h"
 
 typedef struct {
-    void *spaces[MOEC_SPACE_COUNT]; /* bases, NULL for those not asked for; all bytes 0 */
+    void *spaces[MOEC_SPACE_COUNT]; /* bases, of one page even for 0 bytes; all bytes 0 */
     uint64_t n_bytes[MOEC_SPACE_COUNT];
 } Memory;
 
-/* `needed`: which spaces, by MoecSpace. Fails before it takes anything where the machine has less than all of them
+/* A block of n_bytes[s] for each space s. Fails before it takes anything where the machine has less than all of them
    need. */
-bool memory_open(Memory *memory, const MoecPlan *plan, const bool needed[MOEC_SPACE_COUNT], Status *status);
+bool memory_open(Memory *memory, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status);
 void memory_close(Memory *memory);
 
 uint64_t memory_bytes(const Memory *memory);

@@ -11,8 +11,9 @@ static const MoecProgram *find_program(const MoecPlan *plan, const char *name) {
     return NULL;
 }
 
-bool program_exists(const MoecPlan *plan, const char *name) {
-    return find_program(plan, name) != NULL;
+uint64_t program_arena_bytes(const MoecPlan *plan, const char *name) {
+    const MoecProgram *program = find_program(plan, name);
+    return program ? program->arena_bytes : 0;
 }
 
 bool program_open(Program *program, const MoecPlan *plan, const char *name, const Memory *memory, Status *status) {

@@ -12,8 +12,8 @@ typedef struct {
     void **args; /* of all launches */
 } Program;
 
-/* Whether the plan has such a program. */
-bool program_exists(const MoecPlan *plan, const char *name);
+/* What the program needs of MOEC_SPACE_ARENA; 0 where the plan has no such program. */
+uint64_t program_arena_bytes(const MoecPlan *plan, const char *name);
 
 /* `memory` must have every space that the program uses, and outlive it. A plan without such a program is a fault of the
    compiler. */

@@ -9,6 +9,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/cpu.h"
 #include "runtime/meter.h"
+#include "runtime/program.h"
 #include "runtime/weights.h"
 
 /* Short texts for one line of the log. */
@@ -91,25 +92,42 @@ static void say_model(Session *session) {
         log_line(&session->log, "model", "%s: dense; %s parameters", plan->model, total);
 }
 
-static bool open_memory(Session *session, Status *status) {
+/* Training needs all spaces, with an arena for the largest program; other modes the weights and one program's arena. */
+static void count_memory(const Session *session, uint64_t n_bytes[MOEC_SPACE_COUNT]) {
     const MoecPlan *plan = session->plan;
-    bool needed[MOEC_SPACE_COUNT];
-    for (int space = 0; space < MOEC_SPACE_COUNT; space++)
-        needed[space] = is_training(session) || space == MOEC_SPACE_WEIGHT || space == MOEC_SPACE_ARENA;
-    uint64_t available = memory_available();
-    if (!memory_open(&session->memory, plan, needed, status))
+    memset(n_bytes, 0, MOEC_SPACE_COUNT * sizeof *n_bytes);
+    if (is_training(session)) {
+        memcpy(n_bytes, plan->space_bytes, MOEC_SPACE_COUNT * sizeof *n_bytes);
+        return;
+    }
+    n_bytes[MOEC_SPACE_WEIGHT] = plan->space_bytes[MOEC_SPACE_WEIGHT];
+    n_bytes[MOEC_SPACE_ARENA] = program_arena_bytes(plan, session->options->generate ? "generate" : "eval");
+}
+
+static bool open_memory(Session *session, Status *status) {
+    uint64_t n_bytes[MOEC_SPACE_COUNT], available = memory_available();
+    count_memory(session, n_bytes);
+    if (!memory_open(&session->memory, n_bytes, status))
         return false;
-    const uint64_t *n_bytes = session->memory.n_bytes;
-    char all[TEXT_BYTES], weights[TEXT_BYTES], gradients[TEXT_BYTES], moments[TEXT_BYTES], arena[TEXT_BYTES];
-    char left[TEXT_BYTES] = "";
+    const struct {
+        const char *name;
+        uint64_t n_bytes;
+    } parts[] = {{"weights", n_bytes[MOEC_SPACE_WEIGHT]},
+                 {"gradients", n_bytes[MOEC_SPACE_GRAD]},
+                 {"moments", n_bytes[MOEC_SPACE_MOMENT1] + n_bytes[MOEC_SPACE_MOMENT2]},
+                 {"activations", n_bytes[MOEC_SPACE_ARENA]}};
+    char line[4 * TEXT_BYTES] = "", text[TEXT_BYTES];
+    size_t length = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i].n_bytes > 0)
+            length += (size_t)snprintf(line + length, sizeof line - length, "%s%s %s", length ? ", " : "",
+                                       parts[i].name, meter_bytes(text, sizeof text, (double)parts[i].n_bytes));
+    }
     if (available != UINT64_MAX)
-        meter_bytes(left, sizeof left, (double)available);
-    log_line(&session->log, "memory", "%s of %s: weights %s, gradients %s, moments %s, activations %s",
-             meter_bytes(all, sizeof all, (double)memory_bytes(&session->memory)), left[0] ? left : "an unknown total",
-             meter_bytes(weights, sizeof weights, (double)n_bytes[MOEC_SPACE_WEIGHT]),
-             meter_bytes(gradients, sizeof gradients, (double)n_bytes[MOEC_SPACE_GRAD]),
-             meter_bytes(moments, sizeof moments, (double)(n_bytes[MOEC_SPACE_MOMENT1] + n_bytes[MOEC_SPACE_MOMENT2])),
-             meter_bytes(arena, sizeof arena, (double)n_bytes[MOEC_SPACE_ARENA]));
+        snprintf(line + length, sizeof line - length, "; %s available",
+                 meter_bytes(text, sizeof text, (double)available));
+    log_line(&session->log, "memory", "%s: %s", meter_bytes(text, sizeof text, (double)memory_bytes(&session->memory)),
+             line);
     return true;
 }
 
