@@ -119,14 +119,30 @@ json_t *options_json(const Options *options) {
 
 /* ---- Help ------------------------------------------------------------------------------------------------------- */
 
-enum { HELP_COLUMN = 34 };
+enum { HELP_COLUMN = 34, HELP_WIDTH = 100 };
+
+/* Words from HELP_COLUMN on, in as many lines as they take. */
+static void print_wrapped(FILE *out, const char *text) {
+    int column = HELP_COLUMN;
+    for (const char *word = text; *word; word += strspn(word, " ")) {
+        int length = (int)strcspn(word, " ");
+        bool is_first = word == text, wraps = !is_first && column + 1 + length > HELP_WIDTH;
+        if (wraps)
+            fprintf(out, "\n%*s", HELP_COLUMN, "");
+        fprintf(out, "%s%.*s", is_first || wraps ? "" : " ", length, word);
+        column = (wraps ? HELP_COLUMN : column + !is_first) + length;
+        word += length;
+    }
+    putc('\n', out);
+}
 
 static void print_option(FILE *out, const Options *defaults, const OptionRow *row) {
-    char left[64], value[64];
+    char left[64], value[64], text[256];
     snprintf(left, sizeof left, "--%s%s%s", row->name, row->argument ? " " : "", row->argument ? row->argument : "");
     print_value(value, sizeof value, defaults, row);
-    fprintf(out, "  %-*s %s", HELP_COLUMN - 3, left, row->help);
-    fprintf(out, value[0] ? " (default: %s)\n" : "\n", value);
+    snprintf(text, sizeof text, "%s%s%s%s", row->help, value[0] ? " (default: " : "", value, value[0] ? ")" : "");
+    fprintf(out, "  %-*s ", HELP_COLUMN - 3, left);
+    print_wrapped(out, text);
 }
 
 void options_print_help(FILE *out, const MoecPlan *plan, const char *program) {
