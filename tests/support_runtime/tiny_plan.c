@@ -155,25 +155,45 @@ float tiny_plan_dense_value(TinyWeight weight, uint64_t i) {
     return (float)weight + (float)i / 1024.0f;
 }
 
-void tiny_plan_write_dense(Folder *folder, const char *name) {
+/* The dense tensor of a weight, whose values and shape the caller frees. */
+static TestTensor dense_tensor(const TinyPlan *tiny, TinyWeight weight) {
+    const MoecWeight *row = &tiny->weights[weight];
+    bool is_expert = row->experts > 0;
+    uint64_t n = 1;
+    char *shape, *separator = "[";
+    size_t n_shape;
+    FILE *out = open_memstream(&shape, &n_shape);
+    assert_non_null(out);
+    for (int i = is_expert; i < row->rank; i++) {
+        bool is_cut = row->segments > 1 && i - is_expert == row->segment_dim;
+        int64_t extent = row->dims[i] * (is_cut ? row->segments : 1);
+        fprintf(out, "%s%d", separator, (int)extent);
+        separator = ", ";
+        n *= (uint64_t)extent;
+    }
+    fputc(']', out);
+    fclose(out);
+    float *values = malloc(n * sizeof *values);
+    assert_non_null(values);
+    for (uint64_t i = 0; i < n; i++)
+        values[i] = tiny_plan_dense_value(weight, i);
+    return (TestTensor){row->source, "F32", shape, values, n * sizeof *values};
+}
+
+void tiny_plan_write_dense(const TinyPlan *tiny, Folder *folder, const char *name) {
     TestTensor tensors[TINY_WEIGHTS];
-    float values[TINY_WEIGHTS][TINY_VOCAB * TINY_D];
-    char shapes[TINY_WEIGHTS][32], file[64];
+    char file[64];
     size_t n = 0;
     for (TinyWeight weight = 0; weight < TINY_WEIGHTS; weight++) {
-        const MoecWeight *row = &tiny_weights[weight];
-        if (!row->source)
-            continue;
-        const int64_t *dims = row->dims + (row->experts > 0);
-        bool is_matrix = row->rank - (row->experts > 0) == 2;
-        size_t n_values = (size_t)(is_matrix ? dims[0] * dims[1] : dims[0]);
-        snprintf(shapes[weight], sizeof shapes[weight], is_matrix ? "[%d, %d]" : "[%d]", (int)dims[0], (int)dims[1]);
-        for (size_t i = 0; i < n_values; i++)
-            values[weight][i] = tiny_plan_dense_value(weight, i);
-        tensors[n++] = (TestTensor){row->source, "F32", shapes[weight], values[weight], n_values * sizeof(float)};
+        if (tiny->weights[weight].source)
+            tensors[n++] = dense_tensor(tiny, weight);
     }
     snprintf(file, sizeof file, "%s/model.safetensors", name);
     tensors_write(folder, file, tensors, n);
     snprintf(file, sizeof file, "%s/config.json", name);
     folder_write_text(folder, file, tiny_plan_dense_config);
+    for (size_t i = 0; i < n; i++) {
+        free((char *)tensors[i].shape);
+        free((void *)tensors[i].bytes);
+    }
 }

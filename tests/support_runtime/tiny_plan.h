@@ -30,8 +30,8 @@ void tiny_plan_fill(TinyPlan *tiny, uint64_t seed);
 bool tiny_plan_same(const TinyPlan *a, const TinyPlan *b);
 
 /* Writes the dense checkpoint that the plan upcycles, config.json and model.safetensors, into the folder NAME. Element
-   i of a weight's tensor is tiny_plan_dense_value(weight, i); all are different. */
-void tiny_plan_write_dense(Folder *folder, const char *name);
+   i of a weight's tensor is tiny_plan_dense_value(weight, i); all are different, and exact in F16 up to i = 1023. */
+void tiny_plan_write_dense(const TinyPlan *tiny, Folder *folder, const char *name);
 float tiny_plan_dense_value(TinyWeight weight, uint64_t i);
 
 /* config.json of that checkpoint. */
