@@ -2,16 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 /* Counts a call; whether it is to fail. */
 static bool fails(Disk *self, const char *name, bool needs_room) {
     FailingDisk *failing = (FailingDisk *)(void *)self;
     long call = failing->n_calls++;
     bool is_failing = failing->at >= 0 && (failing->stays ? call >= failing->at && needs_room : call == failing->at);
-    if (!is_failing)
+    bool is_never = failing->never && strcmp(name, failing->never) == 0;
+    if (!is_failing && !is_never)
         return false;
     failing->failed = name;
-    errno = failing->error;
+    errno = is_failing ? failing->error : EINVAL;
     return true;
 }
 

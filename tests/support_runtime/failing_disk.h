@@ -12,6 +12,7 @@ typedef struct {
     int error;  /* its errno */
     bool stays; /* all calls that need room fail from there on, as on a full disk */
     long n_calls;
+    const char *never;  /* name of a call that always fails, with EINVAL; NULL: none */
     const char *failed; /* name of the call that failed, or NULL */
 } FailingDisk;
 
