@@ -21,7 +21,8 @@ json_t *json_parse(const char *text, size_t length, const char *what, Status *st
 char *json_read_text(const char *path, size_t *length, Status *status);
 
 /* Indented by two blanks, arrays of numbers on one line, numbers in the shortest form that reads back to the same value
-   (10000.0, 1e-05), keys in the order in which they were set, a newline at the end. NULL when out of memory; the caller frees. */
+   (10000.0, 1e-05), keys in the order in which they were set, a newline at the end. NULL when out of memory; the caller
+   frees. */
 char *json_print(const json_t *value);
 
 /* The same on one line, for messages. */
