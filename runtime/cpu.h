@@ -10,6 +10,12 @@
 /* `features`: blank-separated names as cc's -m flags have them, "avx2 fma". */
 bool cpu_check(const char *features, Status *status);
 
+/* Makes waiting threads give up their core soon, unless the environment says how they wait: libgomp's spin for
+   milliseconds at the end of every parallel region, and a step has thousands, so with one other busy process on the
+   machine it would take several times as long. libgomp reads its settings before main, so this starts the program over,
+   once, with the setting made; where that fails, it goes on as it is. */
+void cpu_limit_spinning(char **argv);
+
 /* Sets how many threads kernels use, 0: leaves it as the machine and OMP_NUM_THREADS have it. How many that is. */
 int cpu_set_threads(int64_t n);
 
