@@ -13,7 +13,7 @@ typedef struct {
     const char *name, *text, *error;
 } Case;
 
-#define GRAPH "module m\n" "graph g {\n"
+#define GRAPH "module m\ngraph g {\n"
 #define INPUT "  %x = input {name = \"x\"} : f32[2, 3]\n"
 
 /* clang-format off */
