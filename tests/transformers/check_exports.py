@@ -2,11 +2,14 @@
 
     python3 check_exports.py MOEC OUT_DIR        (needs torch, transformers, safetensors)
 
-For each case of tests/vectors: builds it, trains three steps, exports, loads the export as the class its config.json
-names, and compares the logits of one sequence with those that the executable computes from the same directory.
+For each case of tests/vectors, and each model of models/ that has one there and is exported in a published layout: builds
+it, trains three steps, exports, loads the export as the class its config.json names, and compares the logits of one
+sequence with those that the executable computes from the same directory.
 """
 
+import json
 import os
+import re
 import subprocess
 import sys
 
@@ -22,6 +25,11 @@ EXPECTED_CLASS = {
     "llama3_rope": "LlamaForCausalLM",
     "mixtral_e5k3": "MixtralForCausalLM",
     "mixtral_e8k2_tied": "MixtralForCausalLM",
+    "model_llama3_8b_e8t2": "MixtralForCausalLM",
+    "model_llama3_1b_e8t2": "MixtralForCausalLM",
+    "model_smollm2_135m_e8t2": "MixtralForCausalLM",
+    "model_mistral_7b_e8t2": "MixtralForCausalLM",
+    "model_qwen3_0_6b_e8t2": "Qwen3MoeForCausalLM",
 }
 TOLERANCE = 1e-4
 HEADER_BYTES = 1024
@@ -31,17 +39,30 @@ def run(*command):
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         sys.exit(f"check_exports: {' '.join(command)}\n{result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def build_arguments(case):
+    """The model, and the sizes that its vector has: those of a model of models/ stand in its test."""
+    if not case.startswith("model_"):
+        return [os.path.join(VECTORS, case, "model.moe")]
+    with open(os.path.join(VECTORS, case + ".test")) as file:
+        sizes = re.findall(r"-D [a-z_A-Z]+=[0-9]+", next(line for line in file if "moec build" in line))
+    return [os.path.join(ROOT, "models", case.removeprefix("model_") + ".moe"), *" ".join(sizes).split()]
 
 
 def check(moec, out, case):
     folder = os.path.join(VECTORS, case)
     train, export, dump = (os.path.join(out, f"{case}.{kind}") for kind in ("train", "export", "dump"))
     tokens = os.path.join(folder, "tokens.bin")
-    run(moec, "build", os.path.join(folder, "model.moe"), "-o", train, "--quiet")
-    run(train, "--weights", os.path.join(folder, "weights"), "--data", tokens, "--steps", "3", "--export", export)
-    run(train, "--weights", export, "--data", tokens, "--steps", "1", "--dump", dump)
+    run(moec, "build", *build_arguments(case), "-o", train, "--quiet")
+    micro_batch = json.loads(run(train, "--print-config"))["settings"]["micro-batch"]
+    settings = ["--data", tokens, "--warmup", "0", "--global-batch", str(micro_batch)]
+    run(train, "--weights", os.path.join(folder, "weights"), *settings, "--steps", "3", "--export", export)
+    run(train, "--weights", export, *settings, "--steps", "1", "--dump", dump)
     logits = load_file(dump)["logits"].double()
-    model, report = AutoModelForCausalLM.from_pretrained(export, output_loading_info=True, dtype=torch.float32)
+    model, report = AutoModelForCausalLM.from_pretrained(export, output_loading_info=True, dtype=torch.float32,
+                                                         experts_implementation="eager")  # fmt: skip
     problems = {key: value for key, value in report.items() if value}
     assert type(model).__name__ == EXPECTED_CLASS[case], type(model).__name__
     assert not problems, problems
