@@ -5,16 +5,34 @@
 
 #include "ir/text.h"
 
+/* The length in bytes of the UTF-8 character at `text`, or 0: none stands there (RFC 3629). */
+static int utf8_length(const unsigned char *text) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* that needs so many bytes */
+    unsigned char c = text[0];
+    int length = c < 0x80 ? 1 : c < 0xc0 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf8 ? 4 : 0;
+    uint32_t code = length > 1 ? c & (0x7fu >> length) : c;
+    for (int i = 1; i < length; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (text[i] & 0x3fu);
+    }
+    bool is_surrogate = code >= 0xd800 && code <= 0xdfff;
+    return code >= least[length] && code <= 0x10ffff && !is_surrogate ? length : 0;
+}
+
+/* Strings of the IR are bytes: those that are no UTF-8 appear as the characters of Latin-1. */
 static void print_string(FILE *out, const char *text) {
     putc('"', out);
-    for (; *text != '\0'; text++) {
+    while (*text != '\0') {
         unsigned char c = (unsigned char)*text;
+        int length = utf8_length((const unsigned char *)text);
         if (c == '"' || c == '\\')
             fprintf(out, "\\%c", c);
-        else if (c < 0x20)
+        else if (c < 0x20 || length == 0)
             fprintf(out, "\\u%04x", c);
         else
-            putc(c, out);
+            fprintf(out, "%.*s", length, text);
+        text += length > 0 ? length : 1;
     }
     putc('"', out);
 }

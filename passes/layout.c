@@ -150,7 +150,6 @@ static void fit_operands(Layout *layout, Node *node) {
 
 static void lay_out_graph(Graph *graph) {
     Layout layout = {.builder = {.graph = graph}, .arena = arena_new()};
-    graph_forget_plan(graph);
     for (Node *node = graph->first; node; node = node->next)
         node->scratch = arena_array_of(layout.arena, Record, node->n_results);
     for (Node *node = graph->first; node; node = node->next) {

@@ -51,7 +51,7 @@ bool memory_run(Module *module, Reporter *reporter);
    Inputs and outputs have offsets like other values. Inputs are live from the start, outputs to the end; no two values
    that are live at one node overlap, so no kernel's result aliases an operand. */
 
-/* Takes the memory plan away: for passes that change the nodes of a graph. */
+/* Takes the memory plan away: for passes that change or move the nodes of a graph. */
 void graph_forget_plan(Graph *graph);
 
 #endif

@@ -308,7 +308,6 @@ static void visit_states(Sweep *sweep) {
 }
 
 static void simplify_graph(Graph *graph) {
-    graph_forget_plan(graph);
     Sweep sweep = {.graph = graph, .arena = arena_new()};
     visit_states(&sweep);
     for (Node *node = graph->first; node;)

@@ -10,7 +10,8 @@
 
 #include "ir/ir.h"
 
-/* Removes every node that neither an output nor an update depends on. Keeps the order of the rest. */
+/* Removes every node that neither an output nor an update depends on. Keeps the order of the rest. The last
+   step of every pass that changes nodes: a memory plan that the graph has goes. */
 void graph_remove_dead(Graph *graph);
 
 /* A value that equals result 0 of `node` and has its type, made of the node's operands, of what these are made of, and

@@ -1,4 +1,5 @@
 /* Dead nodes: one walk from the end of the list, in which users come before what they use. */
+#include "passes/passes.h"
 #include "passes/simplify.h"
 
 /* Node.scratch during the walk: not NULL once something that is kept needs the node. */
@@ -7,6 +8,7 @@ static void mark_needed(Node *node) {
 }
 
 void graph_remove_dead(Graph *graph) {
+    graph_forget_plan(graph);
     for (Node *node = graph->first; node; node = node->next)
         node->scratch = NULL;
     for (size_t i = 0; i < graph->n_outputs; i++)

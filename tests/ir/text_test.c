@@ -171,6 +171,26 @@ static void expect_form(void (*print)(FILE *, const Module *), const char *expec
     program_free(&program);
 }
 
+/* "\xc3\xa9" is UTF-8; a lone byte of it, an overlong form, a surrogate and a byte past the last plane are not. */
+static void json_strings_are_utf8(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    Module *module = module_new(arena, "bytes");
+    module_add_directive(module, "train",
+                         "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \xc3 \xa9 \xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 "
+                         "\xe2\x82",
+                         (Loc){0});
+    char *text;
+    size_t n_bytes;
+    FILE *out = open_memstream(&text, &n_bytes);
+    module_print_json(out, module);
+    fclose(out);
+    assert_non_null(strstr(text, "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \\u00c3 \\u00a9 \\u00c0\\u0080 "
+                                 "\\u00ed\\u00a0\\u0080 \\u00f4\\u0090\\u0080\\u0080 \\u00e2\\u0082\""));
+    free(text);
+    arena_free(arena);
+}
+
 /* Any string and any number is JSON, where it has none as a string. */
 static void json_holds_all(void **state) {
     (void)state;
@@ -224,6 +244,7 @@ int main(void) {
         cmocka_unit_test(other_layouts_mean_the_same),
         cmocka_unit_test(printing_numbers_anew),
         cmocka_unit_test(json_holds_all),
+        cmocka_unit_test(json_strings_are_utf8),
         cmocka_unit_test(dot_quotes_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@
 #include "tests/support/program.h"
 #include "tests/support/stages.h"
 
-enum { N_PROGRAMS = 60, N_STEPS = 14, CELL = 64 };
+enum { N_PROGRAMS = 30, N_STEPS = 14, CELL = 64 };
 
 /* ---- The arena as a map of owners ------------------------------------------------------------------------------ */
 
