@@ -155,7 +155,7 @@ static void note_shared(Verifier *v, const Node *node) {
         if (source->state > 0 && class == OP_CLASS_UPDATE)
             v->n_updates[source->state - 1]++;
         if (source->state > 0 && class == OP_CLASS_VIEW)
-            shared->n_updates = source->is_view ? source->n_updates : v->n_updates[source->state - 1];
+            shared->n_updates = v->n_updates[source->state - 1];
     }
 }
 
