@@ -5,6 +5,10 @@ BUILD ?= build
 # SANITIZE=1 builds everything, generated code included, with AddressSanitizer and UBSan, into a folder of its own.
 SANITIZE ?= 0
 WERROR ?= -Werror
+# V=1 shows the commands of a build.
+Q := $(if $(V),,@)
+# Of the targets that build everything by themselves.
+JOBS := $(shell nproc)
 
 ifeq ($(SANITIZE),1)
 OUT := $(BUILD)/sanitize
@@ -59,14 +63,14 @@ help:
 
 .PHONY: setup
 setup:
-	tests/tools/install-packages $(BUILD_PACKAGES)
+	@tests/tools/install-packages $(BUILD_PACKAGES)
 
 # The rest of the set-up runs first: what it installs, this Makefile looks for when it is read.
 .PHONY: demo
 demo:
-	tests/tools/install-packages $(BUILD_PACKAGES) $(DEMO_PACKAGES)
-	$(MAKE) moec
-	MOEC_BUILD=$(BUILD) models/demo/run $(if $(TINY),tiny)
+	@tests/tools/install-packages $(BUILD_PACKAGES) $(DEMO_PACKAGES)
+	@$(MAKE) --no-print-directory -j$(JOBS) moec
+	@MOEC_BUILD=$(BUILD) models/demo/run $(if $(TINY),tiny)
 
 moec: $(MOEC) $(LIBRUNTIME) $(PUBLIC_HEADERS)
 ifeq ($(SANITIZE),0)
@@ -74,43 +78,51 @@ ifeq ($(SANITIZE),0)
 endif
 
 $(MOEC): $(OUT)/frontend/main.o $(LIBMOEC)
-	$(CC) $(CFLAGS) -o $@ $^ -lm
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lm
 
 $(OUT)/include/%.h: %.h
 	@mkdir -p $(@D)
-	cp $< $@
+	$(Q)cp $< $@
 
 $(OUT)/frontend/options.o: DEFINES := -DMOEC_VERSION='"$(VERSION)"'
 $(OUT)/frontend/build.o: DEFINES := -DMOEC_SANITIZE_FLAGS='"$(SANFLAGS)"' -DMOEC_OPENBLAS='"$(OPENBLAS)"' \
     -DMOEC_RUNTIME_LIBRARIES='"$(filter-out $(OPENBLAS),$(RUNTIME_LIBRARIES))"'
 
 $(LIBMOEC): $(LIBRARY_OBJECTS)
-	rm -f $@ && ar rcs $@ $^
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(LIBRUNTIME): $(RUNTIME_OBJECTS)
-	rm -f $@ && ar rcs $@ $^
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(OUT)/frontend/parser.c $(OUT)/frontend/parser.h &: frontend/parser.y
 	@mkdir -p $(@D)
-	bison -Wall -Wcounterexamples -Werror --defines=$(OUT)/frontend/parser.h -o $(OUT)/frontend/parser.c $<
+	@echo "  BISON $<"
+	$(Q)bison -Wall -Wcounterexamples -Werror --defines=$(OUT)/frontend/parser.h -o $(OUT)/frontend/parser.c $<
 
 $(OUT)/frontend/scanner.c $(OUT)/frontend/scanner.h &: frontend/scanner.l $(OUT)/frontend/parser.h
 	@mkdir -p $(@D)
-	flex --header-file=$(OUT)/frontend/scanner.h -o $(OUT)/frontend/scanner.c $<
+	@echo "  FLEX  $<"
+	$(Q)flex --header-file=$(OUT)/frontend/scanner.h -o $(OUT)/frontend/scanner.c $<
 
 # flex's and bison's output is not held to our warnings.
 $(OUT)/frontend/scanner.o $(OUT)/frontend/parser.o: $(OUT)/frontend/%.o: $(OUT)/frontend/%.c
-	$(CC) $(filter-out $(WARNINGS),$(CFLAGS)) -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(CC) $(filter-out $(WARNINGS),$(CFLAGS)) -MMD -MP -c -o $@ $<
 
 $(patsubst %.c,$(OUT)/%.o,$(wildcard frontend/*.c)) $(PARSER:.c=.o): | $(OUT)/frontend/parser.h $(OUT)/frontend/scanner.h
 
 $(OUT)/runtime/%.o: runtime/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(DEFINES) -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(CC) $(CFLAGS) $(DEFINES) -MMD -MP -c -o $@ $<
 
 .PHONY: clean
 clean:

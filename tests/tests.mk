@@ -16,11 +16,11 @@ RUNTIME_TEST_LIBS := $(LIBRUNTIME) $(RUNTIME_LIBRARIES) -ldl
 .PHONY: test setup-test check units fuzzers lint bench
 # Everything, from a bare machine: what the tests need is installed, then all of it runs under the sanitizers.
 test: setup-test
-	$(MAKE) moec
-	$(MAKE) SANITIZE=1 FUZZ_SECONDS=60 MOEC_FUZZ=1 check
+	@$(MAKE) --no-print-directory -j$(JOBS) moec
+	@$(MAKE) --no-print-directory -j$(JOBS) SANITIZE=1 FUZZ_SECONDS=60 MOEC_FUZZ=1 check
 
 setup-test:
-	tests/tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	@tests/tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
 # Leaks of what lives to the end of the process are not errors; the tests of each module check their own.
 check: moec $(UNITS) $(TOOLS) $(OUT)/tests/units/run $(if $(filter 1,$(MOEC_FUZZ)),fuzzers)
@@ -36,32 +36,38 @@ units: $(UNITS)
 
 $(OUT)/tests/units/run: tests/tools/run-unit
 	@mkdir -p $(@D)
-	cp $< $@
+	$(Q)cp $< $@
 
 $(LIBTEST): $(LIBTEST_OBJECTS)
-	rm -f $@ && ar rcs $@ $^
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(LIBTEST_RUNTIME): $(LIBTEST_RUNTIME_OBJECTS)
-	rm -f $@ && ar rcs $@ $^
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 # Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both, and hold what generated
 # kernels call when they load them.
 KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_matmul
 $(OUT)/tests/units/runtime/%: tests/runtime/%.c $(LIBTEST_RUNTIME) $(LIBRUNTIME)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< $(LIBTEST_RUNTIME) -lcmocka $(RUNTIME_TEST_LIBS)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< $(LIBTEST_RUNTIME) -lcmocka $(RUNTIME_TEST_LIBS)
 
 $(OUT)/tests/units/codegen/%: tests/codegen/%.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST) -lcmocka $(LIBMOEC) $(RUNTIME_TEST_LIBS)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST) -lcmocka $(LIBMOEC) $(RUNTIME_TEST_LIBS)
 
 $(OUT)/tests/units/%: tests/%.c $(LIBTEST) $(LIBMOEC)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(LIBTEST) -lcmocka $(LIBMOEC) -lm
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(LIBTEST) -lcmocka $(LIBMOEC) -lm
 
 $(OUT)/%: tests/tools/%.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST) $(LIBMOEC) $(RUNTIME_TEST_LIBS)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST) $(LIBMOEC) $(RUNTIME_TEST_LIBS)
 
 # Fuzzers: clang's libFuzzer, everything instrumented. Those named here link the compiler, the others the runtime, but for
 # the files that need OpenMP, whose header clang lacks.
@@ -77,25 +83,31 @@ fuzzers: $(FUZZERS)
 
 $(OUT)/fuzz/%.o: %.c | $(PARSER)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) $(DEFINES) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) $(DEFINES) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
 
 $(OUT)/fuzz/frontend/parser.o $(OUT)/fuzz/frontend/scanner.o: $(OUT)/fuzz/frontend/%.o: $(OUT)/frontend/%.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
 
 $(OUT)/fuzz/frontend/options.o: DEFINES := -DMOEC_VERSION='"$(VERSION)"'
 $(OUT)/fuzz/frontend/build.o: DEFINES := -DMOEC_SANITIZE_FLAGS='""' -DMOEC_OPENBLAS='""' -DMOEC_RUNTIME_LIBRARIES='""'
 
 $(OUT)/fuzz/libmoec.a: $(FUZZ_COMPILER_OBJECTS)
-	rm -f $@ && ar rcs $@ $^
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(OUT)/fuzz/libmoecrt.a: $(FUZZ_RUNTIME_OBJECTS)
-	rm -f $@ && ar rcs $@ $^
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
 
 $(patsubst %,$(OUT)/fuzz/%,$(COMPILER_FUZZERS)): $(OUT)/fuzz/%: tests/fuzz/%_fuzz.c $(OUT)/fuzz/libmoec.a
-	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ -lm
+	@echo "  LINK  $@"
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ -lm
 
 $(filter-out $(patsubst %,$(OUT)/fuzz/%,$(COMPILER_FUZZERS)),$(FUZZERS)): $(OUT)/fuzz/%: tests/fuzz/%_fuzz.c $(OUT)/fuzz/libmoecrt.a
-	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(RUNTIME_LIBRARIES)
+	@echo "  LINK  $@"
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(RUNTIME_LIBRARIES)
 
 -include $(LIBTEST_OBJECTS:.o=.d) $(LIBTEST_RUNTIME_OBJECTS:.o=.d) $(FUZZ_COMPILER_OBJECTS:.o=.d) $(FUZZ_RUNTIME_OBJECTS:.o=.d)
