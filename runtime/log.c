@@ -121,8 +121,8 @@ static double worst_load(const StepReport *report) {
 
 static void append_speed(Line *line, const StepReport *report) {
     char text[32];
-    append(line, report->seconds < 10.0 ? "  %4.0f ms" : "  %4.1f s",
-           report->seconds < 10.0 ? 1e3 * report->seconds : report->seconds);
+    double ms = 1e3 * report->seconds;
+    append(line, ms < 10.0 ? "  %4.1f ms" : ms < 1e4 ? "  %4.0f ms" : "  %4.1f s", ms < 1e4 ? ms : report->seconds);
     append(line, "  %6s tok/s", meter_count(text, sizeof text, floor(report->tokens_per_second)));
     append(line, "  %6sFLOP/s", meter_count(text, sizeof text, report->flops_per_second));
     if (report->ceiling > 0.0)
