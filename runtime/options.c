@@ -35,7 +35,7 @@ static const OptionRow option_rows[OPTION_COUNT] = {
 };
 
 #define FIELD(type, options, row) ((type *)((char *)(options) + (row)->offset))
-#define CONST_FIELD(type, options, row) ((const type *)((const char *)(options) + (row)->offset))
+#define CONST_FIELD(type, options, row) ((type const *)((const char *)(options) + (row)->offset))
 
 /* A plan without a train clause has zeros where a value is needed. */
 static Options default_options(const MoecPlan *plan) {
