@@ -22,18 +22,15 @@ typedef struct {
 /* $OPENBLAS, what make found when moec was built, or what Debian's package has installed since. */
 static bool find_openblas(Arena *arena, const char **out) {
     const char *chosen = getenv("OPENBLAS");
-    if (chosen == NULL || chosen[0] == '\0') {
+    if (chosen == NULL || chosen[0] == '\0')
         chosen = MOEC_OPENBLAS;
-    }
     glob_t found = {0};
-    if (chosen[0] == '\0' && glob("/usr/lib/*/openblas-openmp/libopenblas.a", 0, NULL, &found) == 0) {
+    if (chosen[0] == '\0' && glob("/usr/lib/*/openblas-openmp/libopenblas.a", 0, NULL, &found) == 0)
         chosen = arena_strdup(arena, found.gl_pathv[0]);
-    }
     globfree(&found);
     *out = chosen;
-    if (access(chosen, R_OK) == 0) {
+    if (access(chosen, R_OK) == 0)
         return true;
-    }
     fprintf(stderr,
             "moec: OpenBLAS's archive %s is missing: install libopenblas-openmp-dev, or set OPENBLAS to the path of a "
             "libopenblas.a that was built for OpenMP\n",
@@ -73,9 +70,8 @@ static void command_add(CommandLine *command, const char *word) {
 /* Adds each blank-separated word of `text`. */
 static void command_add_words(CommandLine *command, const char *text) {
     char *copy = arena_strdup(command->arena, text), *rest = NULL;
-    for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+    for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
         command_add(command, word);
-    }
 }
 
 static CommandLine compiler_command(Arena *arena, const Installation *installation, const Options *options,
@@ -115,21 +111,18 @@ static bool command_run(const CommandLine *command) {
         _exit(EXIT_NO_COMMAND);
     }
     int status = -1;
-    if (child < 0) {
+    if (child < 0)
         fprintf(stderr, "moec: cannot start %s: %s\n", command->words[0], strerror(errno));
-    }
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     sigaction(SIGINT, &interrupt, NULL);
     sigaction(SIGQUIT, &quit, NULL);
-    if (child < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
+    if (child < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
         return child > 0;
-    }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_COMMAND) {
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_COMMAND)
         fprintf(stderr, "moec: cannot run the C compiler '%s': install gcc, or set CC\n", command->words[0]);
-    } else {
+    else
         fprintf(stderr, "moec: the C compiler failed; the generated source can be kept with --keep DIR\n");
-    }
     return false;
 }
 
@@ -143,9 +136,8 @@ static bool write_source(const char *path, const Module *module, Reporter *repor
     bool emitted = codegen_emit_c(file, module, &codegen, reporter);
     bool written = ferror(file) == 0;
     written = fclose(file) == 0 && written;
-    if (emitted && !written) {
+    if (emitted && !written)
         fprintf(stderr, "moec: cannot write %s: %s\n", path, strerror(errno));
-    }
     return emitted && written;
 }
 
@@ -180,21 +172,18 @@ static bool can_create(const char *partial, const char *output) {
 
 static int compile_and_publish(Arena *arena, const Options *options, const char *source, const char *output) {
     Installation installation;
-    if (!find_installation(arena, &installation)) {
+    if (!find_installation(arena, &installation))
         return EXIT_BAD_INPUT;
-    }
     const char *partial = arena_printf(arena, "%s.tmp-%ld", output, (long)getpid());
     CommandLine command = compiler_command(arena, &installation, options, source, partial);
     if (options->dry_run) {
-        for (size_t i = 0; command.words[i] != NULL; i++) {
+        for (size_t i = 0; command.words[i] != NULL; i++)
             printf("%s%s", i > 0 ? " " : "", command.words[i]);
-        }
         putchar('\n');
         return EXIT_OK;
     }
-    if (!can_create(partial, output)) {
+    if (!can_create(partial, output))
         return EXIT_BAD_INPUT;
-    }
     if (!command_run(&command)) {
         unlink(partial);
         return EXIT_BAD_INPUT;
@@ -228,9 +217,8 @@ int build_executable(Arena *arena, const Module *module, const Options *options,
         return EXIT_BAD_INPUT;
     const char *output = options->output != NULL ? options->output : module->name;
     const char *folder = source_folder(arena, options);
-    if (folder == NULL) {
+    if (folder == NULL)
         return EXIT_BAD_INPUT;
-    }
     const char *source = arena_printf(arena, "%s/%s.c", folder, module->name);
     int exit_code =
         write_source(source, module, reporter) ? compile_and_publish(arena, options, source, output) : EXIT_BAD_INPUT;

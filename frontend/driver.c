@@ -18,9 +18,8 @@ static char *read_file(Arena *arena, const char *path, size_t *n_bytes) {
     }
     size_t n = 0, capacity = 0;
     char *text = NULL;
-    for (int c; (c = getc(file)) != EOF;) {
+    for (int c; (c = getc(file)) != EOF;)
         arena_push(arena, text, n, capacity, (char)c);
-    }
     bool failed = ferror(file) != 0;
     fclose(file);
     if (failed) {
@@ -34,14 +33,12 @@ static char *read_file(Arena *arena, const char *path, size_t *n_bytes) {
 static Module *read_ir(Arena *arena, const char *path) {
     size_t n_bytes;
     char *text = read_file(arena, path, &n_bytes);
-    if (text == NULL) {
+    if (text == NULL)
         return NULL;
-    }
     const char *error;
     Module *module = module_read(arena, path, text, n_bytes, &error);
-    if (module == NULL) {
+    if (module == NULL)
         fprintf(stderr, "%s:%s\n", path, error);
-    }
     return module;
 }
 
@@ -57,9 +54,8 @@ static Module *compile_source(Arena *arena, const Options *options, Diagnostics 
                           .dense = options->dense};
     double start = pipeline_clock();
     Module *module = frontend_compile(arena, options->files[0], &lower, diagnostics);
-    if (module != NULL) {
+    if (module != NULL)
         pipeline_report_stage(module, "lower", options, start);
-    }
     return module;
 }
 
@@ -67,9 +63,8 @@ static Module *compile_source(Arena *arena, const Options *options, Diagnostics 
 static Module *compile_until(Arena *arena, const Options *options, Diagnostics *diagnostics, int *exit_code) {
     *exit_code = EXIT_BAD_INPUT;
     Module *module = compile_source(arena, options, diagnostics);
-    if (module == NULL || (options->after != NULL && strcmp(options->after, "lower") == 0)) {
+    if (module == NULL || (options->after != NULL && strcmp(options->after, "lower") == 0))
         return module;
-    }
     Reporter *reporter = diagnostics_reporter(diagnostics);
     return pipeline_run_until(module, options->after, options, reporter, exit_code) ? module : NULL;
 }
@@ -86,9 +81,8 @@ static int run_fmt(const Options *options, Diagnostics *diagnostics) {
     for (int i = 0; i < options->n_files; i++) {
         bool done = options->write ? frontend_format_in_place(options->files[i], diagnostics)
                                    : frontend_format(stdout, options->files[i], diagnostics);
-        if (!done) {
+        if (!done)
             exit_code = EXIT_BAD_INPUT;
-        }
     }
     return exit_code;
 }
@@ -96,31 +90,28 @@ static int run_fmt(const Options *options, Diagnostics *diagnostics) {
 static int run_emit(Arena *arena, const Options *options, Diagnostics *diagnostics) {
     int exit_code;
     Module *module = compile_until(arena, options, diagnostics, &exit_code);
-    if (module == NULL) {
+    if (module == NULL)
         return exit_code;
-    }
     if (options->after != NULL && strcmp(options->after, "c") == 0) {
         CodegenOptions codegen = {.plan_symbol = "moec_plan"};
         return codegen_emit_c(stdout, module, &codegen, diagnostics_reporter(diagnostics)) ? EXIT_OK : EXIT_BAD_INPUT;
     }
-    if (options->after != NULL && strcmp(options->after, "plan") == 0) {
+    if (options->after != NULL && strcmp(options->after, "plan") == 0)
         return codegen_print_summary(stdout, module, diagnostics_reporter(diagnostics)) ? EXIT_OK : EXIT_BAD_INPUT;
-    } else if (options->format != NULL && strcmp(options->format, "dot") == 0) {
+    else if (options->format != NULL && strcmp(options->format, "dot") == 0)
         module_print_dot(stdout, module);
-    } else if (options->format != NULL && strcmp(options->format, "json") == 0) {
+    else if (options->format != NULL && strcmp(options->format, "json") == 0)
         module_print_json(stdout, module);
-    } else {
+    else
         module_print(stdout, module);
-    }
     return EXIT_OK;
 }
 
 static int run_build(Arena *arena, const Options *options, Diagnostics *diagnostics) {
     int exit_code;
     Module *module = compile_until(arena, options, diagnostics, &exit_code);
-    if (module == NULL) {
+    if (module == NULL)
         return exit_code;
-    }
     Reporter *reporter = diagnostics_reporter(diagnostics);
     exit_code = build_executable(arena, module, options, reporter);
     bool is_shown = exit_code == EXIT_OK && !options->quiet && !options->dry_run;
@@ -129,16 +120,14 @@ static int run_build(Arena *arena, const Options *options, Diagnostics *diagnost
 
 static int run_opt(Arena *arena, const Options *options) {
     Module *module = read_ir(arena, options->files[0]);
-    if (module == NULL) {
+    if (module == NULL)
         return EXIT_BAD_INPUT;
-    }
     PlainReporter reporter;
     plain_reporter_init(&reporter, stderr);
     for (size_t i = 0; i < options->n_passes; i++) {
         int exit_code;
-        if (!pipeline_run_pass(module, options->passes[i], options, &reporter.base, &exit_code)) {
+        if (!pipeline_run_pass(module, options->passes[i], options, &reporter.base, &exit_code))
             return exit_code;
-        }
     }
     module_print(stdout, module);
     return EXIT_OK;
@@ -154,16 +143,14 @@ static int run_interpret(Arena *arena, const Options *options, Diagnostics *diag
         staged.after = options->after != NULL ? options->after : "lower";
         module = compile_until(arena, &staged, diagnostics, &exit_code);
     }
-    if (module == NULL) {
+    if (module == NULL)
         return exit_code;
-    }
     return evaluate_graph(stdout, arena, module, options->graph, options->seed) ? EXIT_OK : EXIT_BAD_INPUT;
 }
 
 static DiagnosticsColor color_of(const char *name) {
-    if (name == NULL || strcmp(name, "auto") == 0) {
+    if (name == NULL || strcmp(name, "auto") == 0)
         return DIAGNOSTICS_COLOR_AUTO;
-    }
     return strcmp(name, "always") == 0 ? DIAGNOSTICS_COLOR_ALWAYS : DIAGNOSTICS_COLOR_NEVER;
 }
 

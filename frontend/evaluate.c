@@ -27,9 +27,8 @@ static double random_normal(uint64_t *state) {
 
 static uint64_t seed_for(const char *name, uint64_t seed) {
     uint64_t hash = 0xcbf29ce484222325ULL ^ seed;
-    for (; *name != '\0'; name++) {
+    for (; *name != '\0'; name++)
         hash = (hash ^ (unsigned char)*name) * 0x100000001b3ULL;
-    }
     return hash;
 }
 
@@ -37,16 +36,13 @@ static uint64_t seed_for(const char *name, uint64_t seed) {
 static int64_t index_limit(const Graph *graph, const Value *input) {
     int64_t limit = INT32_MAX;
     for (const Node *node = graph->first; node != NULL; node = node->next) {
-        if (node->n_operands < 2 || view_owner(node->operands[1]) != input) {
+        if (node->n_operands < 2 || view_owner(node->operands[1]) != input)
             continue;
-        }
         const Type *indexed = &node->operands[0]->type;
-        if (node->op == OP_gather && indexed->dims[0].extent < limit) {
+        if (node->op == OP_gather && indexed->dims[0].extent < limit)
             limit = indexed->dims[0].extent;
-        }
-        if (node->op == OP_cross_entropy && indexed->dims[indexed->rank - 1].extent < limit) {
+        if (node->op == OP_cross_entropy && indexed->dims[indexed->rank - 1].extent < limit)
             limit = indexed->dims[indexed->rank - 1].extent;
-        }
     }
     return limit;
 }
@@ -69,15 +65,13 @@ static void copy_experts(const State *state, const double *dense, double *values
     const Type *type = &state->type;
     int64_t n_segments = attrs_int(&state->attrs, "segments", 1), n_rows = 1, n_row = 1;
     int segment_dim = 1 + (int)attrs_int(&state->attrs, "segment_dim", 0);
-    for (int i = 1; i < type->rank; i++) {
+    for (int i = 1; i < type->rank; i++)
         *(i < segment_dim ? &n_rows : &n_row) *= type->dims[i].extent;
-    }
     for (int64_t e = 0; e < type->dims[0].extent; e++) {
         for (int64_t row = 0; row < n_rows; row++) {
             const double *from = dense + (row * n_segments + e % n_segments) * n_row;
-            for (int64_t i = 0; i < n_row; i++) {
+            for (int64_t i = 0; i < n_row; i++)
                 *values++ = from[i];
-            }
         }
     }
 }
@@ -85,13 +79,11 @@ static void copy_experts(const State *state, const double *dense, double *values
 /* Row e of a router equals row e - e mod G. */
 static void tile_rows(const State *state, double *values) {
     int64_t tile = attrs_int(&state->attrs, "tile", 1), n = type_n_elements(&state->type);
-    if (tile <= 1) {
+    if (tile <= 1)
         return;
-    }
     int64_t n_row = n / state->type.dims[0].extent;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++)
         values[i] = values[i - i / n_row % tile * n_row];
-    }
 }
 
 static Tensor random_state(Arena *arena, const State *state, uint64_t seed) {
@@ -114,23 +106,20 @@ static Tensor random_input(Arena *arena, const Graph *graph, Value *input, uint6
     Tensor tensor = tensor_new(arena, &input->type);
     uint64_t random = seed_for(attrs_string(&input->def->attrs, "name", ""), seed);
     uint64_t limit = (uint64_t)index_limit(graph, input);
-    for (int64_t i = 0; i < type_n_elements(&input->type); i++) {
+    for (int64_t i = 0; i < type_n_elements(&input->type); i++)
         tensor.data[i] = dtype_is_float(input->type.dtype) ? 1.0 : (double)(random_next(&random) % limit);
-    }
     return tensor;
 }
 
 static void bind_everything(Interpreter *interpreter, Arena *arena, Module *module, const Graph *graph, uint64_t seed) {
     for (size_t i = 0; i < module->n_states; i++) {
-        if (strcmp(module->states[i]->kind, "weight") == 0) {
+        if (strcmp(module->states[i]->kind, "weight") == 0)
             interpreter_set_state(interpreter, module->states[i]->name, random_state(arena, module->states[i], seed));
-        }
     }
     for (Node *node = graph->first; node != NULL; node = node->next) {
-        if (node->op == OP_input) {
+        if (node->op == OP_input)
             interpreter_set_input(interpreter, attrs_string(&node->attrs, "name", ""),
                                   random_input(arena, graph, &node->results[0], seed));
-        }
     }
 }
 
@@ -143,24 +132,21 @@ static void print_output(FILE *out, Arena *arena, const char *name, const Tensor
     }
     fprintf(out, "%s : %s sum %.9g mean square %.9g [", name, type_format(arena, &tensor->type), sum,
             sum_squares / (double)n);
-    for (int64_t i = 0; i < n && i < SHOWN_ELEMENTS; i++) {
+    for (int64_t i = 0; i < n && i < SHOWN_ELEMENTS; i++)
         fprintf(out, "%s%.9g", i > 0 ? ", " : "", tensor->data[i]);
-    }
     fprintf(out, "%s]\n", n > SHOWN_ELEMENTS ? ", ..." : "");
 }
 
 bool evaluate_graph(FILE *out, Arena *arena, Module *module, const char *name, uint64_t seed) {
     Graph *graph = NULL;
-    if (name != NULL) {
+    if (name != NULL)
         graph = module_find_graph(module, name);
-    } else if (module->n_graphs > 0) {
+    else if (module->n_graphs > 0)
         graph = module->graphs[0];
-    }
     if (graph == NULL) {
         fprintf(stderr, "moec: the module has no graph '%s'; it has:", name != NULL ? name : "");
-        for (size_t i = 0; i < module->n_graphs; i++) {
+        for (size_t i = 0; i < module->n_graphs; i++)
             fprintf(stderr, " %s", module->graphs[i]->name);
-        }
         fputc('\n', stderr);
         return false;
     }
@@ -171,8 +157,7 @@ bool evaluate_graph(FILE *out, Arena *arena, Module *module, const char *name, u
         fprintf(stderr, "moec: %s\n", failure);
         return false;
     }
-    for (size_t i = 0; i < graph->n_outputs; i++) {
+    for (size_t i = 0; i < graph->n_outputs; i++)
         print_output(out, arena, graph->outputs[i].name, interpreter_output(interpreter, graph->outputs[i].name));
-    }
     return true;
 }

@@ -44,14 +44,12 @@ static bool option_applies(OptionId option, Command command) {
 static void print_options_help(FILE *out, Command command) {
     for (OptionId i = 0; i < OPTION_COUNT; i++) {
         const OptionRow *row = &option_rows[i];
-        if (!option_applies(i, command)) {
+        if (!option_applies(i, command))
             continue;
-        }
         char left[64];
         char letter[8] = "    ";
-        if (row->letter != 0) {
+        if (row->letter != 0)
             snprintf(letter, sizeof letter, "-%c, ", row->letter);
-        }
         snprintf(left, sizeof left, "%s--%s%s%s", letter, row->name, row->argument != NULL ? " " : "",
                  row->argument != NULL ? row->argument : "");
         fprintf(out, "  %-30s %s\n", left, row->help);
@@ -60,9 +58,8 @@ static void print_options_help(FILE *out, Command command) {
 
 static void print_stages(FILE *out, const char *indent) {
     fprintf(out, "%slower (the dense graph)\n", indent);
-    for (const Pass *pass = passes; pass->name != NULL; pass++) {
+    for (const Pass *pass = passes; pass->name != NULL; pass++)
         fprintf(out, "%s%s (%s)\n", indent, pass->name, pass->summary);
-    }
     fprintf(out, "%splan (what a build prints: bytes, parameters, FLOPs)\n%sc (the generated source)\n", indent,
             indent);
 }
@@ -71,9 +68,8 @@ void options_print_help(FILE *out, Command command) {
     if (command == COMMAND_COUNT) {
         fprintf(out, "moec: turns a dense language model into a Mixture of Experts and trains it\n\n"
                      "usage: moec COMMAND [OPTION...] FILE...\n\ncommands:\n");
-        for (Command i = 0; i < COMMAND_COUNT; i++) {
+        for (Command i = 0; i < COMMAND_COUNT; i++)
             fprintf(out, "  %-10s %-18s %s\n", command_rows[i].name, command_rows[i].operands, command_rows[i].summary);
-        }
         fprintf(out, "\n`moec COMMAND --help` lists a command's options. `moec --version` prints the version.\n");
         return;
     }
@@ -90,9 +86,8 @@ void options_print_help(FILE *out, Command command) {
 /* Text for roff: a hyphen is a minus, a leading point or quote would be a request. */
 static void print_roff(FILE *out, const char *text) {
     for (; *text != '\0'; text++) {
-        if (*text == '-' || *text == '\\') {
+        if (*text == '-' || *text == '\\')
             fputc('\\', out);
-        }
         fputc(*text, out);
     }
 }
@@ -101,9 +96,8 @@ static void print_man_options(FILE *out) {
     for (OptionId i = 0; i < OPTION_COUNT; i++) {
         const OptionRow *row = &option_rows[i];
         fprintf(out, ".TP\n.B ");
-        if (row->letter != 0) {
+        if (row->letter != 0)
             fprintf(out, "\\-%c, ", row->letter);
-        }
         fprintf(out, "\\-\\-");
         print_roff(out, row->name);
         if (row->argument != NULL) {
@@ -167,9 +161,8 @@ static bool parse_int(const char *text, int64_t minimum, int64_t *out) {
 
 static bool one_of(const char *value, const char *const *choices) {
     for (; *choices != NULL; choices++) {
-        if (strcmp(value, *choices) == 0) {
+        if (strcmp(value, *choices) == 0)
             return true;
-        }
     }
     return false;
 }
@@ -178,10 +171,9 @@ static bool one_of(const char *value, const char *const *choices) {
 static bool add_override(Arena *arena, Options *options, const char *text, int *exit_code) {
     const char *equals = strchr(text, '=');
     SizeOverride override = {0};
-    if (equals == NULL || equals == text || !parse_int(equals + 1, 1, &override.value)) {
+    if (equals == NULL || equals == text || !parse_int(equals + 1, 1, &override.value))
         return usage_error(options->command, exit_code, "-D takes NAME=VALUE with a positive integer, found '%s'",
                            text);
-    }
     override.name = arena_strndup(arena, text, (size_t)(equals - text));
     arena_push(arena, options->overrides, options->n_overrides, options->overrides_capacity, override);
     return true;
@@ -205,14 +197,12 @@ static bool apply_option(Arena *arena, Options *options, OptionId option, const 
         options->dense = true;
         return true;
     case OPTION_GENERATE_WINDOW:
-        if (!parse_int(argument, 1, &options->generate_window)) {
+        if (!parse_int(argument, 1, &options->generate_window))
             return usage_error(command, exit_code, "--generate-window takes a positive integer, found '%s'", argument);
-        }
         return true;
     case OPTION_SEED:
-        if (!parse_int(argument, 0, &number)) {
+        if (!parse_int(argument, 0, &number))
             return usage_error(command, exit_code, "--seed takes an integer of at least 0, found '%s'", argument);
-        }
         options->seed = (uint64_t)number;
         return true;
     case OPTION_OUTPUT:
@@ -273,16 +263,14 @@ static void make_getopt_tables(Command command, char *letters, struct option *lo
     *letters++ = ':'; /* missing arguments are told apart from unknown options */
     for (OptionId i = 0; i < OPTION_COUNT; i++) {
         const OptionRow *row = &option_rows[i];
-        if (!option_applies(i, command)) {
+        if (!option_applies(i, command))
             continue;
-        }
         *longs++ =
             (struct option){row->name, row->argument != NULL ? required_argument : no_argument, NULL, 256 + (int)i};
         if (row->letter != 0) {
             *letters++ = row->letter;
-            if (row->argument != NULL) {
+            if (row->argument != NULL)
                 *letters++ = ':';
-            }
         }
     }
     *letters = '\0';
@@ -290,13 +278,11 @@ static void make_getopt_tables(Command command, char *letters, struct option *lo
 }
 
 static OptionId option_of(int code) {
-    if (code >= 256) {
+    if (code >= 256)
         return (OptionId)(code - 256);
-    }
     OptionId i = 0;
-    while (option_rows[i].letter != code) {
+    while (option_rows[i].letter != code)
         i++;
-    }
     return i;
 }
 
@@ -313,13 +299,11 @@ static bool parse_command(const char *name, Command *out) {
 static bool check_operands(const Options *options, int *exit_code) {
     int wanted = options->command == COMMAND_MAN ? 0 : 1;
     bool many = options->command == COMMAND_FMT;
-    if (options->n_files < wanted) {
+    if (options->n_files < wanted)
         return usage_error(options->command, exit_code, "%s takes %s", command_rows[options->command].name,
                            command_rows[options->command].operands);
-    }
-    if (options->n_files > wanted && !many) {
+    if (options->n_files > wanted && !many)
         return usage_error(options->command, exit_code, "unexpected operand '%s'", options->files[wanted]);
-    }
     return true;
 }
 
@@ -339,9 +323,8 @@ bool options_parse(Arena *arena, int argc, char **argv, Options *options, int *e
         puts("moec " MOEC_VERSION);
         return false;
     }
-    if (!parse_command(argv[1], &options->command)) {
+    if (!parse_command(argv[1], &options->command))
         return usage_error(COMMAND_COUNT, exit_code, "there is no command '%s'", argv[1]);
-    }
     char letters[2 * OPTION_COUNT + 2];
     struct option longs[OPTION_COUNT + 1];
     make_getopt_tables(options->command, letters, longs);
@@ -349,16 +332,13 @@ bool options_parse(Arena *arena, int argc, char **argv, Options *options, int *e
     optind = 2;
     for (;;) {
         int code = getopt_long(argc, argv, letters, longs, NULL);
-        if (code == -1) {
+        if (code == -1)
             break;
-        }
-        if (code == '?' || code == ':') {
+        if (code == '?' || code == ':')
             return usage_error(options->command, exit_code, "%s '%s'",
                                code == '?' ? "unknown option" : "missing argument of", argv[optind - 1]);
-        }
-        if (!apply_option(arena, options, option_of(code), optarg, exit_code)) {
+        if (!apply_option(arena, options, option_of(code), optarg, exit_code))
             return false;
-        }
     }
     options->files = argv + optind;
     options->n_files = argc - optind;

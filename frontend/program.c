@@ -165,11 +165,10 @@ static const SizeOverride *find_override(const Program *program, const char *nam
 static bool evaluate_size(Program *program, Symbol *symbol) {
     const SizeOverride *override = find_override(program, symbol->name.text);
     Scalar scalar;
-    if (override != NULL) {
+    if (override != NULL)
         scalar = (Scalar){.is_integer = true, .size = size_number(override->value)};
-    } else if (!expression_scalar(program, symbol->value, &scalar)) {
+    else if (!expression_scalar(program, symbol->value, &scalar))
         return false;
-    }
     if (!scalar.is_integer) {
         diagnostics_error(program->diagnostics, symbol->value->range, "a size must be an integer, and this is %g",
                           scalar.number);

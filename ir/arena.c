@@ -63,9 +63,8 @@ Arena *arena_new(void) {
 }
 
 void arena_free(Arena *arena) {
-    if (!arena) {
+    if (!arena)
         return;
-    }
     for (Chunk *chunk = arena->newest; chunk;) {
         Chunk *older = chunk->older;
         ASAN_UNPOISON_MEMORY_REGION(chunk->bytes, chunk->n_bytes);
@@ -77,12 +76,10 @@ void arena_free(Arena *arena) {
 
 static void add_chunk(Arena *arena, size_t n_bytes_needed) {
     size_t n_bytes = arena->next_chunk_bytes;
-    if (n_bytes < LARGEST_CHUNK_BYTES) {
+    if (n_bytes < LARGEST_CHUNK_BYTES)
         arena->next_chunk_bytes *= 2;
-    }
-    if (n_bytes < n_bytes_needed) {
+    if (n_bytes < n_bytes_needed)
         n_bytes = n_bytes_needed;
-    }
     Chunk *chunk = allocate_or_exit(sizeof(Chunk) + n_bytes);
     chunk->n_bytes = n_bytes;
     chunk->older = arena->newest;
@@ -141,9 +138,8 @@ size_t arena_used(const Arena *arena) {
 void *arena_grow(Arena *arena, const void *items, size_t n, size_t size, size_t *capacity) {
     size_t room = *capacity < 4 ? 8 : *capacity * 2;
     void *grown = arena_alloc(arena, room * size);
-    if (n > 0) {
+    if (n > 0)
         memcpy(grown, items, n * size);
-    }
     *capacity = room;
     return grown;
 }

@@ -7,9 +7,8 @@
 
 const Attr *attrs_find(const Attrs *attrs, const char *key) {
     for (size_t i = 0; i < attrs->n; i++) {
-        if (strcmp(attrs->items[i].key, key) == 0) {
+        if (strcmp(attrs->items[i].key, key) == 0)
             return &attrs->items[i];
-        }
     }
     return NULL;
 }
@@ -23,9 +22,8 @@ int64_t attrs_int(const Attrs *attrs, const char *key, int64_t otherwise) {
 double attrs_float(const Attrs *attrs, const char *key, double otherwise) {
     const Attr *attr = attrs_find(attrs, key);
     assert(!attr || attr->kind == ATTR_FLOAT || attr->kind == ATTR_INT);
-    if (!attr) {
+    if (!attr)
         return otherwise;
-    }
     return attr->kind == ATTR_INT ? (double)attr->as.i : attr->as.f;
 }
 
@@ -81,9 +79,8 @@ void attrs_set_string(Arena *arena, Attrs *attrs, const char *key, const char *v
 
 void attrs_set_ints(Arena *arena, Attrs *attrs, const char *key, const int64_t *items, int n) {
     int64_t *copy = arena_array_of(arena, int64_t, n);
-    if (n > 0) {
+    if (n > 0)
         memcpy(copy, items, sizeof *copy * (size_t)n);
-    }
     Attr *attr = attrs_entry(arena, attrs, key, ATTR_INTS);
     attr->as.ints.items = copy;
     attr->as.ints.n = n;
@@ -91,18 +88,16 @@ void attrs_set_ints(Arena *arena, Attrs *attrs, const char *key, const int64_t *
 
 void attrs_set_loc(Attrs *attrs, const char *key, Loc loc) {
     for (size_t i = 0; i < attrs->n; i++) {
-        if (strcmp(attrs->items[i].key, key) == 0) {
+        if (strcmp(attrs->items[i].key, key) == 0)
             attrs->items[i].loc = loc;
-        }
     }
 }
 
 void attrs_remove(Attrs *attrs, const char *key) {
     size_t n_kept = 0;
     for (size_t i = 0; i < attrs->n; i++) {
-        if (strcmp(attrs->items[i].key, key) != 0) {
+        if (strcmp(attrs->items[i].key, key) != 0)
             attrs->items[n_kept++] = attrs->items[i];
-        }
     }
     attrs->n = n_kept;
 }
@@ -127,9 +122,8 @@ static void attrs_set_copy(Arena *arena, Attrs *attrs, const Attr *source) {
 
 Attrs attrs_clone(Arena *arena, const Attrs *attrs) {
     Attrs copy = {.items = arena_array_of(arena, Attr, attrs->n), .capacity = attrs->n};
-    for (size_t i = 0; i < attrs->n; i++) {
+    for (size_t i = 0; i < attrs->n; i++)
         attrs_set_copy(arena, &copy, &attrs->items[i]);
-    }
     return copy;
 }
 
@@ -139,9 +133,8 @@ static bool float_equal(double a, double b) {
 }
 
 static bool attr_equal(const Attr *a, const Attr *b) {
-    if (strcmp(a->key, b->key) != 0 || a->kind != b->kind) {
+    if (strcmp(a->key, b->key) != 0 || a->kind != b->kind)
         return false;
-    }
     switch (a->kind) {
     case ATTR_INT:
         return a->as.i == b->as.i;
@@ -160,13 +153,11 @@ static bool attr_equal(const Attr *a, const Attr *b) {
 }
 
 bool attrs_equal(const Attrs *a, const Attrs *b) {
-    if (a->n != b->n) {
+    if (a->n != b->n)
         return false;
-    }
     for (size_t i = 0; i < a->n; i++) {
-        if (!attr_equal(&a->items[i], &b->items[i])) {
+        if (!attr_equal(&a->items[i], &b->items[i]))
             return false;
-        }
     }
     return true;
 }

@@ -37,9 +37,8 @@ bool dtype_is_float(DType dtype) {
 
 int64_t type_n_elements(const Type *type) {
     int64_t n = 1;
-    for (int i = 0; i < type->rank; i++) {
+    for (int i = 0; i < type->rank; i++)
         n *= type->dims[i].extent;
-    }
     return n;
 }
 
@@ -52,13 +51,11 @@ bool dim_equal(const Dim *a, const Dim *b) {
 }
 
 bool type_equal(const Type *a, const Type *b) {
-    if (a->dtype != b->dtype || a->rank != b->rank) {
+    if (a->dtype != b->dtype || a->rank != b->rank)
         return false;
-    }
     for (int i = 0; i < a->rank; i++) {
-        if (!dim_equal(&a->dims[i], &b->dims[i])) {
+        if (!dim_equal(&a->dims[i], &b->dims[i]))
             return false;
-        }
     }
     return true;
 }
@@ -69,37 +66,31 @@ bool type_is_ragged(const Type *type) {
 
 char *dim_format(Arena *arena, const Dim *dim) {
     const char *mark = dim->is_ragged ? "~" : "";
-    if (dim->name) {
+    if (dim->name)
         return arena_printf(arena, "%s%s=%lld", mark, dim->name, (long long)dim->extent);
-    }
     return arena_printf(arena, "%s%lld", mark, (long long)dim->extent);
 }
 
 char *type_format(Arena *arena, const Type *type) {
     char *text = arena_printf(arena, "%s[", dtype_name(type->dtype));
-    for (int i = 0; i < type->rank; i++) {
+    for (int i = 0; i < type->rank; i++)
         text = arena_printf(arena, "%s%s%s", text, i > 0 ? ", " : "", dim_format(arena, &type->dims[i]));
-    }
     return arena_printf(arena, "%s]", text);
 }
 
 const char *type_check(Arena *arena, const Type *type) {
     assert(type->dtype < DTYPE_COUNT);
-    if (type->rank < 0 || type->rank > MAX_RANK) {
+    if (type->rank < 0 || type->rank > MAX_RANK)
         return arena_printf(arena, "has %d dims; at most %d are possible", type->rank, MAX_RANK);
-    }
     int64_t n_elements = 1;
     for (int i = 0; i < type->rank; i++) {
         const Dim *dim = &type->dims[i];
-        if (dim->extent < 1) {
+        if (dim->extent < 1)
             return arena_printf(arena, "dim %d is %s; an extent must be at least 1", i, dim_format(arena, dim));
-        }
-        if (dim->extent > MAX_ELEMENTS / n_elements) {
+        if (dim->extent > MAX_ELEMENTS / n_elements)
             return arena_printf(arena, "has more than 2^%d elements", MAX_ELEMENTS_LOG2);
-        }
-        if (dim->is_ragged && i > 0) {
+        if (dim->is_ragged && i > 0)
             return arena_printf(arena, "dim %d is ragged; only dim 0 can be", i);
-        }
         n_elements *= dim->extent;
     }
     return NULL;
