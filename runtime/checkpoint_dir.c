@@ -93,7 +93,9 @@ static int64_t *read_steps(DIR *entries, size_t *n) {
 static int64_t *list_steps(const char *directory, size_t *n, Status *status) {
     DIR *entries = opendir(directory);
     int64_t *steps = entries ? read_steps(entries, n) : NULL;
-    if (!steps)
+    if (!entries && errno == ENOENT)
+        status_fail(status, STATUS_INPUT, "%s: holds no checkpoint: there is no such directory", directory);
+    else if (!steps)
         status_fail_errno(status, "%s: cannot list", directory);
     else
         qsort(steps, *n, sizeof *steps, compare_falling);

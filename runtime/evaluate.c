@@ -54,6 +54,15 @@ bool evaluate(Session *session, const Program *eval, const DataStream *stream, E
     return true;
 }
 
+static void say_evaluation(Session *session, const Evaluation *evaluation) {
+    double perplexity = exp(evaluation->nll);
+    printf("%-9s loss %.6f  perplexity %.4f  (%" PRId64 " tokens, %.1f s)\n", "eval", evaluation->nll, perplexity,
+           evaluation->n_tokens, evaluation->seconds);
+    log_json(&session->log, json_pack("{s:s, s:f, s:o, s:I}", "event", "eval", "loss", evaluation->nll, "perplexity",
+                                      isfinite(perplexity) ? json_real(perplexity) : json_null(), "tokens",
+                                      (json_int_t)evaluation->n_tokens));
+}
+
 bool evaluate_run(Session *session, Status *status) {
     const DataStream *stream = session->val.n_sources > 0 ? &session->val : &session->data;
     Evaluation evaluation;
@@ -62,11 +71,11 @@ bool evaluate_run(Session *session, Status *status) {
         return false;
     if (evaluate(session, &eval, stream, &evaluation, NULL, status)) {
         log_clear(&session->log);
-        printf("%-9s loss %.6f  perplexity %.4f  (%" PRId64 " tokens, %.1f s)\n", "eval", evaluation.nll,
-               exp(evaluation.nll), evaluation.n_tokens, evaluation.seconds);
-        log_json(&session->log,
-                 json_pack("{s:s, s:o, s:o, s:I}", "event", "eval", "loss", json_real(evaluation.nll), "perplexity",
-                           json_real(exp(evaluation.nll)), "tokens", (json_int_t)evaluation.n_tokens));
+        if (isfinite(evaluation.nll))
+            say_evaluation(session, &evaluation);
+        else
+            status_fail(status, STATUS_DIVERGED, "--eval: the loss is %s: some weights are NaN or too large",
+                        isnan(evaluation.nll) ? "nan" : "infinite");
     }
     program_close(&eval);
     return !status->failed;

@@ -90,7 +90,9 @@ static bool encode_prompt(Generator *generator, Status *status) {
         return status_fail_errno(status, "--generate");
     }
     generator->n_ids = n;
-    return n > 0 || status_fail(status, STATUS_USAGE, "--generate: the text is empty; give at least one character");
+    return n > 0 || status_fail(status, STATUS_USAGE, "--generate: %s",
+                                options->generate[0] ? "the model has a token for no character of the text"
+                                                     : "the text is empty; give at least one character");
 }
 
 static bool add_tokens(Generator *generator, Status *status) {

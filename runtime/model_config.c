@@ -136,8 +136,8 @@ static void add_difference(Differences *differences, const char *key, const json
     char *found_text = json_print_line(found), *expected_text = json_print_line(expected);
     size_t room = sizeof differences->text - differences->length;
     int length =
-        snprintf(differences->text + differences->length, room, "\n  \"%.40s\" is %.50s, expected %.50s (%.60s)", key,
-                 found_text ? found_text : "?", expected_text ? expected_text : "?", where);
+        snprintf(differences->text + differences->length, room, "\n  \"%.40s\" is %.50s, expected %.50s (%s)", key,
+                 found_text ? found_text : "?", expected_text ? expected_text : "?", status_path_end(where, 60));
     if (length > 0 && (size_t)length < room)
         differences->length += (size_t)length;
     free(found_text);

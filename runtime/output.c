@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Text like sprintf's, allocated; NULL when out of memory. */
 static char *format_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -26,6 +27,24 @@ static char *parent_of(const char *path) {
     if (!slash)
         return strdup(".");
     return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+bool output_check(const char *path, Status *status) {
+    struct stat about;
+    char *place = strdup(path);
+    while (place && stat(place, &about) != 0 && errno == ENOENT && strcmp(place, ".") != 0) {
+        char *parent = parent_of(place);
+        free(place);
+        place = parent;
+    }
+    if (!place || stat(place, &about) != 0)
+        status_fail_errno(status, "%s: cannot write", path);
+    else if (!S_ISDIR(about.st_mode))
+        status_fail(status, STATUS_INPUT, "%s: cannot write: %s is not a directory", path, place);
+    else if (access(place, W_OK | X_OK) != 0)
+        status_fail_errno(status, "%s: cannot write in %s", path, place);
+    free(place);
+    return !status->failed;
 }
 
 /* ---- Directories ----------------------------------------------------------------------------------------------- */

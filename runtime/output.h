@@ -8,6 +8,10 @@
 #include "runtime/json.h"
 #include "runtime/status.h"
 
+/* Whether a directory could be made at `path`, as far as can be told without making it: so that a name that cannot be
+   written is found before hours of work. */
+bool output_check(const char *path, Status *status);
+
 /* A directory in the making. */
 typedef struct {
     Disk *disk;

@@ -1,5 +1,6 @@
 #include "runtime/run.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,6 +47,7 @@ static bool run_options(const MoecPlan *plan, const Options *options, const char
 int run_executable(const MoecPlan *plan, int argc, char **argv) {
     Status status = STATUS_INIT;
     Options options = {0};
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit of its size is an error of the write, as a full disk is */
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     const char *program = slash ? slash + 1 : argc > 0 ? argv[0] : plan->model;
     if (plan->version != MOEC_PLAN_VERSION)

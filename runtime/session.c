@@ -9,6 +9,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/cpu.h"
 #include "runtime/meter.h"
+#include "runtime/output.h"
 #include "runtime/program.h"
 #include "runtime/weights.h"
 
@@ -37,7 +38,9 @@ static bool check_out(const Options *options, Status *status) {
 static bool check_outputs(const Options *options, Status *status) {
     if (options->export && access(options->export, F_OK) == 0)
         return status_fail(status, STATUS_USAGE, "--export %s: exists already; name a new directory", options->export);
-    return check_out(options, status);
+    if (!check_out(options, status) || (options->out && !output_check(options->out, status)))
+        return false;
+    return !options->export || output_check(options->export, status);
 }
 
 /* ---- Data ------------------------------------------------------------------------------------------------------- */

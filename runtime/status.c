@@ -32,13 +32,22 @@ bool status_fail(Status *status, StatusCode code, const char *format, ...) {
 
 bool status_fail_errno(Status *status, const char *format, ...) {
     char reason[128];
+    StatusCode code = errno == ENOENT || errno == ENOTDIR ? STATUS_INPUT : STATUS_SYSTEM;
     snprintf(reason, sizeof reason, ": %s", strerror(errno));
     if (status->failed)
         return false;
     va_list args;
     va_start(args, format);
-    status_format(status, STATUS_SYSTEM, strlen(reason), format, args);
+    status_format(status, code, strlen(reason), format, args);
     va_end(args);
     strcat(status->message, reason);
     return false;
+}
+
+const char *status_path_end(const char *path, size_t n) {
+    size_t length = strlen(path);
+    if (length <= n)
+        return path;
+    const char *end = path + length - n, *slash = strchr(end, '/');
+    return slash ? slash + 1 : end;
 }

@@ -7,6 +7,7 @@
 #define MOEC_RUNTIME_STATUS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* What a failure is about; also the exit code of the executable. */
 typedef enum {
@@ -29,7 +30,11 @@ typedef struct {
 /* Always false, so that a function can end with `return status_fail(...)`. */
 bool status_fail(Status *status, StatusCode code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* The same, with ": " and the text of errno at the end of the message. */
+/* The same, with ": " and the text of errno at the end of the message. A path that leads nowhere is bad input, the rest
+   the system's. */
 bool status_fail_errno(Status *status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The end of a path for a message that has no room for all of it: from after a slash, at most n bytes. */
+const char *status_path_end(const char *path, size_t n);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/checkpoint.h"
 #include "runtime/meter.h"
 #include "runtime/stop.h"
 
@@ -74,14 +75,22 @@ static void add_outputs(Stepper *stepper, StepResult *result) {
         stepper->rows[i] += (double)rows[i];
 }
 
+static const char *what_is_saved(const Session *session) {
+    if (!session->options->out)
+        return "Nothing is saved: there is no --out";
+    Status none = STATUS_INIT;
+    char *newest = checkpoint_find(session->options->out, &none);
+    free(newest);
+    return newest ? "The newest checkpoint in --out is from before this step" : "Nothing has been saved yet";
+}
+
 static bool fail_diverged(const Stepper *stepper, const char *what, double value, Status *status) {
     const Session *session = stepper->session;
-    return status_fail(status, STATUS_DIVERGED,
-                       "step %" PRId64 ": the %s is %g, so training stops. %s. A lower --lr, a longer --warmup or a "
-                       "lower --clip may help",
-                       session->step + 1, what, value,
-                       session->options->out ? "The newest checkpoint in --out is from before this step"
-                                             : "Nothing is saved: there is no --out");
+    bool is_first = session->step == 0; /* no update can be to blame */
+    return status_fail(status, STATUS_DIVERGED, "step %" PRId64 ": the %s is %s, so training stops. %s. %s",
+                       session->step + 1, what, isnan(value) ? "nan" : "infinite", what_is_saved(session),
+                       is_first ? "The weights that it began with hold NaN or are too large"
+                                : "A lower --lr, a longer --warmup or a lower --clip may help");
 }
 
 /* Takes time enough that somebody may wonder whether it still runs. */

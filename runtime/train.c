@@ -19,6 +19,7 @@ typedef struct {
     Program eval; /* opened with --val */
     Dump dump;    /* opened with --dump */
     bool is_stopped;
+    int64_t first_step; /* what was done when this run began */
     int64_t saved_step; /* of the newest checkpoint; -1: none */
     double seconds;     /* of a step: a mean in which older ones fade */
 } Trainer;
@@ -187,9 +188,18 @@ static bool finish(Trainer *trainer, Status *status) {
     return !options->export || write_export(session, &session->log, status);
 }
 
+/* A token file that turns out to be damaged is no reason to lose the steps before. */
+static void keep_steps(Trainer *trainer, const Status *status) {
+    const Session *session = trainer->session;
+    bool has_news = session->step > trainer->first_step && session->step != trainer->saved_step;
+    Status save_status = STATUS_INIT;
+    if (status->code != STATUS_DIVERGED && session->options->out && has_news && !save(trainer, &save_status))
+        log_warning(&trainer->session->log, "%s", save_status.message);
+}
+
 static bool open_trainer(Trainer *trainer, Session *session, Status *status) {
     const Options *options = session->options;
-    *trainer = (Trainer){.session = session, .saved_step = -1};
+    *trainer = (Trainer){.session = session, .first_step = session->step, .saved_step = -1};
     if (session->checkpoint && options->out && session->step >= options->steps)
         trainer->saved_step = session->step;
     if (!stepper_open(&trainer->stepper, session, status))
@@ -206,6 +216,8 @@ bool train_run(Session *session, Status *status) {
         say_start(session);
         if (run_steps(&trainer, status))
             finish(&trainer, status);
+        else
+            keep_steps(&trainer, status);
     }
     dump_close(&trainer.dump);
     program_close(&trainer.eval);

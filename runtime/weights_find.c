@@ -107,7 +107,7 @@ static void print_problem(FILE *out, const WeightCopy *copy) {
         print_shape(out, copy->dims, copy->rank);
     }
     if (copy->weight->where)
-        fprintf(out, " (%.60s)", copy->weight->where);
+        fprintf(out, " (%s)", status_path_end(copy->weight->where, 60));
 }
 
 static void print_problems(FILE *out, const CopyList *list, size_t n_problems) {

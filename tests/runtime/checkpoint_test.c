@@ -229,7 +229,7 @@ static void a_directory_without_checkpoints_is_refused(void **state) {
     expect_failure(&status, STATUS_INPUT, folder.path, "holds no checkpoint");
     status = STATUS_INIT;
     assert_null(checkpoint_find(folder_path(&folder, "none"), &status));
-    expect_failure(&status, STATUS_SYSTEM, "none: cannot list: No such file");
+    expect_failure(&status, STATUS_INPUT, "none: holds no checkpoint: there is no such directory");
     folder_remove(&folder);
 }
 

@@ -321,7 +321,7 @@ static void what_is_no_file_is_refused(void **state) {
     TokenFile file;
     Status status = STATUS_INIT;
     assert_false(token_file_open(&file, folder_path(&folder, "none.bin"), TOKEN_U16, &status));
-    expect_failure(&status, STATUS_SYSTEM, "none.bin: cannot open: No such file");
+    expect_failure(&status, STATUS_INPUT, "none.bin: cannot open: No such file");
     assert_int_equal(mkfifo(folder_path(&folder, "fifo"), 0600), 0);
     expect_refused(&folder, "fifo", "is not a regular file");
     folder_remove(&folder);

@@ -201,7 +201,7 @@ static void bad_inputs_are_refused(void **state) {
     char weighted[600], wrong[600];
     const char *a = folder_path(&folder, "a.bin");
     snprintf(weighted, sizeof weighted, "%s:2", a);
-    expect_refused(1, (const char *const[]){folder_path(&folder, "none.bin")}, STATUS_SYSTEM, "cannot open");
+    expect_refused(1, (const char *const[]){folder_path(&folder, "none.bin")}, STATUS_INPUT, "cannot open");
     expect_refused(1, (const char *const[]){folder_path(&folder, "none*.bin")}, STATUS_INPUT, "no token file matches");
     expect_refused(1, (const char *const[]){folder_path(&folder, "short.bin")}, STATUS_INPUT,
                    "has 4 tokens, but one sequence takes 5");

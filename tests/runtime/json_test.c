@@ -134,7 +134,7 @@ static void what_is_no_file_is_refused(void **state) {
     Status status = STATUS_INIT;
     Folder folder = folder_make();
     assert_null(json_read_text(folder_path(&folder, "none"), NULL, &status));
-    expect_failure(&status, STATUS_SYSTEM, "/none: cannot open: No such file");
+    expect_failure(&status, STATUS_INPUT, "/none: cannot open: No such file");
     status = STATUS_INIT;
     assert_null(json_read_text(folder.path, NULL, &status));
     expect_failure(&status, STATUS_INPUT, folder.path, "is not a regular file");

@@ -63,7 +63,7 @@ static void a_single_file_is_opened(void **state) {
 static void an_empty_directory_is_refused(void **state) {
     (void)state;
     Folder folder = folder_make();
-    expect_refused(&folder, STATUS_SYSTEM, "/m: No such file");
+    expect_refused(&folder, STATUS_INPUT, "/m: No such file");
     folder_write_text(&folder, "m/config.json", "{}");
     expect_refused(&folder, STATUS_INPUT, "has neither model.safetensors nor model.safetensors.index.json");
     folder_write_text(&folder, "m/pytorch_model.bin", "");

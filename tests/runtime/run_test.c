@@ -278,8 +278,8 @@ static void a_directory_with_checkpoints_is_not_written_over(void **state) {
     expect_code(&folder, run(&folder, "--data %/train.bin --steps 2 --out %/run --quiet"), 0);
     expect_code(&folder, run(&folder, "--data %/train.bin --steps 2 --out %/run --quiet"), STATUS_USAGE);
     expect_text(&folder, "err.txt", "holds checkpoints of an earlier run");
-    expect_code(&folder, run(&folder, "--data %/train.bin --steps 2 --resume %/none"), STATUS_SYSTEM);
-    expect_text(&folder, "err.txt", "none: cannot list");
+    expect_code(&folder, run(&folder, "--data %/train.bin --steps 2 --resume %/none"), STATUS_INPUT);
+    expect_text(&folder, "err.txt", "none: holds no checkpoint");
     folder_remove(&folder);
 }
 
@@ -323,7 +323,7 @@ static void an_infinite_gradient_stops_training(void **state) {
     Folder folder = folder_make();
     write_tokens_with(&folder, "train.bin", 201, 77, BIGRAM_INFINITE);
     expect_code(&folder, run(&folder, "--data %/train.bin --steps 100 --quiet"), STATUS_DIVERGED);
-    expect_text(&folder, "err.txt", ": the norm of the gradient is inf, so training stops");
+    expect_text(&folder, "err.txt", ": the norm of the gradient is infinite, so training stops");
     expect_text(&folder, "err.txt", "Nothing is saved: there is no --out");
     folder_remove(&folder);
 }
@@ -463,7 +463,7 @@ static void a_plan_of_another_version_is_refused(void **state) {
 static void a_log_that_cannot_be_written_is_refused(void **state) {
     (void)state;
     Folder folder = folder_with_data();
-    expect_code(&folder, run(&folder, "--data %/train.bin --log %/none/log.jsonl"), STATUS_SYSTEM);
+    expect_code(&folder, run(&folder, "--data %/train.bin --log %/none/log.jsonl"), STATUS_INPUT);
     expect_text(&folder, "err.txt", "--log");
     folder_remove(&folder);
 }

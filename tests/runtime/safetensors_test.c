@@ -175,7 +175,7 @@ static void deep_nesting_is_refused(void **state) {
 static void what_is_no_file_is_refused(void **state) {
     (void)state;
     Folder folder = folder_make();
-    expect_refused(&folder, STATUS_SYSTEM, "cannot open: No such file");
+    expect_refused(&folder, STATUS_INPUT, "cannot open: No such file");
     assert_int_equal(mkfifo(folder_path(&folder, "a"), 0600), 0);
     expect_refused(&folder, STATUS_INPUT, "is not a regular file");
     folder_remove(&folder);

@@ -53,6 +53,24 @@ static void a_long_message_keeps_its_reason(void **state) {
     assert_non_null(strstr(status.message, "...: No space left on device"));
 }
 
+static void a_path_that_leads_nowhere_is_bad_input(void **state) {
+    (void)state;
+    Status missing = STATUS_INIT, inside_file = STATUS_INIT;
+    errno = ENOENT;
+    status_fail_errno(&missing, "a.bin");
+    assert_int_equal(missing.code, STATUS_INPUT);
+    errno = ENOTDIR;
+    status_fail_errno(&inside_file, "a.bin/b");
+    assert_int_equal(inside_file.code, STATUS_INPUT);
+}
+
+static void a_long_path_keeps_its_end(void **state) {
+    (void)state;
+    assert_string_equal(status_path_end("models/a.moe:3:1", 16), "models/a.moe:3:1");
+    assert_string_equal(status_path_end("models/a.moe:3:1", 15), "a.moe:3:1");
+    assert_string_equal(status_path_end("models/a.moe:3:1", 5), "e:3:1");
+}
+
 static void control_characters_do_not_reach_the_terminal(void **state) {
     (void)state;
     Status status = STATUS_INIT;
@@ -66,6 +84,8 @@ int main(void) {
         cmocka_unit_test(errno_is_named),
         cmocka_unit_test(a_long_message_ends_in_dots),
         cmocka_unit_test(a_long_message_keeps_its_reason),
+        cmocka_unit_test(a_path_that_leads_nowhere_is_bad_input),
+        cmocka_unit_test(a_long_path_keeps_its_end),
         cmocka_unit_test(control_characters_do_not_reach_the_terminal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
