@@ -161,8 +161,11 @@ static const char *source_folder(Arena *arena, const Options *options) {
 
 /* Leaves an empty file there, so that a wrong folder is found before the compiler has worked for nothing. */
 static bool can_create(const char *partial, const char *output) {
-    FILE *file = fopen(partial, "w");
+    struct stat status;
+    bool is_folder = stat(output, &status) == 0 && S_ISDIR(status.st_mode);
+    FILE *file = is_folder ? NULL : fopen(partial, "w");
     if (file == NULL) {
+        errno = is_folder ? EISDIR : errno;
         fprintf(stderr, "moec: cannot write %s: %s\n", output, strerror(errno));
         return false;
     }

@@ -110,7 +110,8 @@ Diagnostics *diagnostics_new(Arena *arena, FILE *out, DiagnosticsColor color) {
     d->reporter.emit = emit;
     d->arena = arena;
     d->out = out;
-    d->is_colored = color == DIAGNOSTICS_COLOR_ALWAYS || (color == DIAGNOSTICS_COLOR_AUTO && isatty(fileno(out)) != 0);
+    bool is_wanted = isatty(fileno(out)) != 0 && getenv("NO_COLOR") == NULL;
+    d->is_colored = color == DIAGNOSTICS_COLOR_ALWAYS || (color == DIAGNOSTICS_COLOR_AUTO && is_wanted);
     return d;
 }
 

@@ -183,9 +183,5 @@ int driver_run(Arena *arena, const Options *options) {
         break;
     }
     diagnostics_flush(diagnostics);
-    if (fflush(stdout) != 0) {
-        fprintf(stderr, "moec: cannot write the output: %s\n", strerror(errno));
-        return EXIT_BAD_INPUT;
-    }
     return exit_code;
 }

@@ -1,4 +1,7 @@
 /* The moec command. */
+#include <errno.h>
+#include <string.h>
+
 #include "frontend/driver.h"
 
 int main(int argc, char **argv) {
@@ -8,5 +11,9 @@ int main(int argc, char **argv) {
     if (options_parse(arena, argc, argv, &options, &exit_code))
         exit_code = driver_run(arena, &options);
     arena_free(arena);
+    if (fflush(stdout) != 0) {
+        fprintf(stderr, "moec: cannot write the output: %s\n", strerror(errno));
+        return EXIT_BAD_INPUT;
+    }
     return exit_code;
 }

@@ -56,12 +56,15 @@ static void print_options_help(FILE *out, Command command) {
     }
 }
 
-static void print_stages(FILE *out, const char *indent) {
-    fprintf(out, "%slower (the dense graph)\n", indent);
+/* What --after can name: `lower`, the passes, and of emit what follows them. Elsewhere the passes alone matter. */
+static void print_stages(FILE *out, const char *indent, Command command) {
+    if (option_applies(OPTION_AFTER, command))
+        fprintf(out, "%slower (the dense graph)\n", indent);
     for (const Pass *pass = passes; pass->name != NULL; pass++)
         fprintf(out, "%s%s (%s)\n", indent, pass->name, pass->summary);
-    fprintf(out, "%splan (what a build prints: bytes, parameters, FLOPs)\n%sc (the generated source)\n", indent,
-            indent);
+    if (option_applies(OPTION_FORMAT, command))
+        fprintf(out, "%splan (what a build prints: bytes, parameters, FLOPs)\n%sc (the generated source)\n", indent,
+                indent);
 }
 
 void options_print_help(FILE *out, Command command) {
@@ -77,13 +80,13 @@ void options_print_help(FILE *out, Command command) {
     fprintf(out, "moec %s: %s\n\nusage: moec %s [OPTION...] %s\n\noptions:\n", row->name, row->summary, row->name,
             row->operands);
     print_options_help(out, command);
-    if (option_applies(OPTION_AFTER, command)) {
-        fprintf(out, "\nstages:\n");
-        print_stages(out, "  ");
+    if (option_applies(OPTION_PRINT_AFTER, command)) {
+        fprintf(out, "\n%s:\n", option_applies(OPTION_AFTER, command) ? "stages" : "passes");
+        print_stages(out, "  ", command);
     }
 }
 
-/* Text for roff: a hyphen is a minus, a leading point or quote would be a request. */
+/* Text for roff: a hyphen is a minus. */
 static void print_roff(FILE *out, const char *text) {
     for (; *text != '\0'; text++) {
         if (*text == '-' || *text == '\\')
@@ -129,9 +132,11 @@ void options_print_man(FILE *out) {
     fprintf(out, ".SH OPTIONS\n");
     print_man_options(out);
     fprintf(out, ".SH STAGES\n.nf\n");
-    print_stages(out, "");
-    fprintf(out, ".fi\n.SH ENVIRONMENT\n.TP\n.B CC\nthe C compiler that build runs (default: cc)\n.TP\n.B NO_COLOR\n"
-                 "set: no colour\n.SH EXIT STATUS\n.TP\n.B 0\nsuccess\n.TP\n.B 1\nan error in the input; nothing was "
+    print_stages(out, "", COMMAND_COUNT);
+    fprintf(out, ".fi\n.SH ENVIRONMENT\n.TP\n.B CC\nthe C compiler that build runs (default: cc)\n.TP\n.B OPENBLAS\n"
+                 "the libopenblas.a that executables link\n.TP\n.B TMPDIR\nwhere build works (default: /tmp)\n.TP\n"
+                 ".B NO_COLOR\nset: no colour unless \\-\\-color asks for it\n.SH EXIT STATUS\n.TP\n.B "
+                 "0\nsuccess\n.TP\n.B 1\nan error in the input; nothing was "
                  "written\n.TP\n.B 2\na wrong command line\n.TP\n.B 70\na bug in moec\n");
 }
 
@@ -183,11 +188,16 @@ static bool is_pass(const char *name) {
     return pass_find(name) != NULL;
 }
 
+static bool is_stage(Command command, const char *name) {
+    static const char *const last[] = {"plan", "c", NULL};
+    return strcmp(name, "lower") == 0 || is_pass(name) ||
+           (option_applies(OPTION_FORMAT, command) && one_of(name, last));
+}
+
 /* Stores one parsed option; `argument` is NULL where the table says it takes none. */
 static bool apply_option(Arena *arena, Options *options, OptionId option, const char *argument, int *exit_code) {
     static const char *const formats[] = {"text", "dot", "json", NULL};
     static const char *const colors[] = {"auto", "always", "never", NULL};
-    static const char *const other_stages[] = {"lower", "plan", "c", NULL};
     int64_t number = 0;
     Command command = options->command;
     switch (option) {
@@ -219,8 +229,7 @@ static bool apply_option(Arena *arena, Options *options, OptionId option, const 
         return true;
     case OPTION_AFTER:
         options->after = argument;
-        return is_pass(argument) || one_of(argument, other_stages) ||
-               usage_error(command, exit_code, "there is no stage '%s'", argument);
+        return is_stage(command, argument) || usage_error(command, exit_code, "there is no stage '%s'", argument);
     case OPTION_FORMAT:
         options->format = argument;
         return one_of(argument, formats) ||
@@ -296,6 +305,25 @@ static bool parse_command(const char *name, Command *out) {
     return false;
 }
 
+/* What getopt could not make sense of: '?' an option that there is not or that takes no argument, ':' one without its
+   argument. A letter may stand in the middle of a word. */
+static bool wrong_option(Command command, int code, char *const *argv, int *exit_code) {
+    bool is_letter = optopt > 0 && optopt < 256;
+    const char *word = is_letter ? (char[]){'-', (char)optopt, '\0'} : argv[optind - 1];
+    if (code == '?' && optopt >= 256)
+        return usage_error(command, exit_code, "--%s takes no argument", option_rows[option_of(optopt)].name);
+    return usage_error(command, exit_code, "%s '%s'", code == '?' ? "unknown option" : "missing argument of", word);
+}
+
+/* Only the IR has several formats. */
+static bool check_format(const Options *options, int *exit_code) {
+    if (options->format == NULL || strcmp(options->format, "text") == 0 || options->after == NULL)
+        return true;
+    return strcmp(options->after, "lower") == 0 || is_pass(options->after) ||
+           usage_error(options->command, exit_code, "the stage %s is printed as text only, not as %s", options->after,
+                       options->format);
+}
+
 static bool check_operands(const Options *options, int *exit_code) {
     int wanted = options->command == COMMAND_MAN ? 0 : 1;
     bool many = options->command == COMMAND_FMT;
@@ -335,12 +363,11 @@ bool options_parse(Arena *arena, int argc, char **argv, Options *options, int *e
         if (code == -1)
             break;
         if (code == '?' || code == ':')
-            return usage_error(options->command, exit_code, "%s '%s'",
-                               code == '?' ? "unknown option" : "missing argument of", argv[optind - 1]);
+            return wrong_option(options->command, code, argv, exit_code);
         if (!apply_option(arena, options, option_of(code), optarg, exit_code))
             return false;
     }
     options->files = argv + optind;
     options->n_files = argc - optind;
-    return check_operands(options, exit_code);
+    return check_format(options, exit_code) && check_operands(options, exit_code);
 }
