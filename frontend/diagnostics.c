@@ -23,6 +23,9 @@ struct Diagnostics {
     bool is_dropping; /* the last message was a repetition: its notes go too */
 };
 
+/* Errors after these are only counted: a file that is no model at all has one on every line. */
+enum { MAX_GATHERED = 1000 };
+
 static const struct {
     const char *name, *color;
 } kinds[] = {
@@ -46,6 +49,10 @@ static bool is_repetition(const Diagnostics *d, size_t first, Range range, const
 }
 
 static void gather(Diagnostics *d, ReportKind kind, Range range, const char *text) {
+    if (d->reporter.n_errors >= MAX_GATHERED) {
+        d->reporter.n_errors += kind == REPORT_ERROR;
+        return;
+    }
     Message message = {.kind = kind, .range = range, .text = text, .order = d->n};
     if (kind == REPORT_NOTE && d->n > 0)
         message.order = d->messages[d->n - 1].order;
@@ -141,20 +148,54 @@ static void print_colored(const Diagnostics *d, const char *color, const char *t
         fputs(text, d->out);
 }
 
-/* The caret line below `line`: tabs stay tabs and the bytes of one UTF-8 character take one column. */
-static void print_caret(const Diagnostics *d, const char *line, uint32_t column, uint32_t end_column) {
-    char *text = arena_alloc(d->arena, strlen(line) + (size_t)column + 2), *to = text;
+static bool is_inside_character(char c) {
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+/* The part of a line that a message shows, and the columns of its place in it, counted from 1. */
+typedef struct {
+    const char *before, *text, *after; /* `before` and `after`: "..." where there is more */
+    uint32_t column, end_column;
+} Excerpt;
+
+enum { MAX_EXCERPT = 200, MAX_BEFORE = 80 };
+
+/* All of the line, or of a longer one what stands around the place. */
+static Excerpt excerpt_of(Arena *arena, const char *line, uint32_t column, uint32_t end_column) {
+    size_t n = strlen(line), start = 0;
+    Excerpt excerpt = {.before = "", .text = line, .after = "", .column = column, .end_column = end_column};
+    if (n <= MAX_EXCERPT)
+        return excerpt;
+    if (column > MAX_BEFORE)
+        start = column - MAX_BEFORE;
+    while (start > 0 && start < n && is_inside_character(line[start]))
+        start--;
+    size_t end = start + MAX_EXCERPT < n ? start + MAX_EXCERPT : n;
+    while (end < n && is_inside_character(line[end]))
+        end++;
+    excerpt.before = start > 0 ? "..." : "";
+    excerpt.text = arena_strndup(arena, line + start, end - start);
+    excerpt.after = end < n ? "..." : "";
+    excerpt.column = column - (uint32_t)start;
+    excerpt.end_column = end_column - (uint32_t)start;
+    return excerpt;
+}
+
+/* The caret line below an excerpt: tabs stay tabs and the bytes of one UTF-8 character take one column. */
+static void print_caret(const Diagnostics *d, const Excerpt *excerpt) {
+    size_t n = strlen(excerpt->text);
+    char *text = arena_alloc(d->arena, n + (size_t)excerpt->column + 2), *to = text;
     uint32_t i = 1;
-    for (; i < column; i++) {
-        char c = i <= strlen(line) ? line[i - 1] : ' ';
-        if (((unsigned char)c & 0xc0) != 0x80)
+    for (; i < excerpt->column; i++) {
+        char c = i <= n ? excerpt->text[i - 1] : ' ';
+        if (!is_inside_character(c))
             *to++ = c == '\t' ? '\t' : ' ';
     }
-    fprintf(d->out, "%s", text);
+    fprintf(d->out, "%*s%s", (int)strlen(excerpt->before), "", text);
     to = text;
     *to++ = '^';
-    for (i = column + 1; i < end_column && i <= strlen(line); i++) {
-        if (((unsigned char)line[i - 1] & 0xc0) != 0x80)
+    for (i = excerpt->column + 1; i < excerpt->end_column && i <= n; i++) {
+        if (!is_inside_character(excerpt->text[i - 1]))
             *to++ = '~';
     }
     *to = '\0';
@@ -174,9 +215,11 @@ static void print_message(Diagnostics *d, const Message *message) {
     if (!has_place)
         return;
     const char *line = source_line(d->arena, &d->sources.items[loc.file], loc.line);
-    fprintf(d->out, "%s\n", line);
     bool ends_here = message->range.end_line == loc.line;
-    print_caret(d, line, loc.column, ends_here ? message->range.end_column : (uint32_t)strlen(line) + 1);
+    uint32_t end_column = ends_here ? message->range.end_column : (uint32_t)strlen(line) + 1;
+    Excerpt excerpt = excerpt_of(d->arena, line, loc.column, end_column);
+    fprintf(d->out, "%s%s%s\n", excerpt.before, excerpt.text, excerpt.after);
+    print_caret(d, &excerpt);
 }
 
 /* The order of the source: the place of the error, then the order in which they were found. */

@@ -414,6 +414,7 @@ Operand lower_expression(Lowering *lowering, const Expr *expr) {
     if (lowering->depth >= LOWER_MAX_DEPTH) {
         diagnostics_error(lowering->program->diagnostics, expr->range,
                           "calls and expressions are nested more than %d deep here", LOWER_MAX_DEPTH);
+        lowering->n_steps = LOWER_MAX_STEPS + 1; /* that one says it all */
         return operand_poison();
     }
     lowering->depth++;

@@ -106,6 +106,7 @@ static void lower_loop(Lowering *lowering, const Statement *loop) {
     if (lowering->depth >= LOWER_MAX_DEPTH) {
         diagnostics_error(diagnostics, loop->name.range, "calls and loops are nested more than %d deep here",
                           LOWER_MAX_DEPTH);
+        lowering->n_steps = LOWER_MAX_STEPS + 1; /* that one says it all */
         return;
     }
     size_t end_carried = lowering->end_carried;

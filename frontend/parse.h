@@ -21,6 +21,7 @@ typedef struct {
     uint32_t file;
     uint32_t line, column; /* of the next character */
     int depth;             /* of nested brackets */
+    bool is_cut;           /* the scanner has refused the rest of the text, and said why */
     File *tree;
     /* All tokens and comments in order, where they are asked for. */
     bool keeps_tokens;

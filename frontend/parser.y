@@ -30,9 +30,11 @@
 
 #define PUSH(owner, list, item) arena_push(parse->arena, (owner)->list, (owner)->n_##list, (owner)->list##_capacity, (item))
 
+/* What is no syntax error: the parser's stack is full. Brackets are counted, so it's a row of signs. */
 static void yyerror(Range *range, void *scanner, Parse *parse, const char *message) {
     (void)scanner;
-    diagnostics_error(parse->diagnostics, *range, "%s", message);
+    (void)message;
+    diagnostics_error(parse->diagnostics, *range, "too many signs in a row");
 }
 
 static Expr *expr_new(Parse *parse, ExprKind kind, Range range) {
@@ -322,9 +324,17 @@ key: NAME
 
 %%
 
-/* "expected ')', found 'fn'"; up to four possibilities are listed. */
+/* The name of a token without its article. */
+static const char *bare_name(yysymbol_kind_t symbol) {
+    const char *name = yysymbol_name(symbol), *blank = strchr(name, ' ');
+    return blank != NULL ? blank + 1 : name;
+}
+
+/* "expected ')', found 'fn'", or "unexpected 'fn'" where more than four tokens could follow. */
 static int yyreport_syntax_error(const yypcontext_t *context, void *scanner, Parse *parse) {
     (void)scanner;
+    if (parse->is_cut)
+        return 0;
     enum { MAX_LISTED = 5 };
     yysymbol_kind_t expected[MAX_LISTED];
     int n = yypcontext_expected_tokens(context, expected, MAX_LISTED);
@@ -333,9 +343,11 @@ static int yyreport_syntax_error(const yypcontext_t *context, void *scanner, Par
     for (int i = 0; i < n && n < MAX_LISTED; i++)
         text = arena_printf(parse->arena, "%s%s%s", text, i == 0 ? "expected " : i + 1 == n ? " or " : ", ",
                             yysymbol_name(expected[i]));
-    diagnostics_error(parse->diagnostics, *yypcontext_location(context), "%s%s%s", text,
-                      text[0] != '\0' ? ", found " : "unexpected ",
-                      found != YYSYMBOL_YYEMPTY ? yysymbol_name(found) : "nothing");
+    if (text[0] != '\0')
+        diagnostics_error(parse->diagnostics, *yypcontext_location(context), "%s, found %s", text,
+                          yysymbol_name(found));
+    else
+        diagnostics_error(parse->diagnostics, *yypcontext_location(context), "unexpected %s", bare_name(found));
     return 0;
 }
 
