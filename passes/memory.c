@@ -3,17 +3,16 @@
    In: a graph in its final order. Out: the attributes that passes/passes.h describes. Each value is placed at the
    lowest offset where it fits between those placed before it that live at the same time (first fit); how near that
    comes to the lower bound hangs on the order in which values are placed, so several orders are tried until one meets
-   the bound, and the best is kept. Quadratic in the values with storage, with a small constant: 8,000 take some 50 ms
-   an order. */
+   the bound, and the best is kept. */
 #include <stdlib.h>
 
 #include "passes/liveness.h"
+#include "passes/occupancy.h"
 #include "passes/passes.h"
 
 /* A lifetime and where it was placed. */
 typedef struct {
-    uint32_t first, last;
-    int64_t n_bytes, offset;
+    Place place;
     uint32_t number; /* of the value; sets the order of equals */
 } Block;
 
@@ -24,21 +23,21 @@ static int compare(int64_t a, int64_t b) {
 /* What is large is hardest to place. */
 static int larger_first(const void *left, const void *right) {
     const Block *a = left, *b = right;
-    int order = compare(b->n_bytes, a->n_bytes);
+    int order = compare(b->place.n_bytes, a->place.n_bytes);
     return order ? order : compare(a->number, b->number);
 }
 
 /* What lives long goes to the bottom, like a stack: the activations that the backward half reads. */
 static int longer_first(const void *left, const void *right) {
     const Block *a = left, *b = right;
-    int order = compare((int64_t)b->last - b->first, (int64_t)a->last - a->first);
+    int order = compare((int64_t)b->place.last - b->place.first, (int64_t)a->place.last - a->place.first);
     return order ? order : larger_first(left, right);
 }
 
 /* The order in which a run needs them. */
 static int earlier_first(const void *left, const void *right) {
     const Block *a = left, *b = right;
-    int order = compare(a->first, b->first);
+    int order = compare(a->place.first, b->place.first);
     return order ? order : longer_first(left, right);
 }
 
@@ -47,64 +46,38 @@ typedef int BlockOrder(const void *left, const void *right);
 static BlockOrder *const orders[] = {larger_first, longer_first, earlier_first};
 enum { N_ORDERS = sizeof orders / sizeof *orders };
 
-/* ---- First fit ------------------------------------------------------------------------------------------------- */
-
-/* The lowest offset where `block` fits among the `n` blocks placed before, which stand in the order of their offsets.
- */
-static int64_t lowest_gap(const Block *placed, size_t n, const Block *block) {
-    int64_t end = 0; /* of what lives at the same time and begins below */
-    for (size_t i = 0; i < n; i++) {
-        const Block *other = &placed[i];
-        if (other->first > block->last || other->last < block->first)
-            continue;
-        if (other->offset - end >= block->n_bytes)
-            break;
-        if (other->offset + other->n_bytes > end)
-            end = other->offset + other->n_bytes;
-    }
-    return end;
-}
-
-/* Keeps the order of offsets. */
-static void insert(Block *placed, size_t n, const Block *block) {
-    size_t i = n;
-    for (; i > 0 && placed[i - 1].offset > block->offset; i--)
-        placed[i] = placed[i - 1];
-    placed[i] = *block;
-}
-
-/* Places the blocks in the order in which they stand. The bytes that they need. `placed` has room for copies of all:
-   lowest_gap runs through them once for each block, so they stand side by side. */
-static int64_t place(Block *blocks, size_t n, Block *placed) {
-    int64_t n_bytes = 0;
-    for (size_t i = 0; i < n; i++) {
-        Block *block = &blocks[i];
-        block->offset = lowest_gap(placed, i, block);
-        insert(placed, i, block);
-        if (block->offset + block->n_bytes > n_bytes)
-            n_bytes = block->offset + block->n_bytes;
-    }
-    return n_bytes;
-}
-
 /* ---- The pass -------------------------------------------------------------------------------------------------- */
 
 static Block *blocks_of(Arena *arena, const Liveness *liveness) {
     Block *blocks = arena_array_of(arena, Block, liveness->n);
     for (size_t i = 0; i < liveness->n; i++) {
         const Lifetime *lifetime = &liveness->items[i];
-        blocks[i] = (Block){.first = lifetime->first,
-                            .last = lifetime->last,
-                            .n_bytes = lifetime->n_bytes,
-                            .number = lifetime->value->number};
+        blocks[i] = (Block){{.first = lifetime->first, .last = lifetime->last, .n_bytes = lifetime->n_bytes},
+                            lifetime->value->number};
     }
     return blocks;
 }
 
+/* Places the blocks in the order in which they stand. The bytes that they need. */
+static int64_t place_blocks(Block *blocks, size_t n, size_t n_times) {
+    Arena *arena = arena_new();
+    Occupancy occupancy = occupancy_new(arena, n_times);
+    int64_t n_bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        Place *place = &blocks[i].place;
+        place->offset = occupancy_lowest_offset(&occupancy, place);
+        occupancy_take(&occupancy, place);
+        if (place->offset + place->n_bytes > n_bytes)
+            n_bytes = place->offset + place->n_bytes;
+    }
+    arena_free(arena);
+    return n_bytes;
+}
+
 /* The offsets by value number of the best order; *n_bytes is what they need. */
-static int64_t *find_offsets(Arena *arena, const Liveness *liveness, uint32_t n_values, int64_t *n_bytes) {
+static int64_t *find_offsets(Arena *arena, const Graph *graph, const Liveness *liveness, uint32_t n_values,
+                             int64_t *n_bytes) {
     Block *blocks = blocks_of(arena, liveness);
-    Block *placed = arena_array_of(arena, Block, liveness->n);
     int64_t *offsets = arena_array_of(arena, int64_t, n_values);
     for (uint32_t i = 0; i < n_values; i++)
         offsets[i] = -1;
@@ -112,12 +85,12 @@ static int64_t *find_offsets(Arena *arena, const Liveness *liveness, uint32_t n_
     for (int i = 0; *n_bytes > liveness->lower_bound && i < N_ORDERS; i++) {
         if (liveness->n > 0)
             qsort(blocks, liveness->n, sizeof *blocks, orders[i]);
-        int64_t n_needed = place(blocks, liveness->n, placed);
+        int64_t n_needed = place_blocks(blocks, liveness->n, graph->n_nodes + 1);
         if (n_needed >= *n_bytes)
             continue;
         *n_bytes = n_needed;
         for (size_t j = 0; j < liveness->n; j++)
-            offsets[blocks[j].number] = blocks[j].offset;
+            offsets[blocks[j].number] = blocks[j].place.offset;
     }
     return offsets;
 }
@@ -135,7 +108,7 @@ static bool plan_graph(Graph *graph, Reporter *reporter) {
     if (succeeded) {
         uint32_t n_values = graph_number(graph);
         int64_t n_bytes;
-        const int64_t *offsets = find_offsets(arena, &liveness, n_values, &n_bytes);
+        const int64_t *offsets = find_offsets(arena, graph, &liveness, n_values, &n_bytes);
         Arena *attrs_arena = graph->module->arena;
         graph_forget_plan(graph);
         attrs_set_ints(attrs_arena, &graph->attrs, "offsets", offsets, (int)n_values);
