@@ -7,12 +7,8 @@
 
 /* ---- Literals -------------------------------------------------------------------------------------------------- */
 
-void plan_print_string(FILE *out, const char *text) {
-    if (!text) {
-        fputs("NULL", out);
-        return;
-    }
-    putc('"', out);
+/* What stands between the quotes of a string literal. */
+static void print_characters(FILE *out, const char *text) {
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
         if (c == '"' || c == '\\')
@@ -22,17 +18,25 @@ void plan_print_string(FILE *out, const char *text) {
         else
             putc(c, out);
     }
+}
+
+void plan_print_string(FILE *out, const char *text) {
+    if (!text) {
+        fputs("NULL", out);
+        return;
+    }
+    putc('"', out);
+    print_characters(out, text);
     putc('"', out);
 }
 
 void plan_print_loc(FILE *out, const Module *module, Loc loc) {
-    if (loc.line == 0) {
-        fputs("\"\"", out);
-        return;
+    putc('"', out);
+    if (loc.line > 0) {
+        print_characters(out, module->files[loc.file]);
+        fprintf(out, ":%u:%u", loc.line, loc.column);
     }
-    Arena *arena = arena_new();
-    plan_print_string(out, arena_printf(arena, "%s:%u:%u", module->files[loc.file], loc.line, loc.column));
-    arena_free(arena);
+    putc('"', out);
 }
 
 void plan_print_double(FILE *out, double value) {
