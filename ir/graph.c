@@ -59,19 +59,6 @@ Value *graph_find_output(const Graph *graph, const char *name) {
     return NULL;
 }
 
-void graph_replace_uses(Graph *graph, const Value *from, Value *to) {
-    for (Node *node = graph->first; node != NULL; node = node->next) {
-        for (int i = 0; i < node->n_operands; i++) {
-            if (node->operands[i] == from)
-                node->operands[i] = to;
-        }
-    }
-    for (size_t i = 0; i < graph->n_outputs; i++) {
-        if (graph->outputs[i].value == from)
-            graph->outputs[i].value = to;
-    }
-}
-
 uint32_t graph_number(const Graph *graph) {
     uint32_t number = 0;
     for (const Node *node = graph->first; node != NULL; node = node->next) {
@@ -79,6 +66,24 @@ uint32_t graph_number(const Graph *graph) {
             node->results[i].number = number++;
     }
     return number;
+}
+
+void graph_replace_uses(Graph *graph, const Replacement *replacements, size_t n) {
+    Arena *arena = arena_new();
+    Value **values = arena_array_of(arena, Value *, graph_number(graph)); /* by the number of what they replace */
+    for (size_t i = 0; i < n; i++)
+        values[replacements[i].from->number] = replacements[i].to;
+    for (Node *node = graph->first; node != NULL; node = node->next) {
+        for (int i = 0; i < node->n_operands; i++) {
+            Value *value = values[node->operands[i]->number];
+            node->operands[i] = value ? value : node->operands[i];
+        }
+    }
+    for (size_t i = 0; i < graph->n_outputs; i++) {
+        Value *value = values[graph->outputs[i].value->number];
+        graph->outputs[i].value = value ? value : graph->outputs[i].value;
+    }
+    arena_free(arena);
 }
 
 /* A copy of `node` whose operands are looked up by the number of the originals. */

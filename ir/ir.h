@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "ir/arena.h"
+#include "ir/names.h"
 
 /* ---- Types -------------------------------------------------------------------------------------------------- */
 
@@ -225,6 +226,7 @@ struct Module {
     size_t n_scopes, scopes_capacity;
     State **states;
     size_t n_states, states_capacity;
+    Names state_indices; /* of module_find_state: name -> index in states */
     Directive *directives;
     size_t n_directives, directives_capacity;
     Graph **graphs;
@@ -262,6 +264,8 @@ uint32_t module_add_file(Module *module, const char *path); /* same path, same i
 uint32_t module_add_scope(Module *module, Scope scope);
 State *module_add_state(Module *module, const char *name, const char *kind, const Type *type, Loc loc);
 State *module_find_state(const Module *module, const char *name);
+/* Makes `states` the list, in this order. */
+void module_replace_states(Module *module, State *const *states, size_t n);
 Directive *module_add_directive(Module *module, const char *kind, const char *name, Loc loc);
 Directive *module_find_directive(const Module *module, const char *kind); /* the first, or NULL */
 Graph *module_add_graph(Module *module, const char *name);
@@ -312,8 +316,15 @@ Value *graph_find_output(const Graph *graph, const char *name);
 void graph_remove(Graph *graph, Node *node);
 /* Moves `node` to stand before `before` (NULL: last). */
 void graph_move(Graph *graph, Node *node, Node *before);
-/* Every use of `from` (operands and outputs) becomes `to`. Linear in the graph. */
-void graph_replace_uses(Graph *graph, const Value *from, Value *to);
+
+typedef struct {
+    const Value *from;
+    Value *to;
+} Replacement;
+
+/* Every use of a `from` (operands and outputs) becomes its `to`; none is also a `to`. Numbers the graph's values. */
+void graph_replace_uses(Graph *graph, const Replacement *replacements, size_t n);
+
 /* Numbers the results in list order from 0 and returns how many there are. */
 uint32_t graph_number(const Graph *graph);
 

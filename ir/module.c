@@ -8,6 +8,7 @@ Module *module_new(Arena *arena, const char *name) {
     Module *module = arena_new_of(arena, Module);
     module->arena = arena;
     module->name = arena_strdup(arena, name);
+    module->state_indices.arena = arena;
     return module;
 }
 
@@ -28,22 +29,33 @@ uint32_t module_add_scope(Module *module, Scope scope) {
     return (uint32_t)module->n_scopes - 1;
 }
 
+/* Of two states of one name, which the verifier refuses, the first is found. */
+static void append_state(Module *module, State *state) {
+    names_add(&module->state_indices, state->name, module->n_states);
+    arena_push(module->arena, module->states, module->n_states, module->states_capacity, state);
+}
+
 State *module_add_state(Module *module, const char *name, const char *kind, const Type *type, Loc loc) {
     State *state = arena_new_of(module->arena, State);
     state->name = arena_strdup(module->arena, name);
     state->kind = arena_strdup(module->arena, kind);
     state->type = *type;
     state->loc = loc;
-    arena_push(module->arena, module->states, module->n_states, module->states_capacity, state);
+    append_state(module, state);
     return state;
 }
 
 State *module_find_state(const Module *module, const char *name) {
-    for (size_t i = 0; i < module->n_states; i++) {
-        if (strcmp(module->states[i]->name, name) == 0)
-            return module->states[i];
-    }
-    return NULL;
+    size_t index;
+    return names_find(&module->state_indices, name, &index) ? module->states[index] : NULL;
+}
+
+void module_replace_states(Module *module, State *const *states, size_t n) {
+    module->states = NULL;
+    module->n_states = module->states_capacity = 0;
+    module->state_indices = (Names){.arena = module->arena};
+    for (size_t i = 0; i < n; i++)
+        append_state(module, states[i]);
 }
 
 Directive *module_add_directive(Module *module, const char *kind, const char *name, Loc loc) {

@@ -52,12 +52,12 @@ static int64_t capacity_of(const Upcycle *at, const Graph *graph, const Value *i
     return slots >= n_tokens ? (int64_t)n_tokens : (int64_t)fmax(slots, 1);
 }
 
-/* Puts experts in the place of the call, and adds to the losses (NULL: none are wanted). False after an error. */
-static bool upcycle_call(Upcycle *at, Graph *graph, Region *region, RoutingLosses *losses) {
+/* Builds experts that give what the call gave, and adds to the losses (NULL: none are wanted). NULL after an error. */
+static Value *upcycle_call(Upcycle *at, Graph *graph, Region *region, RoutingLosses *losses) {
     State *router;
     if (!upcycle_check_region(at, region) || !upcycle_find_hidden(at, region) || !upcycle_cut(at, region) ||
         !upcycle_scale(at, region) || !upcycle_add_weights(at, region, &router))
-        return false;
+        return NULL;
     Builder builder = {
         .graph = graph, .before = region->output->def, .loc = at->directive->loc, .scope = region->scope_index};
     Routing routing = upcycle_route(at, &builder, region->input, router, capacity_of(at, graph, region->input));
@@ -65,13 +65,12 @@ static bool upcycle_call(Upcycle *at, Graph *graph, Region *region, RoutingLosse
         upcycle_add_losses(at, &builder, &routing, losses);
     Value *rows = upcycle_build_experts(at, region, &builder, &routing);
     if (!rows)
-        return false;
+        return NULL;
     Value *result = upcycle_combine(&builder, &routing, rows);
     if (at->settings.has_shared)
         result = build_binary(&builder, OP_add, result, upcycle_build_shared(region, &builder));
     result->hint = region->output->hint;
-    graph_replace_uses(graph, region->output, result);
-    return true;
+    return result;
 }
 
 /* ---- Graphs --------------------------------------------------------------------------------------------------- */
@@ -79,10 +78,17 @@ static bool upcycle_call(Upcycle *at, Graph *graph, Region *region, RoutingLosse
 /* All calls of one graph whose results are used. */
 static bool upcycle_calls(Upcycle *at, Graph *graph, RoutingLosses *losses) {
     Region *regions = upcycle_find_regions(at, graph);
+    Replacement *replacements = arena_array_of(at->arena, Replacement, at->n_calls);
+    size_t n = 0;
     for (uint32_t i = 0; i < at->n_calls; i++) {
-        if (regions[i].output && !upcycle_call(at, graph, &regions[i], losses))
+        if (!regions[i].output)
+            continue;
+        Value *result = upcycle_call(at, graph, &regions[i], losses);
+        if (!result)
             return false;
+        replacements[n++] = (Replacement){regions[i].output, result};
     }
+    graph_replace_uses(graph, replacements, n);
     return true;
 }
 

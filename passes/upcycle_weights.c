@@ -188,16 +188,23 @@ static bool check_unused(const Upcycle *at, const Node *node) {
                           at->weights[index].dense->name);
 }
 
-static void push_state(Module *module, State *state) {
-    arena_push(module->arena, module->states, module->n_states, module->states_capacity, state);
+/* The states in the order that they have from now on. */
+typedef struct {
+    Arena *arena;
+    State **items;
+    size_t n, capacity;
+} States;
+
+static void push_state(States *states, State *state) {
+    arena_push(states->arena, states->items, states->n, states->capacity, state);
 }
 
-static void place_upcycled(Module *module, const UpcycledWeight *weight) {
+static void place_upcycled(States *states, const UpcycledWeight *weight) {
     if (weight->brings_router)
-        push_state(module, weight->router);
-    push_state(module, weight->expert);
+        push_state(states, weight->router);
+    push_state(states, weight->expert);
     if (weight->shared)
-        push_state(module, weight->shared);
+        push_state(states, weight->shared);
 }
 
 /* The names of all states that the pass has made. */
@@ -221,16 +228,15 @@ bool upcycle_replace_states(Upcycle *at) {
                 return false;
         }
     }
-    size_t n_before = module->n_states, index;
-    State **before = module->states;
     const Names made = list_made(at);
-    module->states = NULL;
-    module->n_states = module->states_capacity = 0;
-    for (size_t i = 0; i < n_before; i++) {
-        if (names_find(&at->weight_names, before[i]->name, &index))
-            place_upcycled(module, &at->weights[index]);
-        else if (!names_find(&made, before[i]->name, &index))
-            push_state(module, before[i]);
+    States after = {.arena = at->arena};
+    for (size_t i = 0, index; i < module->n_states; i++) {
+        State *before = module->states[i];
+        if (names_find(&at->weight_names, before->name, &index))
+            place_upcycled(&after, &at->weights[index]);
+        else if (!names_find(&made, before->name, &index))
+            push_state(&after, before);
     }
+    module_replace_states(module, after.items, after.n);
     return true;
 }
