@@ -146,7 +146,7 @@ const char *nest_element(CPrinter *c, const Nest *nest, int tensor) {
     return arena_printf(c->arena, "%s[%s]", nest->tensors[tensor], index);
 }
 
-int64_t nest_n_iterations(const Nest *nest) {
+static int64_t n_iterations(const Nest *nest) {
     int64_t n = 1;
     for (int i = 0; i < nest->n_loops; i++)
         n *= nest->loops[i].extent;
@@ -236,7 +236,7 @@ void nest_print_map(CPrinter *c, const Nest *nest, double work, const char *stat
         return;
     }
     int transposed = transposed_loop(nest);
-    int64_t inner = nest->loops[nest->n_loops - 1].extent, outer = nest_n_iterations(nest) / inner;
+    int64_t inner = nest->loops[nest->n_loops - 1].extent, outer = n_iterations(nest) / inner;
     bool is_long = nest->n_loops == 1 || (outer < MANY_ITERATIONS && c_is_parallel((double)inner));
     if (transposed >= 0)
         print_transposition(c, nest, transposed, work, statement);

@@ -82,7 +82,6 @@ void nest_merge(Nest *nest, Arena *arena);
 
 /* "x[b_t * 576 + d]" */
 const char *nest_element(CPrinter *c, const Nest *nest, int tensor);
-int64_t nest_n_iterations(const Nest *nest);
 
 /* for (int64_t d = 0; d < 576; d++) { */
 void nest_open_loop(CPrinter *c, const NestLoop *loop);

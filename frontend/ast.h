@@ -16,7 +16,7 @@ typedef enum {
     EXPR_NAME,     /* text */
     EXPR_ELLIPSIS, /* ".." in a shape or an index */
     EXPR_NEGATE,   /* items[0] */
-    EXPR_BINARY,   /* operator, items[0], items[1] */
+    EXPR_BINARY,   /* sign, items[0], items[1] */
     EXPR_CALL,     /* text(arguments items, names in keywords) in path */
     EXPR_INDEX,    /* items[0] [items[1]] */
     EXPR_SLICE,    /* items[0] [items[1] .. items[2]], of the last dim with is_last */
@@ -31,7 +31,7 @@ struct Expr {
     int64_t integer;
     double number;
     const char *text;
-    char operator; /* one of + - * / */
+    char sign; /* one of + - * / */
     bool is_last;
     Expr **items;
     size_t n_items, items_capacity;

@@ -95,7 +95,8 @@ Operand builtin_rope(Lowering *lowering, const Builtin *builtin, const Expr *cal
                           dim_format(program->arena, width));
         return operand_poison();
     }
-    Type type = {.dtype = DTYPE_F32, .rank = 3, .dims = {x->type.dims[1], {width->extent / 2}, {.extent = 2}}};
+    Type type = {
+        .dtype = DTYPE_F32, .rank = 3, .dims = {x->type.dims[1], {.extent = width->extent / 2}, {.extent = 2}}};
     Value *table = lower_typed(lowering, call->range, OP_rope_table, 0, NULL, &attrs, &type);
     if (table == NULL)
         return operand_poison();

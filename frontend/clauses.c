@@ -340,8 +340,8 @@ static const struct {
 } clause_rows[CLAUSE_COUNT] = {
     [CLAUSE_UPCYCLE] = {"upcycle", lower_upcycle, .is_of_moe = true},
     [CLAUSE_TRAIN] = {"train", lower_train, .is_always = true},
-    [CLAUSE_MESH] = {"mesh", lower_mesh},
-    [CLAUSE_CHECKPOINT] = {"checkpoint", lower_checkpoint},
+    [CLAUSE_MESH] = {.name = "mesh", .lower = lower_mesh},
+    [CLAUSE_CHECKPOINT] = {.name = "checkpoint", .lower = lower_checkpoint},
     [CLAUSE_EXPORT] = {"export", lower_export, .is_of_moe = true},
 };
 

@@ -289,7 +289,8 @@ static size_t edit_distance(const char *a, const char *b) {
     return rows[n % 3][m];
 }
 
-const char *spelling_suggest(const char *name, const char *const *candidates, size_t n) {
+/* The candidate that is most like `name`, if one is near enough; else NULL. */
+static const char *spelling_suggest(const char *name, const char *const *candidates, size_t n) {
     const char *best = NULL;
     size_t limit = strlen(name) / 3 + 1, best_distance = limit + 1;
     for (size_t i = 0; i < n; i++) {

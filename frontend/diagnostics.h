@@ -40,10 +40,8 @@ void diagnostics_flush(Diagnostics *diagnostics);
 
 enum { DIAGNOSTICS_MAX_ERRORS = 20 };
 
-/* The candidate that is most like `name`, if one is near enough to be what was meant; else NULL. */
-const char *spelling_suggest(const char *name, const char *const *candidates, size_t n);
-
-/* "; did you mean 'x'?", or "". */
+/* "; did you mean 'x'?" with the candidate that is most like `name`, if one is near enough to be what was meant; else
+ * "". */
 const char *spelling_hint(Arena *arena, const char *name, const char *const *candidates, size_t n);
 
 #endif

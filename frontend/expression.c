@@ -175,25 +175,24 @@ const char *lower_path(Lowering *lowering, const char *text, Range range) {
 /* ---- Operators ----------------------------------------------------------------------------------------------------
  */
 
-static Operand binary_numbers(Lowering *lowering, char operator, const Expr * expr, const Scalar *a, const Scalar *b) {
+static Operand binary_numbers(Lowering *lowering, char sign, const Expr *expr, const Scalar *a, const Scalar *b) {
     if (a->is_integer && b->is_integer) {
         Size size;
         const char *reason;
-        if (size_binary(&lowering->program->atoms, operator, & a->size, &b->size, &size, &reason))
+        if (size_binary(&lowering->program->atoms, sign, &a->size, &b->size, &size, &reason))
             return operand_size(size);
-        diagnostics_error(
-            lowering->program->diagnostics, expr->range, "%lld %c %lld: %s%s",
-            (long long)a->size.value, operator,(long long) b->size.value,
-            reason, operator== '/' && b->size.value != 0 ? "; write a number with a point for a fraction" : "");
+        diagnostics_error(lowering->program->diagnostics, expr->range, "%lld %c %lld: %s%s", (long long)a->size.value,
+                          sign, (long long)b->size.value, reason,
+                          sign == '/' && b->size.value != 0 ? "; write a number with a point for a fraction" : "");
         return operand_poison();
     }
     double x = a->number, y = b->number;
-    double result = operator== '+' ? x + y : operator== '-' ? x - y : operator== '*' ? x * y : x / y;
+    double result = sign == '+' ? x + y : sign == '-' ? x - y : sign == '*' ? x * y : x / y;
     if (isfinite(result))
         return operand_number(result);
     Arena *arena = lowering->program->arena;
     diagnostics_error(lowering->program->diagnostics, expr->range, "%s %c %s is not a finite number",
-                      expression_number_text(arena, x), operator, expression_number_text(arena, y));
+                      expression_number_text(arena, x), sign, expression_number_text(arena, y));
     return operand_poison();
 }
 
@@ -221,8 +220,8 @@ static Type named_type(const Type *large, const Type *small, const int64_t *map)
     return type;
 }
 
-static OpKind binary_op(char operator) {
-    return operator== '+' ? OP_add : operator== '-' ? OP_sub : operator== '*' ? OP_mul : OP_div;
+static OpKind binary_op(char sign) {
+    return sign == '+' ? OP_add : sign == '-' ? OP_sub : sign == '*' ? OP_mul : OP_div;
 }
 
 static void note_misfit(Lowering *lowering, const Expr *expr, const Type *small, const Type *large) {
@@ -232,7 +231,7 @@ static void note_misfit(Lowering *lowering, const Expr *expr, const Type *small,
         lower_note_sizes(lowering, expr->range, &small->dims[small->rank - i], &large->dims[large->rank - i]);
 }
 
-static Operand binary_tensors(Lowering *lowering, char operator, const Expr * expr, Value *a, Value *b) {
+static Operand binary_tensors(Lowering *lowering, char sign, const Expr *expr, Value *a, Value *b) {
     bool swaps = b->type.rank > a->type.rank;
     Value *large = swaps ? b : a, *small = swaps ? a : b;
     int64_t map[MAX_RANK];
@@ -240,7 +239,7 @@ static Operand binary_tensors(Lowering *lowering, char operator, const Expr * ex
         Arena *arena = lowering->program->arena;
         diagnostics_error(lowering->program->diagnostics, expr->range,
                           "the dims of %s and %s do not fit: '%c' needs those of one to occur in the other in order",
-                          type_format(arena, &a->type), type_format(arena, &b->type), operator);
+                          type_format(arena, &a->type), type_format(arena, &b->type), sign);
         note_misfit(lowering, expr, &small->type, &large->type);
         return operand_poison();
     }
@@ -252,7 +251,7 @@ static Operand binary_tensors(Lowering *lowering, char operator, const Expr * ex
         small = build_broadcast(&lowering->builder, small, &wide, map);
     }
     Value *operands[] = {swaps ? small : large, swaps ? large : small};
-    return operand_tensor(lower_value(lowering, expr->range, binary_op(operator), 2, operands, NULL));
+    return operand_tensor(lower_value(lowering, expr->range, binary_op(sign), 2, operands, NULL));
 }
 
 static Value *as_tensor(Lowering *lowering, const Operand *operand, const Type *type, Range range) {
@@ -262,24 +261,25 @@ static Value *as_tensor(Lowering *lowering, const Operand *operand, const Type *
     return build_constant(&lowering->builder, operand->scalar.number, type);
 }
 
-static bool check_floats(Lowering *lowering, char operator, const Expr * expr, const Operand *operand) {
+static bool check_floats(Lowering *lowering, char sign, const Expr *expr, const Operand *operand) {
     if (operand->kind != OPERAND_TENSOR || dtype_is_float(operand->value->type.dtype))
         return true;
     diagnostics_error(lowering->program->diagnostics, expr->range,
-                      "'%c' needs float tensors, and this is %s; token ids can only index", operator,
+                      "'%c' needs float tensors, and this is %s; token ids can only index", sign,
                       type_format(lowering->program->arena, &operand->value->type));
     return false;
 }
 
-Operand lower_binary(Lowering *lowering, char operator, const Expr * expr, Operand a, Operand b) {
+/* `sign` (+ - * /) between operands that were evaluated from a and b. */
+static Operand lower_binary(Lowering *lowering, char sign, const Expr *expr, Operand a, Operand b) {
     if (a.kind == OPERAND_POISON || b.kind == OPERAND_POISON)
         return operand_poison();
     if (a.kind == OPERAND_SCALAR && b.kind == OPERAND_SCALAR)
-        return binary_numbers(lowering, operator, expr, &a.scalar, &b.scalar);
-    if (!check_floats(lowering, operator, expr, &a) || !check_floats(lowering, operator, expr, &b))
+        return binary_numbers(lowering, sign, expr, &a.scalar, &b.scalar);
+    if (!check_floats(lowering, sign, expr, &a) || !check_floats(lowering, sign, expr, &b))
         return operand_poison();
     const Type *type = a.kind == OPERAND_TENSOR ? &a.value->type : &b.value->type;
-    return binary_tensors(lowering, operator, expr, as_tensor(lowering, &a, type, expr->range),
+    return binary_tensors(lowering, sign, expr, as_tensor(lowering, &a, type, expr->range),
                           as_tensor(lowering, &b, type, expr->range));
 }
 
@@ -374,7 +374,7 @@ static Operand lower_any_call(Lowering *lowering, const Expr *expr) {
 
 static Operand lower_operation(Lowering *lowering, const Expr *expr) {
     Operand a = lower_expression(lowering, expr->items[0]), b = lower_expression(lowering, expr->items[1]);
-    return lower_binary(lowering, expr->operator, expr, a, b);
+    return lower_binary(lowering, expr->sign, expr, a, b);
 }
 
 static Operand lower_by_kind(Lowering *lowering, const Expr *expr) {

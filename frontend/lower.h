@@ -72,9 +72,6 @@ Value *lower_value(Lowering *lowering, Range range, OpKind op, int n, Value *con
 Value *lower_typed(Lowering *lowering, Range range, OpKind op, int n, Value *const *operands, const Attrs *attrs,
                    const Type *type);
 
-/* `operator` (+ - * /) between operands that were evaluated from a and b. */
-Operand lower_binary(Lowering *lowering, char operator, const Expr * expr, Operand a, Operand b);
-
 /* ---- Arguments ------------------------------------------------------------------------------------------------ */
 
 /* What a function takes: by position or by name. */

@@ -67,7 +67,8 @@ static void print_stages(FILE *out, const char *indent, Command command) {
                 indent);
 }
 
-void options_print_help(FILE *out, Command command) {
+/* Help for all commands (COMMAND_COUNT) or one. */
+static void print_help(FILE *out, Command command) {
     if (command == COMMAND_COUNT) {
         fprintf(out, "moec: turns a dense language model into a Mixture of Experts and trains it\n\n"
                      "usage: moec COMMAND [OPTION...] FILE...\n\ncommands:\n");
@@ -258,7 +259,7 @@ static bool apply_option(Arena *arena, Options *options, OptionId option, const 
         options->quiet = true;
         return true;
     case OPTION_HELP:
-        options_print_help(stdout, command);
+        print_help(stdout, command);
         *exit_code = EXIT_OK;
         return false;
     case OPTION_COUNT:
@@ -339,12 +340,12 @@ bool options_parse(Arena *arena, int argc, char **argv, Options *options, int *e
     *options = (Options){0};
     *exit_code = EXIT_OK;
     if (argc < 2) {
-        options_print_help(stderr, COMMAND_COUNT);
+        print_help(stderr, COMMAND_COUNT);
         *exit_code = EXIT_BAD_USAGE;
         return false;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        options_print_help(stdout, COMMAND_COUNT);
+        print_help(stdout, COMMAND_COUNT);
         return false;
     }
     if (strcmp(argv[1], "--version") == 0) {

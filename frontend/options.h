@@ -36,8 +36,6 @@ typedef struct {
    message with what is wrong and what is possible to stderr. */
 bool options_parse(Arena *arena, int argc, char **argv, Options *options, int *exit_code);
 
-/* Help for all commands (COMMAND_COUNT) or one. */
-void options_print_help(FILE *out, Command command);
 /* The manual page in roff. */
 void options_print_man(FILE *out);
 

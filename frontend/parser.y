@@ -57,9 +57,9 @@ static Expr *expr_of(Parse *parse, ExprKind kind, Range range, Expr *a, Expr *b,
     return expr;
 }
 
-static Expr *expr_binary(Parse *parse, char operator, Range range, Expr *a, Expr *b) {
+static Expr *expr_binary(Parse *parse, char sign, Range range, Expr *a, Expr *b) {
     Expr *expr = expr_of(parse, EXPR_BINARY, range, a, b, NULL);
-    expr->operator = operator;
+    expr->sign = sign;
     return expr;
 }
 

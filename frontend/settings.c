@@ -254,8 +254,8 @@ bool setting_size(SettingReader *reader, const SettingRow *row, const Expr *valu
  */
 
 static const SettingRow every_arguments[] = {
-    {"step", setting_integer, .limits = {1, MAX_ELEMENTS}, .is_required = true},
-    {"from", setting_integer, .limits = {0, MAX_ELEMENTS}, .otherwise = SETTING_INTEGER_IS(0)},
+    {"step", setting_integer, .limits = {.least = 1, .most = MAX_ELEMENTS}, .is_required = true},
+    {"from", setting_integer, .limits = {.least = 0, .most = MAX_ELEMENTS}, .otherwise = SETTING_INTEGER_IS(0)},
     {0},
 };
 
@@ -263,8 +263,8 @@ static const Choice layer_choices[] = {{"all", NULL}, {"every", every_arguments}
 
 /* A .. B as FIRST, END, STEP. */
 static bool read_layer_range(SettingReader *reader, const Expr *value, int64_t *layers) {
-    static const SettingRow first = {"the first layer", .limits = {0, MAX_ELEMENTS}};
-    SettingRow end = {"the end of the layers", .limits = {0, MAX_ELEMENTS}};
+    static const SettingRow first = {"the first layer", .limits = {.least = 0, .most = MAX_ELEMENTS}};
+    SettingRow end = {"the end of the layers", .limits = {.least = 0, .most = MAX_ELEMENTS}};
     if (!read_integer(reader, &first, value->items[0], &layers[0]))
         return false;
     end.limits.least = (double)layers[0] + 1;

@@ -176,9 +176,9 @@ bool size_dims_match(const Dim *a, const Dim *b) {
 /* ---- Arithmetic ---------------------------------------------------------------------------------------------------
  */
 
-static bool value_binary(char operator, int64_t a, int64_t b, int64_t *out, const char **reason) {
+static bool value_binary(char sign, int64_t a, int64_t b, int64_t *out, const char **reason) {
     *reason = "the value does not fit 64 bits";
-    switch (operator) {
+    switch (sign) {
     case '+':
         return !__builtin_add_overflow(a, b, out);
     case '-':
@@ -205,12 +205,12 @@ static void append_operand(const SizeAtoms *atoms, NameText *name, const Size *s
 }
 
 /* The atom "(a/b)", or a plain number where that would be too long. */
-static Size quotient(SizeAtoms *atoms, char operator, const Size * a, const Size *b, int64_t value) {
+static Size quotient(SizeAtoms *atoms, char sign, const Size *a, const Size *b, int64_t value) {
     NameText name = {.n = 0};
     append(&name, "(");
     append_operand(atoms, &name, a, false);
-    append(&name, (char[]){operator, '\0' });
-    append_operand(atoms, &name, b, operator== '/');
+    append(&name, (char[]){sign, '\0'});
+    append_operand(atoms, &name, b, sign == '/');
     append(&name, ")");
     const char *text = name_text(atoms, &name);
     Size size = text != NULL ? size_atom(atoms, text, value) : size_number(value);
@@ -218,18 +218,18 @@ static Size quotient(SizeAtoms *atoms, char operator, const Size * a, const Size
     return size;
 }
 
-bool size_binary(SizeAtoms *atoms, char operator, const Size * a, const Size *b, Size *out, const char **reason) {
+bool size_binary(SizeAtoms *atoms, char sign, const Size *a, const Size *b, Size *out, const char **reason) {
     int64_t value;
-    if (!value_binary(operator, a->value, b->value, &value, reason))
+    if (!value_binary(sign, a->value, b->value, &value, reason))
         return false;
     Size result = {.value = value}; /* `out` may be one of the operands */
     bool is_polynomial;
-    if (operator== '*')
+    if (sign == '*')
         is_polynomial = multiply(&result, a, b);
-    else if (operator== '/')
+    else if (sign == '/')
         is_polynomial = divide(&result, a, b);
     else
-        is_polynomial = add_scaled(&result, a, 1) && add_scaled(&result, b, operator== '-' ? -1 : 1);
-    *out = is_polynomial ? result : quotient(atoms, operator, a, b, value);
+        is_polynomial = add_scaled(&result, a, 1) && add_scaled(&result, b, sign == '-' ? -1 : 1);
+    *out = is_polynomial ? result : quotient(atoms, sign, a, b, value);
     return true;
 }

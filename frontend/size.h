@@ -36,9 +36,9 @@ Size size_number(int64_t value);
 /* The atom `name`, new or known. */
 Size size_atom(SizeAtoms *atoms, const char *name, int64_t value);
 
-/* operator: one of + - * /. False where the value overflows or a division by zero or with a remainder was asked for;
+/* sign: one of + - * /. False where the value overflows or a division by zero or with a remainder was asked for;
  *reason then says which. */
-bool size_binary(SizeAtoms *atoms, char operator, const Size * a, const Size *b, Size *out, const char **reason);
+bool size_binary(SizeAtoms *atoms, char sign, const Size *a, const Size *b, Size *out, const char **reason);
 
 /* "heads*head_dim", without blanks; NULL for a plain number, and where it would be too long. */
 const char *size_name(const SizeAtoms *atoms, const Size *size);

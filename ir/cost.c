@@ -88,10 +88,6 @@ double flops_grouped_matmul(const Node *node) {
     return 2 * (double)a->dims[1].extent * n_elements(&node->results[0]);
 }
 
-double flops_grouped_sum(const Node *node) {
-    return n_elements(node->operands[0]);
-}
-
 /* Angle, cosine and sine of each pair. */
 double flops_rope_table(const Node *node) {
     return 3 * n_elements(&node->results[0]) / 2;

@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "ir/ops_internal.h"
+
 /* Links `node` before `before`, or last where that is NULL. */
 static void link_before(Graph *graph, Node *node, Node *before) {
     node->next = before;

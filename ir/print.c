@@ -6,7 +6,8 @@
 
 #include "ir/text.h"
 
-void text_print_string(FILE *out, const char *text) {
+/* "quoted", with C escapes. */
+static void print_string(FILE *out, const char *text) {
     putc('"', out);
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)*text;
@@ -67,7 +68,7 @@ static void print_attr_value(FILE *out, const Attr *attr) {
         fputs(attr->as.b ? "true" : "false", out);
         break;
     case ATTR_STRING:
-        text_print_string(out, attr->as.s);
+        print_string(out, attr->as.s);
         break;
     case ATTR_INTS:
         putc('[', out);
@@ -92,7 +93,7 @@ static void print_attrs(FILE *out, const Attrs *attrs) {
         if (text_is_name(attrs->items[i].key))
             fputs(attrs->items[i].key, out);
         else
-            text_print_string(out, attrs->items[i].key);
+            print_string(out, attrs->items[i].key);
         fputs(" = ", out);
         print_attr_value(out, &attrs->items[i]);
         print_loc(out, attrs->items[i].loc);
@@ -153,7 +154,7 @@ static void print_graph(FILE *out, const Graph *graph) {
         print_node(out, node);
     for (size_t i = 0; i < graph->n_outputs; i++) {
         fputs("  output ", out);
-        text_print_string(out, graph->outputs[i].name);
+        print_string(out, graph->outputs[i].name);
         fputs(" = ", out);
         text_print_value(out, graph->outputs[i].value);
         putc('\n', out);
@@ -165,9 +166,9 @@ static void print_scopes(FILE *out, const Module *module) {
     for (size_t i = 0; i < module->n_scopes; i++) {
         const Scope *scope = &module->scopes[i];
         fprintf(out, "scope %zu ", i);
-        text_print_string(out, scope->function);
+        print_string(out, scope->function);
         fputs(" path ", out);
-        text_print_string(out, scope->path);
+        print_string(out, scope->path);
         fprintf(out, " ordinal %u parent %u", scope->ordinal, scope->parent);
         print_loc(out, scope->loc);
         putc('\n', out);
@@ -178,7 +179,7 @@ static void print_directives(FILE *out, const Module *module) {
     for (size_t i = 0; i < module->n_directives; i++) {
         const Directive *directive = &module->directives[i];
         fprintf(out, "directive %s ", directive->kind);
-        text_print_string(out, directive->name);
+        print_string(out, directive->name);
         print_attrs(out, &directive->attrs);
         print_loc(out, directive->loc);
         putc('\n', out);
@@ -189,7 +190,7 @@ static void print_states(FILE *out, const Module *module) {
     for (size_t i = 0; i < module->n_states; i++) {
         const State *state = module->states[i];
         fputs("state ", out);
-        text_print_string(out, state->name);
+        print_string(out, state->name);
         fprintf(out, " %s : ", state->kind);
         print_type(out, &state->type);
         print_attrs(out, &state->attrs);
@@ -209,7 +210,7 @@ static void print_part(FILE *out, const Module *module, size_t n, void (*print)(
 static void print_files(FILE *out, const Module *module) {
     for (size_t i = 0; i < module->n_files; i++) {
         fprintf(out, "file %zu ", i);
-        text_print_string(out, module->files[i]);
+        print_string(out, module->files[i]);
         putc('\n', out);
     }
 }

@@ -9,8 +9,6 @@
 /* A name as the text form writes it without quotes. */
 bool text_is_name(const char *text);
 
-/* "quoted", with C escapes. */
-void text_print_string(FILE *out, const char *text);
 /* The shortest text that reads back to the same double, always with a point or an exponent; "nan", "inf", "-inf". */
 void text_print_float(FILE *out, double value);
 /* "%12" or "%x.12"; the graph must be numbered. */
