@@ -22,15 +22,29 @@ static bool is_training(const Session *session) {
 
 /* ---- What must hold before anything is loaded ------------------------------------------------------------------- */
 
+/* Whether a path is that directory or in it, by their real names. */
+static bool stands_in(const char *path, const char *directory) {
+    char *inner = realpath(path, NULL), *outer = realpath(directory, NULL);
+    size_t n = outer ? strlen(outer) : 0;
+    bool stands = inner && outer && strncmp(inner, outer, n) == 0 && (inner[n] == '\0' || inner[n] == '/');
+    free(inner);
+    free(outer);
+    return stands;
+}
+
 /* Checkpoints of two runs in one directory would replace each other. */
 static bool check_out(const Options *options, Status *status) {
     Status none = STATUS_INIT;
-    char *newest = options->out && !options->is_given[OPTION_RESUME] ? checkpoint_find(options->out, &none) : NULL;
-    if (newest)
+    char *newest = options->out ? checkpoint_find(options->out, &none) : NULL;
+    if (newest && !options->is_given[OPTION_RESUME])
         status_fail(status, STATUS_USAGE,
                     "--out %s: holds checkpoints of an earlier run (%s); give --resume to go on from there, or another "
                     "directory",
                     options->out, newest);
+    else if (newest && options->resume && !stands_in(options->resume, options->out))
+        status_fail(status, STATUS_USAGE,
+                    "--out %s: holds checkpoints of another run (%s) than --resume %s; give another directory",
+                    options->out, newest, options->resume);
     free(newest);
     return !status->failed;
 }

@@ -43,6 +43,9 @@ static void say_start(Session *session) {
              meter_count(per_step, sizeof per_step, (double)tokens_per_step(session)),
              meter_count(all, sizeof all, (double)tokens_per_step(session) * (double)options->steps), options->lr,
              options->schedule, options->warmup);
+    if (session->checkpoint && session->step >= options->steps)
+        log_line(&session->log, "done", "step %" PRId64 " of %" PRId64 " was reached before: nothing is left to train",
+                 session->step, options->steps);
     if (options->out)
         log_line(&session->log, "out", "%s", options->out);
     else

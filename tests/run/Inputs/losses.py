@@ -1,7 +1,7 @@
 """Compares the losses that runs wrote with --log.
 
     python3 losses.py within TOLERANCE LOG LOG...    every log has the losses of the first; 0: the same bits
-    python3 losses.py apart TOLERANCE LOG LOG        the two first losses differ by more
+    python3 losses.py apart TOLERANCE LOG LOG...     every loss differs from the first log's by more
 
 A loss is that of an event step, validate or eval; the tolerance is relative.
 """

@@ -12,7 +12,8 @@ import random
 import struct
 import sys
 
-VOCAB, D, LAYERS, FF, HEADS, KV_HEADS, POSITIONS = 128, 16, 2, 24, 2, 1, 24
+VOCAB, D, LAYERS, FF, HEADS, KV_HEADS = 128, 16, 2, 24, 2, 1
+GPT2_VOCAB, POSITIONS = 300, 24
 HEAD_DIM = D // HEADS
 
 LLAMA_CONFIG = {
@@ -35,7 +36,7 @@ LLAMA_CONFIG = {
 GPT2_CONFIG = {
     "architectures": ["GPT2LMHeadModel"],
     "model_type": "gpt2",
-    "vocab_size": VOCAB,
+    "vocab_size": GPT2_VOCAB,
     "n_embd": D,
     "n_layer": LAYERS,
     "n_head": HEADS,
@@ -62,7 +63,7 @@ def llama_shapes():
 
 
 def gpt2_shapes():
-    shapes = {"wte.weight": [VOCAB, D], "wpe.weight": [POSITIONS, D], "ln_f.weight": [D], "ln_f.bias": [D]}
+    shapes = {"wte.weight": [GPT2_VOCAB, D], "wpe.weight": [POSITIONS, D], "ln_f.weight": [D], "ln_f.bias": [D]}
     for layer in range(LAYERS):
         path = f"h.{layer}."
         shapes |= {path + "ln_1.weight": [D], path + "ln_1.bias": [D], path + "ln_2.weight": [D], path + "ln_2.bias": [D]}
@@ -158,13 +159,17 @@ def write_megatron(prefix, ids, n_sequences=7):
     write_plain(prefix + ".bin", ids)
 
 
+SPACE, ABC, END = 94, 96, 97
+
+
 def write_tokenizer(path):
-    """Printable ASCII, each a token; merges make "ab" and "abc"."""
+    """Printable ASCII, each a token, id code - 33; merges make "ab" and "abc"; "<end>" ends a text."""
     vocab = {chr(code): code - 33 for code in range(33, 127)}
-    vocab |= {"\u0120": 94, "ab": 95, "abc": 96}
+    vocab |= {"\u0120": SPACE, "ab": 95, "abc": ABC}
+    end = {"id": END, "content": "<end>", "single_word": False, "lstrip": False, "rstrip": False}
     tokenizer = {
         "version": "1.0",
-        "added_tokens": [],
+        "added_tokens": [end | {"normalized": False, "special": True}],
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
         "post_processor": None,
@@ -182,6 +187,11 @@ def main():
         write_model(f"{folder}/{dtype.lower()}", LLAMA_CONFIG, llama, dtype)
     write_sharded(f"{folder}/sharded", LLAMA_CONFIG, llama)
     write_model(f"{folder}/gpt2", GPT2_CONFIG, draw(gpt2_shapes(), 2))
+
+    write_model(f"{folder}/tokenizer", LLAMA_CONFIG | {"eos_token_id": END}, llama)
+    write_tokenizer(f"{folder}/tokenizer/tokenizer.json")
+    write_plain(f"{folder}/documents.bin", [ABC, SPACE, ord("x") - 33, END] * 100)
+    write_plain(f"{folder}/text.bin", b"moec builds. " * 40)
 
     ids, more = draw_ids(2000, 3), draw_ids(700, 4)
     write_llmc(f"{folder}/train.bin", ids)
