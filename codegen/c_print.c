@@ -71,6 +71,7 @@ const char *c_type(DType dtype) {
 /* The shortest decimal text that reads back to `value`, as a floating literal without suffix. */
 static const char *decimal(Arena *arena, double value, bool is_float) {
     char *text = NULL;
+    value = is_float ? (double)(float)value : value; /* what is too small for a float is 0 */
     for (int precision = 1; precision <= 17; precision++) {
         text = arena_printf(arena, "%.*g", precision, value);
         double back = strtod(text, NULL);

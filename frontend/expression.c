@@ -1,5 +1,6 @@
 #include "frontend/expression.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,6 +255,15 @@ static Operand binary_tensors(Lowering *lowering, char sign, const Expr *expr, V
     return operand_tensor(lower_value(lowering, expr->range, binary_op(sign), 2, operands, NULL));
 }
 
+/* A number in arithmetic with tensors becomes an f32. */
+static bool check_range(Lowering *lowering, const Expr *expr, const Operand *operand) {
+    if (operand->kind != OPERAND_SCALAR || fabs(operand->scalar.number) <= FLT_MAX)
+        return true;
+    diagnostics_error(lowering->program->diagnostics, expr->range, "%s is beyond the range of f32, %g",
+                      expression_number_text(lowering->program->arena, operand->scalar.number), (double)FLT_MAX);
+    return false;
+}
+
 static Value *as_tensor(Lowering *lowering, const Operand *operand, const Type *type, Range range) {
     if (operand->kind == OPERAND_TENSOR)
         return operand->value;
@@ -277,6 +287,8 @@ static Operand lower_binary(Lowering *lowering, char sign, const Expr *expr, Ope
     if (a.kind == OPERAND_SCALAR && b.kind == OPERAND_SCALAR)
         return binary_numbers(lowering, sign, expr, &a.scalar, &b.scalar);
     if (!check_floats(lowering, sign, expr, &a) || !check_floats(lowering, sign, expr, &b))
+        return operand_poison();
+    if (!check_range(lowering, expr->items[0], &a) || !check_range(lowering, expr->items[1], &b))
         return operand_poison();
     const Type *type = a.kind == OPERAND_TENSOR ? &a.value->type : &b.value->type;
     return binary_tensors(lowering, sign, expr, as_tensor(lowering, &a, type, expr->range),

@@ -1,6 +1,7 @@
 /* Shape rules of leaves, views, maps, reductions and updates. The rest stands in shape_*.c. */
 #include "ir/shape_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "ir/ops_internal.h"
@@ -96,8 +97,10 @@ const char *infer_given(Arena *arena, const Node *node, Type *results) {
 }
 
 const char *infer_constant(Arena *arena, const Node *node, Type *results) {
-    (void)arena, (void)node, (void)results;
-    return NULL; /* one number fits every type */
+    double value = attrs_float(&node->attrs, "value", 0);
+    if (results->dtype != DTYPE_I32 || (value >= INT32_MIN && value <= INT32_MAX && value == floor(value)))
+        return NULL;
+    return arena_printf(arena, "the value %g is no i32", value);
 }
 
 /* ---- Views --------------------------------------------------------------------------------------------------------
