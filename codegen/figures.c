@@ -75,11 +75,8 @@ static double forward_flops(const Graph *graph) {
 
 /* The type of input "tokens", or NULL. */
 static const Type *tokens_type(const Graph *graph) {
-    for (const Node *node = graph ? graph->first : NULL; node; node = node->next) {
-        if (node->op == OP_input && strcmp(attrs_string(&node->attrs, "name", ""), "tokens") == 0)
-            return &node->results[0].type;
-    }
-    return NULL;
+    const Value *tokens = graph ? graph_find_input(graph, "tokens") : NULL;
+    return tokens ? &tokens->type : NULL;
 }
 
 /* Of the experts of a layer a token meets k. */

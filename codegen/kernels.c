@@ -140,7 +140,7 @@ static bool check_dtypes(const Kernels *kernels, const Node *node, Reporter *rep
 
 /* Whether the operands are where passes/layout.c leaves them. */
 static bool is_laid_out(const Node *node) {
-    bool reads_any = op_info(node->op)->class == OP_CLASS_MAP || node->op == OP_reduce_sum;
+    bool reads_any = op_reads_affine(node->op);
     for (int i = 0; i < node->n_operands; i++) {
         View view;
         if (!view_of(node->operands[i], &view))

@@ -115,12 +115,8 @@ typedef struct {
 /* Dim `dim` of the tokens; 0 where the model has no graph. */
 static int64_t tokens_extent(const Module *module, int dim) {
     const Graph *forward = module_find_graph(module, "forward");
-    for (const Node *node = forward != NULL ? forward->first : NULL; node != NULL; node = node->next) {
-        if (node->op == OP_input && strcmp(attrs_string(&node->attrs, "name", ""), "tokens") == 0 &&
-            node->results[0].type.rank == 2)
-            return node->results[0].type.dims[dim].extent;
-    }
-    return 0;
+    const Value *tokens = forward != NULL ? graph_find_input(forward, "tokens") : NULL;
+    return tokens != NULL && tokens->type.rank == 2 ? tokens->type.dims[dim].extent : 0;
 }
 
 /* How often the model calls a function. */

@@ -9,32 +9,13 @@
 #include "frontend/evaluate.h"
 #include "frontend/pipeline.h"
 
-/* The whole of a file, or NULL after a message. */
-static char *read_file(Arena *arena, const char *path, size_t *n_bytes) {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
-        fprintf(stderr, "moec: cannot read %s: %s\n", path, strerror(errno));
-        return NULL;
-    }
-    size_t n = 0, capacity = 0;
-    char *text = NULL;
-    for (int c; (c = getc(file)) != EOF;)
-        arena_push(arena, text, n, capacity, (char)c);
-    bool failed = ferror(file) != 0;
-    fclose(file);
-    if (failed) {
-        fprintf(stderr, "moec: cannot read %s: %s\n", path, strerror(errno));
-        return NULL;
-    }
-    *n_bytes = n;
-    return text == NULL ? arena_strdup(arena, "") : text;
-}
-
 static Module *read_ir(Arena *arena, const char *path) {
     size_t n_bytes;
-    char *text = read_file(arena, path, &n_bytes);
-    if (text == NULL)
+    char *text;
+    if (!sources_read(arena, path, &text, &n_bytes)) {
+        fprintf(stderr, "moec: cannot read %s: %s\n", path, strerror(errno));
         return NULL;
+    }
     const char *error;
     Module *module = module_read(arena, path, text, n_bytes, &error);
     if (module == NULL)

@@ -25,8 +25,8 @@ typedef struct {
 /* Adds a file with this text, which is copied; its index. */
 uint32_t sources_add(Arena *arena, Sources *sources, const char *path, const char *text, size_t n_bytes);
 
-/* No model is larger; what is, is no model. */
-enum { SOURCE_MAX_BYTES = 1 << 24 };
+/* No model, nor its IR as text, is larger; what is, is neither. */
+enum { SOURCE_MAX_BYTES = 1 << 26 };
 
 /* Reads a file. False with errno set. */
 bool sources_read(Arena *arena, const char *path, char **text, size_t *n_bytes);

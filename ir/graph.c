@@ -53,6 +53,14 @@ void graph_add_output(Graph *graph, const char *name, Value *value) {
     arena_push(graph->module->arena, graph->outputs, graph->n_outputs, graph->outputs_capacity, output);
 }
 
+Value *graph_find_input(const Graph *graph, const char *name) {
+    for (Node *node = graph->first; node != NULL; node = node->next) {
+        if (node->op == OP_input && strcmp(attrs_string(&node->attrs, "name", ""), name) == 0)
+            return &node->results[0];
+    }
+    return NULL;
+}
+
 Value *graph_find_output(const Graph *graph, const char *name) {
     for (size_t i = 0; i < graph->n_outputs; i++) {
         if (strcmp(graph->outputs[i].name, name) == 0)

@@ -311,6 +311,8 @@ Value *build_matmul(Builder *builder, const char *mode, Value *a, Value *b);
 Value *build_grouped_matmul(Builder *builder, const char *mode, Value *a, Value *b, Value *offsets);
 
 void graph_add_output(Graph *graph, const char *name, Value *value);
+/* NULL where there is none of the name. */
+Value *graph_find_input(const Graph *graph, const char *name);
 Value *graph_find_output(const Graph *graph, const char *name);
 /* Unlinks a node; its results must have no users left. */
 void graph_remove(Graph *graph, Node *node);

@@ -2,6 +2,10 @@
 
 #include <assert.h>
 
+bool op_reads_affine(OpKind op) {
+    return op_info(op)->class == OP_CLASS_MAP || op == OP_reduce_sum;
+}
+
 /* Result i of an update is operand i. */
 Value *view_source(const Value *value) {
     const Node *node = value->def;

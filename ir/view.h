@@ -8,6 +8,10 @@
 
 #include "ir/ir.h"
 
+/* Whether kernels of the op read operands through any affine map; those of the others want them dense: spec/ir.md,
+   "Layout". */
+bool op_reads_affine(OpKind op);
+
 /* Element [i0, i1, ..] of the value is element offset + sum(i_d * strides[d]) of `owner`, in row-major order. */
 typedef struct {
     Value *owner; /* neither a view nor the result of an update: an input, a state, a constant, a kernel's result */

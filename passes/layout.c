@@ -135,17 +135,14 @@ static Value *fitting_value(Layout *layout, Value *value, Need need) {
 
 /* ---- The walk -------------------------------------------------------------------------------------------------- */
 
-static Need need_of(const Node *node) {
-    return op_info(node->op)->class == OP_CLASS_MAP || node->op == OP_reduce_sum ? NEED_AFFINE : NEED_DENSE;
-}
-
 static void fit_operands(Layout *layout, Node *node) {
     OpClass class = op_info(node->op)->class;
     if (class == OP_CLASS_LEAF || class == OP_CLASS_VIEW)
         return;
     int first = class == OP_CLASS_UPDATE ? node->n_results : 0; /* those before are states, written in place */
     for (int i = first; i < node->n_operands; i++)
-        node->operands[i] = fitting_value(layout, node->operands[i], need_of(node));
+        node->operands[i] =
+            fitting_value(layout, node->operands[i], op_reads_affine(node->op) ? NEED_AFFINE : NEED_DENSE);
 }
 
 static void lay_out_graph(Graph *graph) {

@@ -33,10 +33,9 @@ static const Graph *find_graph(const Program *program, const char *name) {
 
 static const Type *find_input_type(const Program *program, const char *name) {
     for (size_t i = 0; i < program->module->n_graphs; i++) {
-        for (const Node *node = program->module->graphs[i]->first; node; node = node->next) {
-            if (node->op == OP_input && strcmp(attrs_string(&node->attrs, "name", ""), name) == 0)
-                return &node->results[0].type;
-        }
+        const Value *input = graph_find_input(program->module->graphs[i], name);
+        if (input)
+            return &input->type;
     }
     return NULL;
 }
