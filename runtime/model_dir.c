@@ -201,9 +201,12 @@ static bool open_weights(ModelDir *dir, Status *status) {
         return open_sharded(dir, status);
     if (access(dir->path, F_OK) != 0)
         return status_fail_errno(status, "%s", dir->path);
-    bool is_pickled = has_file(dir->path, "pytorch_model.bin") || has_file(dir->path, "pytorch_model.bin.index.json");
-    return status_fail(status, STATUS_INPUT, "%s: has neither %s nor %s%s", dir->path, single_name, index_name,
-                       is_pickled ? "; its pytorch_model.bin must be saved as safetensors first" : "");
+    const char *hint = "";
+    if (has_file(dir->path, "pytorch_model.bin") || has_file(dir->path, "pytorch_model.bin.index.json"))
+        hint = "; its pytorch_model.bin must be saved as safetensors first";
+    else if (has_file(dir->path, "latest"))
+        hint = "; it holds checkpoints of a run, the newest is the directory latest in it";
+    return status_fail(status, STATUS_INPUT, "%s: has neither %s nor %s%s", dir->path, single_name, index_name, hint);
 }
 
 bool model_dir_open(ModelDir *dir, const char *path, Status *status) {

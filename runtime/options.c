@@ -158,7 +158,7 @@ void options_print_help(FILE *out, const MoecPlan *plan, const char *program) {
                 print_option(out, &defaults, &option_rows[i]);
         }
     }
-    fprintf(out, "\nA first interrupt (Ctrl-C, SIGTERM) ends the run after saving; a second one at once.\n"
+    fprintf(out, "\nA first interrupt (Ctrl-C, SIGTERM, SIGHUP) ends the run after saving; a second one at once.\n"
                  "Exit status: 0 success, 1 bad input, 2 bad command line, 3 the system refused, 4 diverged.\n");
 }
 

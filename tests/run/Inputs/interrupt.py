@@ -1,4 +1,4 @@
-"""Signals in the middle of runs: the first SIGINT or SIGTERM saves, a second one ends at once, SIGKILL leaves a checkpoint.
+"""Signals in the middle of runs: the first saves, a second SIGTERM ends at once, SIGKILL leaves a checkpoint.
 
     python3 interrupt.py PROGRAM INPUTS FOLDER
 
@@ -91,6 +91,28 @@ def one_signal_saves(number):
     resume_and_compare(name)
 
 
+def hangup_is_ignored_under_nohup():
+    words = command("nohup", "--weights", f"{INPUTS}/f32", "--steps", FOR_EVER)
+    process = subprocess.Popen(["nohup", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_step(process)
+    process.send_signal(signal.SIGHUP)
+    wait_for_step(process)
+    process.terminate()
+    out, err = process.communicate(timeout=PATIENCE)
+    if process.returncode != 0 or "stopped   by SIGTERM" not in out:
+        fail(f"nohup: exit code {process.returncode}, expected the run to end by SIGTERM: {out[-200:]} {err}")
+
+
+def broken_pipe_saves():
+    process = start("pipe")
+    wait_for_step(process)
+    process.stdout.close()
+    code, err = process.wait(timeout=PATIENCE), process.stderr.read()
+    if code != 3 or "standard output: Broken pipe" not in err:
+        fail(f"broken pipe: exit code {code}, expected 3: {err}")
+    resume_and_compare("pipe")
+
+
 def second_signal_ends_at_once():
     for attempt in range(ATTEMPTS):
         process = start("twice")
@@ -130,5 +152,8 @@ def kill_leaves_a_checkpoint():
 
 one_signal_saves(signal.SIGTERM)
 one_signal_saves(signal.SIGINT)
+one_signal_saves(signal.SIGHUP)
+hangup_is_ignored_under_nohup()
+broken_pipe_saves()
 second_signal_ends_at_once()
 kill_leaves_a_checkpoint()
