@@ -11,7 +11,7 @@ static const char includes[] = "#include <float.h>\n"
                                "#include \"runtime/matmul.h\"\n"
                                "#include \"runtime/plan.h\"\n"
                                "\n"
-                               "#define INLINE static inline __attribute__((always_inline))\n";
+                               "#define INLINE static inline __attribute__((always_inline, unused))\n";
 
 /* The coefficients of exp and tanh are those of Moshier's Cephes library (expf, tanhf). */
 static const char exponentials[] =

@@ -13,8 +13,9 @@ Operand builtin_reshape(Lowering *lowering, const Builtin *builtin, const Expr *
     type.dtype = x->type.dtype;
     const char *problem = type_check(program->arena, &type);
     if (problem == NULL && type_n_elements(&type) != type_n_elements(&x->type))
-        problem = arena_printf(program->arena, "has %lld elements, and %s has %lld", (long long)type_n_elements(&type),
-                               type_format(program->arena, &x->type), (long long)type_n_elements(&x->type));
+        problem = arena_printf(program->arena, "has %lld element%s, and %s has %lld", (long long)type_n_elements(&type),
+                               type_n_elements(&type) == 1 ? "" : "s", type_format(program->arena, &x->type),
+                               (long long)type_n_elements(&x->type));
     if (problem == NULL)
         return operand_tensor(lower_typed(lowering, call->range, builtin->op, 1, &x, NULL, &type));
     diagnostics_error(program->diagnostics, call->range, "reshape: %s %s", type_format(program->arena, &type), problem);

@@ -160,10 +160,11 @@ static bool check_layers(Clauses *clauses, const Clause *clause, const Attrs *at
     const int64_t *layers = attrs_ints(attrs, "layers", &n);
     if (!clauses->is_lowered || n_calls == 0 || (layers[0] < n_calls && layers[1] <= n_calls))
         return true;
-    return CLAUSE_ERROR(clauses, clause, "layers",
-                        "the model calls '%s' %lld times, so its layers are 0 to %lld (the end of a range is the layer "
-                        "after its last)",
-                        clause->name.text, (long long)n_calls, (long long)n_calls - 1);
+    return CLAUSE_ERROR(
+        clauses, clause, "layers",
+        "the model calls '%s' %lld time%s, so its layers are 0 to %lld (the end of a range is the layer "
+        "after its last)",
+        clause->name.text, (long long)n_calls, n_calls == 1 ? "" : "s", (long long)n_calls - 1);
 }
 
 static bool check_segments(Clauses *clauses, const Clause *clause, const Attrs *attrs) {

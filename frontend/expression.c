@@ -290,6 +290,11 @@ static Operand lower_binary(Lowering *lowering, char sign, const Expr *expr, Ope
         return operand_poison();
     if (!check_range(lowering, expr->items[0], &a) || !check_range(lowering, expr->items[1], &b))
         return operand_poison();
+    if (sign == '/' && b.kind == OPERAND_SCALAR && b.scalar.number == 0) {
+        diagnostics_error(lowering->program->diagnostics, expr->range, "%s / 0: division by zero",
+                          lower_operand_text(lowering, &a));
+        return operand_poison();
+    }
     const Type *type = a.kind == OPERAND_TENSOR ? &a.value->type : &b.value->type;
     return binary_tensors(lowering, sign, expr, as_tensor(lowering, &a, type, expr->range),
                           as_tensor(lowering, &b, type, expr->range));

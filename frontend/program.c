@@ -133,7 +133,10 @@ static void check_overrides(Program *program) {
         const Symbol *symbol = program_find(program, override->name);
         size_t n;
         const char **sizes = program_names(program, SYMBOL_SIZE, &n);
-        if (symbol == NULL || symbol->kind != SYMBOL_SIZE)
+        if (symbol != NULL && symbol->kind == SYMBOL_CONST)
+            diagnostics_error(program->diagnostics, (Range){0}, "-D %s=%lld: '%s' is a const, and -D sets sizes only",
+                              override->name, (long long) override->value, override->name);
+        else if (symbol == NULL || symbol->kind != SYMBOL_SIZE)
             diagnostics_error(program->diagnostics, (Range){0}, "-D %s=%lld: the model has no size '%s'%s",
                               override->name, (long long) override->value, override->name,
                               spelling_hint(program->arena, override->name, sizes, n));
