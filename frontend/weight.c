@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "frontend/expression.h"
 #include "frontend/lower.h"
 
 static const double default_std = 0.02;
@@ -111,6 +112,11 @@ static bool types_match(const Type *a, const Type *b) {
     return match;
 }
 
+static const char *init_text(Arena *arena, const Init *init) {
+    bool has_std = strcmp(init->kind, "normal") == 0;
+    return has_std ? arena_printf(arena, "normal(std = %s)", expression_number_text(arena, init->std)) : init->kind;
+}
+
 /* Whether a weight of a name that is known is the same there; false after an error. */
 static bool check_same(Lowering *lowering, const Statement *statement, const State *state, const Type *type,
                        const Init *init) {
@@ -128,13 +134,11 @@ static bool check_same(Lowering *lowering, const Statement *statement, const Sta
                                           : "it is one weight with the one here");
         return false;
     }
-    const char *kind = attrs_string(&state->attrs, "init", "");
-    if (strcmp(kind, init->kind) == 0 && attrs_float(&state->attrs, "std", init->std) == init->std)
+    const Init elsewhere = {attrs_string(&state->attrs, "init", ""), attrs_float(&state->attrs, "std", init->std)};
+    if (strcmp(elsewhere.kind, init->kind) == 0 && elsewhere.std == init->std)
         return true;
-    diagnostics_error(diagnostics, statement->name.range,
-                      "weight \"%s\" starts as %s here and as %s elsewhere, or with "
-                      "another deviation",
-                      state->name, init->kind, kind);
+    diagnostics_error(diagnostics, statement->name.range, "weight \"%s\" starts as %s here and as %s elsewhere",
+                      state->name, init_text(arena, init), init_text(arena, &elsewhere));
     diagnostics_note(diagnostics, state_range(state), "it is one weight with the one here");
     return false;
 }

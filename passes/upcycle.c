@@ -102,7 +102,7 @@ static bool upcycle_forward(Upcycle *at, Graph *forward) {
     if (!upcycle_calls(at, forward, &losses))
         return false;
     if (losses.n_loads == 0)
-        return upcycle_refuse(at, at->directive->loc, "no call's result is used");
+        return upcycle_refuse(at, at->directive->loc, "no call computes anything that is used");
     Builder builder = {.graph = forward, .loc = at->directive->loc};
     upcycle_add_outputs(at, &builder, &losses, graph_find_output(forward, "nll"));
     return true;
