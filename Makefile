@@ -57,7 +57,8 @@ help:
 	@echo "make test         all tests, under the sanitizers (installs what it needs)"
 	@echo "make check        the tests without fuzzing, as built; LITFLAGS='--filter NAME' runs some"
 	@echo "make bench        compile time and step time, each against its own baseline"
-	@echo "make lint         layout of the code and layering"
+	@echo "make lint         layout of code and scripts, clang's warnings, who includes whom"
+	@echo "make tidy         clang-tidy's checks (minutes)"
 	@echo "make setup        install what building needs"
 	@echo "make clean        remove build/ and ./moec"
 

@@ -74,7 +74,7 @@ static Value *build_sure(Builder *builder, OpKind op, int n_operands, Value *con
     Node *node = build_typed(builder, op, n_operands, operands, attrs, types, &error);
     if (node == NULL) {
         fprintf(stderr, "moec: internal error: %s\n", error);
-        assert(!"a pass built an ill-typed node");
+        assert(false && "a pass built an ill-typed node");
         abort();
     }
     return &node->results[0];

@@ -31,7 +31,7 @@ static const ProductRule *find_product_rule(const Node *node) {
         if (strcmp(product_rules[i].mode, mode) == 0)
             return &product_rules[i];
     }
-    assert(!"a mode that the op's shape rule refuses");
+    assert(false && "a mode that the op's shape rule refuses");
     return NULL;
 }
 

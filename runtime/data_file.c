@@ -254,7 +254,7 @@ static int64_t decode_id(TokenDtype dtype, const unsigned char *bytes) {
     case TOKEN_DTYPES:
         break;
     }
-    assert(!"no such dtype");
+    assert(false && "no such dtype");
     return -1;
 }
 

@@ -21,7 +21,9 @@ config.environment["PATH"] = os.pathsep.join([out, "/usr/lib/llvm-14/bin", os.en
 
 # %unit: a C test's own program (cmocka), %fuzz: a fuzzer's, both built from the file with the RUN line.
 config.substitutions.append(("%unit", os.path.join(out, "tests/units/run") + " %s"))
-config.substitutions.append(("%fuzz", os.path.join(root, "tests/tools/run-fuzzer") + " " + os.path.join(out, "fuzz") + " %s"))
+config.substitutions.append(
+    ("%fuzz", os.path.join(root, "tests/tools/run-fuzzer") + " " + os.path.join(out, "fuzz") + " %s")
+)
 config.substitutions.append(("%root", root))
 config.substitutions.append(("%out", out))
 # Only where the sanitizers are on: `make check` leaves the fuzzers out.

@@ -68,7 +68,9 @@ def read_tensors(reader, n_heads, n_kv_heads):
 
 def build_tokenizer(field):
     if field("tokenizer.ggml.pre") != KNOWN_PRE_TOKENIZER:
-        sys.exit(f"gguf_to_hf: pre-tokenizer {field('tokenizer.ggml.pre')!r} is not known; expected {KNOWN_PRE_TOKENIZER!r}")
+        sys.exit(
+            f"gguf_to_hf: pre-tokenizer {field('tokenizer.ggml.pre')!r} is not known; expected {KNOWN_PRE_TOKENIZER!r}"
+        )
     tokens = field("tokenizer.ggml.tokens")
     merges = [tuple(merge.split(" ")) for merge in field("tokenizer.ggml.merges")]
     tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
@@ -77,7 +79,9 @@ def build_tokenizer(field):
     )
     tokenizer.decoder = decoders.ByteLevel()
     types = field("tokenizer.ggml.token_type")
-    special = [AddedToken(token, special=True, normalized=False) for token, kind in zip(tokens, types) if kind == CONTROL_TOKEN]
+    special = [
+        AddedToken(token, special=True, normalized=False) for token, kind in zip(tokens, types) if kind == CONTROL_TOKEN
+    ]
     tokenizer.add_special_tokens(special)
     return tokenizer
 
@@ -97,7 +101,9 @@ def build_config(field, tied):
         "hidden_act": "silu",
         "max_position_embeddings": field("llama.context_length"),
         # GGUF keeps this as a 32-bit float: the shortest decimal that rounds to it is what the model was trained with.
-        "rms_norm_eps": float(numpy.format_float_scientific(numpy.float32(field("llama.attention.layer_norm_rms_epsilon")))),
+        "rms_norm_eps": float(
+            numpy.format_float_scientific(numpy.float32(field("llama.attention.layer_norm_rms_epsilon")))
+        ),
         "rope_theta": rope,
         "rope_scaling": None,
         "tie_word_embeddings": tied,

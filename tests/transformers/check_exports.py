@@ -2,8 +2,8 @@
 
     python3 check_exports.py MOEC OUT_DIR        (needs torch, transformers, safetensors)
 
-For each case of tests/vectors, and each model of models/ that has one there and is exported in a published layout: builds
-it, trains three steps, exports, loads the export as the class its config.json names, and compares the logits of one
+For each case of tests/vectors, and each model of models/ that has one there and is exported in a published layout:
+builds it, trains three steps, exports, loads the export as the class its config.json names, and compares the logits of one
 sequence with those that the executable computes from the same directory.
 """
 

@@ -4,8 +4,8 @@
 
 For each case: CASE/weights/ (a Hugging Face directory in the names that moec exports), CASE/tokens.bin (llm.c format,
 B windows of T + 1 tokens that overlap by one), CASE/expected.safetensors: nll, loss, logits of the first T tokens, the
-gradient of every weight ("grad:NAME", by moec's names of weights); CASE/after.safetensors: every weight after three AdamW
-steps. The model runs in float64, so that what differs is moec's own rounding.
+gradient of every weight ("grad:NAME", by moec's names of weights); CASE/after.safetensors: every weight after three
+AdamW steps. The model runs in float64, so that what differs is moec's own rounding.
 
 The cases of MODELS are the dense models of models/*.moe at small sizes; their CASE.test is written too.
 """
@@ -32,6 +32,8 @@ from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_fun
 HERE = os.path.dirname(os.path.abspath(__file__))
 STEPS, LR, BETAS, EPSILON, DECAY, CLIP, BALANCE = 3, 1e-3, (0.9, 0.95), 1e-5, 0.1, 1.0, 0.02
 
+# Tables, laid out by hand.
+# fmt: off
 COMMON = dict(hidden_act="silu", rms_norm_eps=1e-5, max_position_embeddings=128, attention_dropout=0.0)
 LLAMA3_ROPE = {
     "rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -90,6 +92,7 @@ MODELS = {
     "gpt2_e8t2": (GPT2Config, dict(vocab_size=41, n_embd=24, n_layer=2, n_head=4, n_positions=32, resid_pdrop=0.0,
                   embd_pdrop=0.0, attn_pdrop=0.0), GPT2_SIZES),
 }
+# fmt: on
 MODEL_BATCH, MODEL_LENGTH = 2, 13
 MODEL_TEST = """The dense model of models/{model}.moe at small sizes: loss, logits, every gradient, and every weight after three
 AdamW steps, as transformers computes them.
@@ -104,8 +107,16 @@ RUN: python3 %S/compare.py %S/{case}/after.safetensors %t/export/model.safetenso
 def write_model_test(case, model, config, sizes):
     values = {"B": MODEL_BATCH, "T": MODEL_LENGTH} | {size: getattr(config, key) for size, key in sizes.items()}
     text = MODEL_TEST.format(
-        model=model, case=case, defines=" ".join(f"-D {name}={value}" for name, value in values.items()), steps=STEPS,
-        batch=MODEL_BATCH, lr=LR, betas=BETAS, epsilon=EPSILON, decay=DECAY, clip=CLIP,
+        model=model,
+        case=case,
+        defines=" ".join(f"-D {name}={value}" for name, value in values.items()),
+        steps=STEPS,
+        batch=MODEL_BATCH,
+        lr=LR,
+        betas=BETAS,
+        epsilon=EPSILON,
+        decay=DECAY,
+        clip=CLIP,
     )
     with open(os.path.join(HERE, case + ".test"), "w") as file:
         file.write(text)
@@ -133,10 +144,13 @@ def losses(model, config, inputs, targets):
     if not moe:
         return output.logits, nll, nll
     # transformers' sum over choices counts every slot once: divided by k it is the share of slots, 1 when balanced.
-    balance = sum(
-        load_balancing_loss_func((router,), config.num_local_experts, config.num_experts_per_tok)
-        for router in output.router_logits
-    ) / config.num_experts_per_tok
+    balance = (
+        sum(
+            load_balancing_loss_func((router,), config.num_local_experts, config.num_experts_per_tok)
+            for router in output.router_logits
+        )
+        / config.num_experts_per_tok
+    )
     return output.logits, nll, nll + BALANCE * balance
 
 
@@ -178,7 +192,9 @@ def make_case(name):
     plain = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}],
-        lr=LR, betas=BETAS, eps=EPSILON,
+        lr=LR,
+        betas=BETAS,
+        eps=EPSILON,
     )
     expected = {}
     for step in range(STEPS):

@@ -76,7 +76,9 @@ def main():
     source, target, how = sys.argv[1:4]
     shutil.copytree(source, target)
     path = f"{target}/model.safetensors"
-    {f.__name__: f for f in (cut, cut_header, overlap, overflow, missing, misshapen, dtype, nan)}[how](path, *read(path))
+    {f.__name__: f for f in (cut, cut_header, overlap, overflow, missing, misshapen, dtype, nan)}[how](
+        path, *read(path)
+    )
 
 
 main()

@@ -57,7 +57,9 @@ def same_folders(a, b):
     compared = filecmp.dircmp(a, b)
     _, mismatch, errors = filecmp.cmpfiles(a, b, compared.common_files, shallow=False)
     if compared.left_only or compared.right_only or mismatch or errors:
-        fail(f"{a} and {b} differ: only one has {compared.left_only + compared.right_only}, not equal {mismatch + errors}")
+        fail(
+            f"{a} and {b} differ: only one has {compared.left_only + compared.right_only}, not equal {mismatch + errors}"
+        )
     for name in compared.common_dirs:
         same_folders(f"{a}/{name}", f"{b}/{name}")
 

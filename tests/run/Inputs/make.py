@@ -66,7 +66,12 @@ def gpt2_shapes():
     shapes = {"wte.weight": [GPT2_VOCAB, D], "wpe.weight": [POSITIONS, D], "ln_f.weight": [D], "ln_f.bias": [D]}
     for layer in range(LAYERS):
         path = f"h.{layer}."
-        shapes |= {path + "ln_1.weight": [D], path + "ln_1.bias": [D], path + "ln_2.weight": [D], path + "ln_2.bias": [D]}
+        shapes |= {
+            path + "ln_1.weight": [D],
+            path + "ln_1.bias": [D],
+            path + "ln_2.weight": [D],
+            path + "ln_2.bias": [D],
+        }
         shapes |= {path + "attn.c_attn.weight": [D, 3 * D], path + "attn.c_attn.bias": [3 * D]}
         shapes |= {path + "attn.c_proj.weight": [D, D], path + "attn.c_proj.bias": [D]}
         shapes |= {path + "mlp.c_fc.weight": [D, 4 * D], path + "mlp.c_fc.bias": [4 * D]}
