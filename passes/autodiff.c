@@ -213,6 +213,9 @@ bool autodiff_run(Module *module, Reporter *reporter) {
     const Value *loss = find_loss(module, graph, reporter);
     if (!loss)
         return false;
+    if (!pass_can_add(module, reporter, "autodiff", (const char *const[]){"train", "eval", NULL},
+                      (const char *const[]){"grad:", NULL}))
+        return false;
     Graph *eval = graph_clone(graph, "eval");
     keep_outputs(module->arena, eval, eval_outputs);
     graph_remove_dead(eval);

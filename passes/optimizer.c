@@ -97,6 +97,9 @@ static void build_step(Optimizer *at, const Parameter *parameter, Value *gradien
 
 bool optimizer_run(Module *module, Reporter *reporter) {
     Optimizer at = {.module = module};
+    if (!pass_can_add(module, reporter, "optimizer", (const char *const[]){"update", NULL},
+                      (const char *const[]){"moment1:", "moment2:", NULL}))
+        return false;
     if (!add_parameters(&at, reporter))
         return false;
     at.builder = (Builder){.graph = module_add_graph(module, "update")};

@@ -21,3 +21,24 @@ const Pass *pass_find(const char *name) {
     }
     return NULL;
 }
+
+bool pass_can_add(const Module *module, Reporter *reporter, const char *pass, const char *const *graphs,
+                  const char *const *prefixes) {
+    for (; *graphs; graphs++) {
+        if (!module_find_graph(module, *graphs))
+            continue;
+        report_error(reporter, module, (Loc){0}, "there is a graph \"%s\" already, which %s is to add", *graphs, pass);
+        return false;
+    }
+    for (; *prefixes; prefixes++) {
+        for (size_t i = 0; i < module->n_states; i++) {
+            const State *state = module->states[i];
+            if (strncmp(state->name, *prefixes, strlen(*prefixes)) != 0)
+                continue;
+            report_error(reporter, module, state->loc, "there is a state \"%s\" already; %s is to add what starts so",
+                         state->name, pass);
+            return false;
+        }
+    }
+    return true;
+}

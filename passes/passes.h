@@ -51,6 +51,11 @@ bool memory_run(Module *module, Reporter *reporter);
    Inputs and outputs have offsets like other values. Inputs are live from the start, outputs to the end; no two values
    that are live at one node overlap, so no kernel's result aliases an operand. */
 
+/* Whether a pass can add graphs of these names, and states that have these prefixes before a weight's name (lists ended
+   by NULL). False after an error: there is one already. */
+bool pass_can_add(const Module *module, Reporter *reporter, const char *pass, const char *const *graphs,
+                  const char *const *prefixes);
+
 /* Takes the memory plan away: for passes that change or move the nodes of a graph. */
 void graph_forget_plan(Graph *graph);
 

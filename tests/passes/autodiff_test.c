@@ -136,6 +136,13 @@ static const Message messages[] = {
      "file 0 \"m.moe\"\nstate \"w\" weight : f32[]\ngraph forward {\n  %w = state {name = \"w\"} : f32[]\n"
      "  %l = silu_grad %w, %w : f32[] @0:8:3\n" LOSS "}\n",
      false, "m.moe:8:3: error: can't differentiate silu_grad: it has no derivative"},
+    {"a graph that is to be added",
+     "state \"w\" weight : f32[]\ngraph eval {}\ngraph forward {\n  %l = state {name = \"w\"} : f32[]\n" LOSS "}\n",
+     false, "error: there is a graph \"eval\" already, which autodiff is to add"},
+    {"a gradient that is to be added",
+     "state \"w\" weight : f32[]\nstate \"grad:w\" grad : f32[]\ngraph forward {\n"
+     "  %l = state {name = \"w\"} : f32[]\n" LOSS "}\n",
+     false, "error: there is a state \"grad:w\" already; autodiff is to add what starts so"},
     {"a weight that the loss does not depend on",
      "file 0 \"m.moe\"\nstate \"v\" weight : f32[] @0:2:3\nstate \"w\" weight : f32[]\ngraph forward {\n"
      "  %l = state {name = \"w\"} : f32[]\n" LOSS "}\n",

@@ -139,12 +139,20 @@ static void a_weight_needs_a_gradient(void **state) {
     expect_refusal("", "error: there is nothing to train: the model has no weight");
 }
 
+static void what_optimizer_adds_is_not_there_yet(void **state) {
+    (void)state;
+    expect_refusal("graph update {}\n", "error: there is a graph \"update\" already, which optimizer is to add");
+    expect_refusal("state \"w\" weight : f32[3]\nstate \"moment2:w\" moment2 : f32[3]\n",
+                   "error: there is a state \"moment2:w\" already; optimizer is to add what starts so");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_beyond_the_bound),
         cmocka_unit_test(steps_without_a_bound),
         cmocka_unit_test(zero_gradients_have_a_scale),
         cmocka_unit_test(a_weight_needs_a_gradient),
+        cmocka_unit_test(what_optimizer_adds_is_not_there_yet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
