@@ -569,7 +569,8 @@ static void what_no_call_reaches_is_refused(void **state) {
     (void)state;
     Arena *arena = arena_new();
     static const Function unused = {"unused", "", "  %y = silu %x : " ACTIVATION "\n"};
-    assert_non_null(strstr(refusal(arena, &unused, "experts = 4, top_k = 2"), "no call computes anything that is used"));
+    assert_non_null(
+        strstr(refusal(arena, &unused, "experts = 4, top_k = 2"), "no call computes anything that is used"));
     arena_free(arena);
 }
 
