@@ -120,20 +120,23 @@ static bool run_micro_batches(Stepper *stepper, StepResult *result, bool *is_sto
 
 /* ---- The update ------------------------------------------------------------------------------------------------- */
 
-/* spec/numerics.md, "Optimizer". The update's bound on the norm is exact however large it is: FLT_MAX is none. */
+/* spec/numerics.md, "Optimizer". The update's bound on the norm is exact however large it is: FLT_MAX is none. The
+   corrections are those of the betas that the update has, in floats: else the first step would be off by as much as
+   1 - beta2 is. */
 static void set_update_inputs(Stepper *stepper, StepResult *result) {
     const Options *options = stepper->session->options;
     double n_updates = (double)stepper->session->step + 1.0;
+    double beta1 = (double)(float)options->beta1, beta2 = (double)(float)options->beta2;
     float *max_norm = program_input(&stepper->update, "max_norm");
     float *hyper = program_input(&stepper->update, "hyper");
     result->lr = schedule_rate(&stepper->schedule, stepper->session->step);
     const double values[] = {result->lr,
-                             options->beta1,
-                             options->beta2,
+                             beta1,
+                             beta2,
                              options->epsilon,
                              options->weight_decay,
-                             1.0 - pow(options->beta1, n_updates),
-                             1.0 - pow(options->beta2, n_updates)};
+                             1.0 - pow(beta1, n_updates),
+                             1.0 - pow(beta2, n_updates)};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         hyper[i] = (float)values[i];
     *max_norm = options->clip > 0.0 ? (float)options->clip : FLT_MAX;

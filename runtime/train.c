@@ -68,7 +68,7 @@ static void say_step(Trainer *trainer, const StepResult *result) {
     double tokens = (double)tokens_per_step(session);
     StepReport report = {.step = session->step,
                          .n_steps = session->options->steps,
-                         .n_tokens = session->step * tokens_per_step(session),
+                         .n_tokens = (int64_t)session->data.n_marked * session->plan->sequence,
                          .loss = result->loss,
                          .nll = result->nll,
                          .balance = result->balance,

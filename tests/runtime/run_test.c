@@ -237,6 +237,24 @@ static void accumulation_gives_the_mean_of_the_whole_batch(void **state) {
 
 /* ---- Checkpoints ------------------------------------------------------------------------------------------------ */
 
+/* After one step m / (1 - beta1) and v / (1 - beta2) are g and g^2, however near to 1 the betas are. */
+static void the_first_update_is_the_rate(void **state) {
+    (void)state;
+    Folder folder = folder_with_data();
+    int code = run(&folder, "--data %/train.bin --steps 1 --lr 0.125 --clip 0 --beta1 0.99999 --beta2 0.99999 "
+                            "--epsilon 1e-20 --weight-decay 0 --export %/export --quiet");
+    expect_code(&folder, code, 0);
+    float *table = read_tensor(&folder, "export/model.safetensors", "table.weight", BIGRAM_ELEMENTS);
+    int n_moved = 0;
+    for (int i = 0; i < BIGRAM_ELEMENTS; i++) {
+        n_moved += table[i] != 0.0f;
+        assert_true(table[i] == 0.0f || fabsf(fabsf(table[i]) - 0.125f) < 1e-6f);
+    }
+    assert_true(n_moved > 0);
+    free(table);
+    folder_remove(&folder);
+}
+
 static void expect_same_checkpoints(Folder *folder, const char *a, const char *b) {
     static const char *const names[] = {"model.safetensors", "training/optimizer.safetensors", "training/state.json"};
     for (int i = 0; i < 3; i++) {
@@ -258,6 +276,16 @@ static void a_resumed_run_is_the_same_bit_for_bit(void **state) {
     expect_text(&folder, "out.txt", "step-00000007: after step 7");
     expect_text(&folder, "out.txt", "step       8/20");
     expect_same_checkpoints(&folder, "whole/step-00000020", "part/step-00000020");
+    folder_remove(&folder);
+}
+
+static void tokens_are_those_that_were_read(void **state) {
+    (void)state;
+    Folder folder = folder_with_data();
+    expect_code(&folder, run(&folder, "--data %/train.bin --global-batch 4 --steps 5 --out %/run --quiet"), 0);
+    int code = run(&folder, "--data %/train.bin --global-batch 10 --steps 6 --out %/run --resume --log %/log.jsonl");
+    expect_code(&folder, code, 0);
+    expect_text(&folder, "log.jsonl", "\"step\": 6, \"tokens\": 120,"); /* (5 * 4 + 10) * T */
     folder_remove(&folder);
 }
 
@@ -474,7 +502,9 @@ int main(void) {
         cmocka_unit_test(quiet_is_quiet),
         cmocka_unit_test(the_seed_decides_everything),
         cmocka_unit_test(accumulation_gives_the_mean_of_the_whole_batch),
+        cmocka_unit_test(the_first_update_is_the_rate),
         cmocka_unit_test(a_resumed_run_is_the_same_bit_for_bit),
+        cmocka_unit_test(tokens_are_those_that_were_read),
         cmocka_unit_test(checkpoints_come_when_due_and_old_ones_go),
         cmocka_unit_test(a_directory_with_checkpoints_is_not_written_over),
         cmocka_unit_test(an_export_that_exists_is_refused_before_training),
