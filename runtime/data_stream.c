@@ -65,10 +65,11 @@ static bool add_source(DataStream *stream, const char *path, const DataRequest *
     return true;
 }
 
-/* Opens what the pattern matches, in the order of names. Of a Megatron pair, a pattern takes the .bin file. */
+/* Opens what the pattern matches, in the order of names; a file of that very name is no pattern. Of a Megatron pair, a
+   pattern takes the .bin file. */
 static bool add_matches(DataStream *stream, Input *input, const DataRequest *request, Status *status) {
     input->first_file = stream->n_sources;
-    if (!strpbrk(input->pattern, "*?[")) {
+    if (!strpbrk(input->pattern, "*?[") || access(input->pattern, F_OK) == 0) {
         add_source(stream, input->pattern, request, status);
     } else {
         glob_t matches;

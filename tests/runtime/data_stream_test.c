@@ -223,6 +223,17 @@ static void a_colon_in_the_name_of_a_file_is_no_weight(void **state) {
     folder_remove(&folder);
 }
 
+static void a_file_of_a_pattern_s_name_is_that_file(void **state) {
+    (void)state;
+    Folder folder = folder_make();
+    write_windows(&folder, "part[1].bin", 0, 7);
+    write_windows(&folder, "part1.bin", 0, 3);
+    DataStream stream = open_stream(1, (const char *const[]){folder_path(&folder, "part[1].bin")}, 1);
+    assert_int_equal(stream.n_windows, 7);
+    data_stream_close(&stream);
+    folder_remove(&folder);
+}
+
 static void an_id_beyond_the_vocabulary_is_refused(void **state) {
     (void)state;
     Folder folder = folder_make();
@@ -272,6 +283,7 @@ int main(void) {
         cmocka_unit_test(validation_reads_windows_in_order),
         cmocka_unit_test(bad_inputs_are_refused),
         cmocka_unit_test(a_colon_in_the_name_of_a_file_is_no_weight),
+        cmocka_unit_test(a_file_of_a_pattern_s_name_is_that_file),
         cmocka_unit_test(an_id_beyond_the_vocabulary_is_refused),
         cmocka_unit_test(other_data_are_no_way_to_go_on),
     };
