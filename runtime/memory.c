@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { HUGE_PAGE = 2 << 20, SMALL_PAGE = 4096 };
+enum { HUGE_PAGE = 2 << 20, SMALL_PAGE = 4096, PATH_BYTES = 256 };
 
 static const char *const space_names[MOEC_SPACE_COUNT] = {
     [MOEC_SPACE_WEIGHT] = "weights",         [MOEC_SPACE_GRAD] = "gradients",    [MOEC_SPACE_MOMENT1] = "first moments",
@@ -15,6 +15,10 @@ static const char *const space_names[MOEC_SPACE_COUNT] = {
 };
 
 /* ---- What there is ---------------------------------------------------------------------------------------------- */
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
 
 /* The number in a file that holds nothing else; UINT64_MAX for "max", or without such a file. */
 static uint64_t number_in(const char *path) {
@@ -27,15 +31,30 @@ static uint64_t number_in(const char *path) {
     return value;
 }
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
+/* Bytes of a group's use that are copies of files, which go when the memory is wanted: a checkpoint that was just
+   copied fills a group to its limit. */
+static uint64_t cached_bytes(const char *path) {
+    FILE *file = fopen(path, "r");
+    char key[64];
+    uint64_t value, sum = 0;
+    while (file && fscanf(file, "%63s %" SCNu64, key, &value) == 2) {
+        if (strcmp(key, "active_file") == 0 || strcmp(key, "inactive_file") == 0)
+            sum += value;
+    }
+    if (file)
+        fclose(file);
+    return sum;
 }
 
-/* Of the control group that is mounted at the root, as containers see theirs. */
-static uint64_t group_available(const char *limit_path, const char *used_path) {
-    uint64_t limit = number_in(limit_path), used = number_in(used_path);
+uint64_t memory_group_available(const char *folder, const char *limit_name, const char *used_name) {
+    char limit_path[PATH_BYTES], used_path[PATH_BYTES], stat_path[PATH_BYTES];
+    snprintf(limit_path, sizeof limit_path, "%s/%s", folder, limit_name);
+    snprintf(used_path, sizeof used_path, "%s/%s", folder, used_name);
+    snprintf(stat_path, sizeof stat_path, "%s/memory.stat", folder);
+    uint64_t limit = number_in(limit_path), used = number_in(used_path), cached = cached_bytes(stat_path);
     if (limit == UINT64_MAX || used == UINT64_MAX)
         return UINT64_MAX;
+    used -= least(used, cached);
     return limit > used ? limit - used : 0;
 }
 
@@ -51,10 +70,11 @@ static uint64_t machine_available(void) {
     return kibibytes == UINT64_MAX ? UINT64_MAX : kibibytes * 1024;
 }
 
+/* Of the group that is mounted at the root, as containers see theirs. */
 uint64_t memory_available(void) {
-    uint64_t version2 = group_available("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current");
+    uint64_t version2 = memory_group_available("/sys/fs/cgroup", "memory.max", "memory.current");
     uint64_t version1 =
-        group_available("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes");
+        memory_group_available("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes");
     return least(machine_available(), least(version1, version2));
 }
 

@@ -21,6 +21,10 @@ uint64_t memory_bytes(const Memory *memory);
    UINT64_MAX where the system doesn't say. */
 uint64_t memory_available(void);
 
+/* The same of one control group, whose files lie in `folder`: its limit less its use, of which copies of files don't
+   count. */
+uint64_t memory_group_available(const char *folder, const char *limit_name, const char *used_name);
+
 /* The tensor's first element. */
 void *memory_at(const Memory *memory, MoecAddress address);
 
