@@ -344,7 +344,7 @@ static const SettingRow *setting_row(SettingReader *reader, const Clause *clause
 bool settings_read(SettingReader *reader, const Clause *clause, const SettingRow *rows, bool takes_quoted_keys) {
     Program *program = reader->program;
     bool *is_given = arena_array_of(program->arena, bool, count_rows(rows) + 1);
-    bool is_good = settings_are_unique(program, clause->settings, clause->n_settings);
+    bool is_good = settings_are_unique(program, clause->settings, clause->n_settings), is_understood = true;
     for (size_t i = 0; i < clause->n_settings; i++) {
         const Setting *setting = clause->settings[i];
         if (setting->is_string_key && takes_quoted_keys)
@@ -352,8 +352,11 @@ bool settings_read(SettingReader *reader, const Clause *clause, const SettingRow
         const SettingRow *row = setting_row(reader, clause, setting, rows);
         if (row != NULL)
             is_given[row - rows] = true;
+        is_understood = row != NULL && is_understood;
         is_good = row != NULL && read_value(reader, row, setting->value) && is_good;
     }
+    if (!is_understood)
+        return false; /* what seems to be missing may be what was misspelt */
     return read_defaults(reader, rows, is_given, clause->kind.text, clause->kind.range) && is_good;
 }
 
