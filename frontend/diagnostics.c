@@ -167,7 +167,7 @@ static Excerpt excerpt_of(Arena *arena, const char *line, uint32_t column, uint3
     if (n <= MAX_EXCERPT)
         return excerpt;
     if (column > MAX_BEFORE)
-        start = column - MAX_BEFORE;
+        start = column - MAX_BEFORE < n ? column - MAX_BEFORE : n; /* a NUL in the line ends its text early */
     while (start > 0 && start < n && is_inside_character(line[start]))
         start--;
     size_t end = start + MAX_EXCERPT < n ? start + MAX_EXCERPT : n;
