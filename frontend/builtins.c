@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "frontend/expression.h"
+#include "ir/scalar.h"
 
 /* ---- Products -----------------------------------------------------------------------------------------------------
  */
@@ -59,37 +60,13 @@ static Operand lower_matmul(Lowering *lowering, const Builtin *builtin, const Ex
 /* ---- Maps ---------------------------------------------------------------------------------------------------------
  */
 
-static double fold_rsqrt(double x) {
-    return 1 / sqrt(x);
-}
-
-static double fold_sigmoid(double x) {
-    return 1 / (1 + exp(-x));
-}
-
-static double fold_relu(double x) {
-    return x > 0 ? x : 0;
-}
-
-static double fold_silu(double x) {
-    return x * fold_sigmoid(x);
-}
-
-static double fold_gelu(double x) {
-    return 0.5 * x * (1 + erf(x / sqrt(2)));
-}
-
-static double fold_gelu_tanh(double x) {
-    return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
-}
-
 static Operand lower_map(Lowering *lowering, const Builtin *builtin, const Expr *call, const Expr *const *arguments) {
     Program *program = lowering->program;
     Operand x = lower_expression(lowering, arguments[0]);
     if (x.kind == OPERAND_POISON)
         return x;
     if (x.kind == OPERAND_SCALAR) {
-        double result = builtin->fold(x.scalar.number);
+        double result = scalar_function(builtin->op)(x.scalar.number, 0);
         if (isfinite(result))
             return operand_number(result);
         diagnostics_error(program->diagnostics, call->range, "%s(%s) is not a number", builtin->name,
@@ -176,39 +153,37 @@ static Operand lower_softmax(Lowering *lowering, const Builtin *builtin, const E
     { .name = (text), .is_named = true }
 #define OPTION(text)                                                                                                   \
     { .name = (text), .is_named = true, .is_optional = true }
-#define MAP(text, op, fold)                                                                                            \
-    { (text), {PLAIN("x")}, lower_map, (op), (fold) }
+#define MAP(text, op)                                                                                                  \
+    { (text), {PLAIN("x")}, lower_map, (op) }
 
 static const Builtin builtins[] = {
-    {"linear", {PLAIN("x"), PLAIN("w")}, lower_linear, OP_matmul, NULL},
-    {"matmul", {PLAIN("x"), PLAIN("w")}, lower_matmul, OP_matmul, NULL},
-    MAP("exp", OP_exp, exp),
-    MAP("log", OP_log, log),
-    MAP("sqrt", OP_sqrt, sqrt),
-    MAP("rsqrt", OP_rsqrt, fold_rsqrt),
-    MAP("tanh", OP_tanh, tanh),
-    MAP("sigmoid", OP_sigmoid, fold_sigmoid),
-    MAP("relu", OP_relu, fold_relu),
-    MAP("silu", OP_silu, fold_silu),
-    MAP("gelu", OP_gelu, fold_gelu),
-    MAP("gelu_tanh", OP_gelu_tanh, fold_gelu_tanh),
-    {"mean", {PLAIN("x"), PLAIN("dim")}, lower_sum, OP_reduce_sum, NULL},
-    {"sum", {PLAIN("x"), PLAIN("dim")}, lower_sum, OP_reduce_sum, NULL},
-    {"softmax", {PLAIN("x")}, lower_softmax, OP_softmax, NULL},
-    {"reshape", {PLAIN("x"), PLAIN("shape")}, builtin_reshape, OP_reshape, NULL},
-    {"transpose", {PLAIN("x"), PLAIN("shape")}, builtin_transpose, OP_transpose, NULL},
-    {"concat", {{.name = "a", .is_rest = true}, NAMED("dim")}, builtin_concat, OP_concat, NULL},
+    {"linear", {PLAIN("x"), PLAIN("w")}, lower_linear, OP_matmul},
+    {"matmul", {PLAIN("x"), PLAIN("w")}, lower_matmul, OP_matmul},
+    MAP("exp", OP_exp),
+    MAP("log", OP_log),
+    MAP("sqrt", OP_sqrt),
+    MAP("rsqrt", OP_rsqrt),
+    MAP("tanh", OP_tanh),
+    MAP("sigmoid", OP_sigmoid),
+    MAP("relu", OP_relu),
+    MAP("silu", OP_silu),
+    MAP("gelu", OP_gelu),
+    MAP("gelu_tanh", OP_gelu_tanh),
+    {"mean", {PLAIN("x"), PLAIN("dim")}, lower_sum, OP_reduce_sum},
+    {"sum", {PLAIN("x"), PLAIN("dim")}, lower_sum, OP_reduce_sum},
+    {"softmax", {PLAIN("x")}, lower_softmax, OP_softmax},
+    {"reshape", {PLAIN("x"), PLAIN("shape")}, builtin_reshape, OP_reshape},
+    {"transpose", {PLAIN("x"), PLAIN("shape")}, builtin_transpose, OP_transpose},
+    {"concat", {{.name = "a", .is_rest = true}, NAMED("dim")}, builtin_concat, OP_concat},
     {"rope",
      {PLAIN("x"), NAMED("theta"), OPTION("scaling"), OPTION("factor"), OPTION("low_freq_factor"),
       OPTION("high_freq_factor"), OPTION("original_context")},
      builtin_rope,
-     OP_rope,
-     NULL},
+     OP_rope},
     {"causal_attention",
      {PLAIN("q"), PLAIN("k"), PLAIN("v"), OPTION("scale"), OPTION("window")},
      builtin_causal_attention,
-     OP_attention,
-     NULL},
+     OP_attention},
 };
 
 enum { N_BUILTINS = sizeof builtins / sizeof builtins[0] };

@@ -14,8 +14,7 @@ struct Builtin {
     const char *name;
     Formal formals[BUILTIN_MAX_FORMALS];
     BuiltinLower *lower;
-    OpKind op;              /* of those that are one op */
-    double (*fold)(double); /* the same of a number */
+    OpKind op; /* of those that are one op */
 };
 
 /* builtins_move.c */

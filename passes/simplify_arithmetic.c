@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "ir/scalar.h"
 #include "passes/simplify.h"
 
 bool simplify_constant(const Value *value, double *constant) {
@@ -22,78 +23,13 @@ Value *simplify_build_constant(Builder *builder, double constant, const Type *ty
 
 /* ---- Maps of constants ---------------------------------------------------------------------------------------- */
 
-static double scalar_neg(double x) {
-    return -x;
-}
-
-static double scalar_rsqrt(double x) {
-    return 1 / sqrt(x);
-}
-
-static double scalar_sigmoid(double x) {
-    return 1 / (1 + exp(-x));
-}
-
-static double scalar_relu(double x) {
-    return x < 0 ? 0 : x;
-}
-
-static double scalar_add(double a, double b) {
-    return a + b;
-}
-
-static double scalar_sub(double a, double b) {
-    return a - b;
-}
-
-static double scalar_mul(double a, double b) {
-    return a * b;
-}
-
-static double scalar_div(double a, double b) {
-    return a / b;
-}
-
-typedef struct {
-    OpKind op;
-    double (*unary)(double x);
-    double (*binary)(double a, double b);
-} ScalarFunction;
-
-static const ScalarFunction scalar_functions[] = {
-    {OP_neg, scalar_neg, NULL},
-    {OP_exp, exp, NULL},
-    {OP_log, log, NULL},
-    {OP_sqrt, sqrt, NULL},
-    {OP_rsqrt, scalar_rsqrt, NULL},
-    {OP_tanh, tanh, NULL},
-    {OP_sigmoid, scalar_sigmoid, NULL},
-    {OP_relu, scalar_relu, NULL},
-    {OP_add, NULL, scalar_add},
-    {OP_sub, NULL, scalar_sub},
-    {OP_mul, NULL, scalar_mul},
-    {OP_div, NULL, scalar_div},
-};
-
-static const ScalarFunction *find_scalar_function(OpKind op) {
-    for (size_t i = 0; i < sizeof scalar_functions / sizeof *scalar_functions; i++) {
-        if (scalar_functions[i].op == op)
-            return &scalar_functions[i];
-    }
-    return NULL;
-}
-
 Value *simplify_fold_map(Builder *builder, const Node *node) {
     double x[2] = {0};
     for (int i = 0; i < node->n_operands; i++) {
         if (!simplify_constant(node->operands[i], &x[i]))
             return NULL;
     }
-    const ScalarFunction *function = find_scalar_function(node->op);
-    if (!function)
-        return NULL;
-    double result = function->unary ? function->unary(x[0]) : function->binary(x[0], x[1]);
-    return simplify_build_constant(builder, result, &node->results[0].type);
+    return simplify_build_constant(builder, scalar_function(node->op)(x[0], x[1]), &node->results[0].type);
 }
 
 /* ---- Maps of broadcasts: the map before the elements are repeated ---------------------------------------------- */
