@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/program.h"
 #include "runtime/safetensors.h"
@@ -21,12 +23,29 @@ static bool compute_logits(Dump *dump, Session *session, Status *status) {
     return !status->failed;
 }
 
+/* So that it is known before the run that the file can be written after it. A device, say, would be removed. */
+static bool check_target(const char *path, Status *status) {
+    struct stat about;
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (!folder)
+        status_fail_errno(status, "--dump %s", path);
+    else if (access(folder, W_OK | X_OK) != 0)
+        status_fail_errno(status, "--dump %s: cannot write in %s", path, folder);
+    else if (lstat(path, &about) == 0 && !S_ISREG(about.st_mode))
+        status_fail(status, STATUS_USAGE, "--dump %s: exists, and is not a file that can be replaced", path);
+    free(folder);
+    return !status->failed;
+}
+
 bool dump_open(Dump *dump, Session *session, Status *status) {
     const MoecPlan *plan = session->plan;
     int64_t n_steps = session->options->steps - session->step;
     *dump = (Dump){.plan = plan, .n_logits = plan->generate_sequence * plan->vocab};
     if (session->data.n_sources == 0)
         return status_fail(status, STATUS_USAGE, "--dump needs a token file: --data PATH");
+    if (!check_target(session->options->dump, status))
+        return false;
     dump->logits = malloc((size_t)dump->n_logits * sizeof *dump->logits);
     dump->gradients = calloc(plan->space_bytes[MOEC_SPACE_GRAD] + 1, 1);
     dump->losses = calloc((size_t)(n_steps > 0 ? n_steps : 0) + 1, sizeof *dump->losses);
@@ -137,7 +156,7 @@ bool dump_write(const Dump *dump, const char *path, Status *status) {
             directory.temporary = file_path;
         if (slash)
             *slash = '\0';
-        remove(path); /* of an earlier run: the file is made anew */
+        unlink(path); /* of an earlier run: the file is made anew */
         OutputFile *file = output_file_open(&directory, slash ? slash + 1 : file_path, status);
         if (file)
             write_tensors(&tensors, file, status);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -321,6 +322,19 @@ static void an_export_that_exists_is_refused_before_training(void **state) {
     folder_remove(&folder);
 }
 
+/* The dump comes after the last step: by then it would be late to find that it cannot be written. */
+static void a_dump_that_cannot_be_written_is_refused_before_training(void **state) {
+    (void)state;
+    Folder folder = folder_with_data();
+    expect_code(&folder, run(&folder, "--data %/train.bin --dump %/none/dump.safetensors"), STATUS_INPUT);
+    expect_text(&folder, "err.txt", "cannot write in ");
+    assert_int_equal(mkfifo(folder_path(&folder, "pipe"), 0666), 0);
+    expect_code(&folder, run(&folder, "--data %/train.bin --dump %/pipe"), STATUS_USAGE);
+    expect_text(&folder, "err.txt", "is not a file that can be replaced");
+    assert_true(folder_has(&folder, "pipe"));
+    folder_remove(&folder);
+}
+
 static void no_steps_convert_without_training(void **state) {
     (void)state;
     Folder folder = folder_make();
@@ -508,6 +522,7 @@ int main(void) {
         cmocka_unit_test(checkpoints_come_when_due_and_old_ones_go),
         cmocka_unit_test(a_directory_with_checkpoints_is_not_written_over),
         cmocka_unit_test(an_export_that_exists_is_refused_before_training),
+        cmocka_unit_test(a_dump_that_cannot_be_written_is_refused_before_training),
         cmocka_unit_test(no_steps_convert_without_training),
         cmocka_unit_test(a_nan_stops_training),
         cmocka_unit_test(an_infinite_gradient_stops_training),
