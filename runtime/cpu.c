@@ -1,7 +1,9 @@
 #include "runtime/cpu.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,8 +83,35 @@ void cpu_limit_spinning(char **argv) {
         execv("/proc/self/exe", argv);
 }
 
+/* The numbers at the start of DIR/NAME; how many there were. */
+static int read_numbers(const char *folder, const char *name, long long *a, long long *b) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "r");
+    int n = file ? fscanf(file, "%lld %lld", a, b) : 0;
+    if (file)
+        fclose(file);
+    return n;
+}
+
+int cpu_group_cores(const char *folder) {
+    long long quota, period, none;
+    bool is_limited = read_numbers(folder, "cpu.max", &quota, &period) == 2 || /* "max 100000": no number is first */
+                      (read_numbers(folder, "cpu.cfs_quota_us", &quota, &none) == 1 &&
+                       read_numbers(folder, "cpu.cfs_period_us", &period, &none) == 1);
+    if (!is_limited || quota <= 0 || period <= 0 || quota / period >= INT_MAX)
+        return 0;
+    return (int)(quota / period + (quota % period != 0));
+}
+
 int cpu_set_threads(int64_t n) {
+    static const char *const folders[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/cpu"};
     if (n > 0)
         omp_set_num_threads((int)n);
+    for (int i = 0; i < 2 && n == 0 && !getenv("OMP_NUM_THREADS"); i++) {
+        int n_cores = cpu_group_cores(folders[i]);
+        if (n_cores > 0 && n_cores < omp_get_max_threads())
+            omp_set_num_threads(n_cores);
+    }
     return omp_get_max_threads();
 }

@@ -16,7 +16,12 @@ bool cpu_check(const char *features, Status *status);
    once, with the setting made; where that fails, it goes on as it is. */
 void cpu_limit_spinning(char **argv);
 
-/* Sets how many threads kernels use, 0: leaves it as the machine and OMP_NUM_THREADS have it. How many that is. */
+/* How many cores' time a control group may use, rounded up; 0: it has no limit, or none that is in `folder`. In version
+   1 of control groups, the limit stands in two files, in version 2 in one. */
+int cpu_group_cores(const char *folder);
+
+/* Sets how many threads kernels use; 0: OMP_NUM_THREADS, or as many as there are cores for this process and its control
+   group: more would wait for each other. How many that is. */
 int cpu_set_threads(int64_t n);
 
 #endif
