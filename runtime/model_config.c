@@ -85,8 +85,9 @@ static json_t *copy_values(const json_t *config, Status *status) {
 
 /* ---- Checking -------------------------------------------------------------------------------------------------- */
 
-/* How values are stored, which the program does not depend on. */
-static const char *const ignored_keys[] = {"dtype", "torch_dtype", "transformers_version", NULL};
+/* How values are stored, and in which class: the model without its head is saved under another, with other prefixes of
+   names. The program does not depend on them. */
+static const char *const ignored_keys[] = {"architectures", "dtype", "torch_dtype", "transformers_version", NULL};
 
 /* Keys of exports that say how tokens are routed, and to what. */
 static const char *const routing_keys[] = {

@@ -12,6 +12,7 @@
 #include "tests/support_runtime/folder.h"
 
 static const MoecConfigValue dense_values[] = {
+    {"architectures", "[\"LlamaForCausalLM\"]", "m.moe:1:1"},
     {"model_type", "\"llama\"", "m.moe:1:1"},
     {"hidden_size", "64", "m.moe:2:1"},
     {"rms_norm_eps", "1e-05", "m.moe:3:1"},
@@ -67,6 +68,12 @@ static void numbers_are_equal_by_value(void **state) {
     expect_accepted("{\"rms_norm_eps\": 9.999999747378752e-06}", false); /* 1e-5 by way of 32 bits */
     expect_refused("{\"rms_norm_eps\": 1.0001e-05}", false,
                    "\"rms_norm_eps\" is 1.0001e-05, expected 1e-05 (m.moe:3:1)");
+}
+
+/* Saved without its head, a Llama is a LlamaModel. */
+static void the_class_does_not_matter(void **state) {
+    (void)state;
+    expect_accepted("{\"architectures\": [\"LlamaModel\"], \"model_type\": \"llama\"}", false);
 }
 
 static void another_value_is_refused_with_its_place(void **state) {
@@ -154,6 +161,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_said_agrees),
         cmocka_unit_test(numbers_are_equal_by_value),
+        cmocka_unit_test(the_class_does_not_matter),
         cmocka_unit_test(another_value_is_refused_with_its_place),
         cmocka_unit_test(no_more_than_four_differences_are_listed),
         cmocka_unit_test(a_null_head_dim_is_not_given),
