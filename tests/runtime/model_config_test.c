@@ -136,7 +136,8 @@ static void an_export_overlays_the_dense_config(void **state) {
     char *text = json_print_line(exported);
     assert_string_equal(text,
                         "{\"model_type\": \"mixtral\", \"bos_token_id\": 1, \"rope_theta\": 500000.0, \"dtype\": "
-                        "\"bfloat16\", \"hidden_size\": 64, \"rms_norm_eps\": 1e-05, \"head_dim\": 16, "
+                        "\"bfloat16\", \"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 64, "
+                        "\"rms_norm_eps\": 1e-05, \"head_dim\": 16, "
                         "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8.0}, \"num_local_experts\": 8, "
                         "\"num_experts_per_tok\": 2, \"router_aux_loss_coef\": 0.01, \"torch_dtype\": \"bfloat16\"}");
     assert_string_equal(json_string_value(json_object_get(config, "model_type")), "llama"); /* not touched */
