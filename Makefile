@@ -58,7 +58,7 @@ help:
 	@echo "make check        the tests without fuzzing, as built; LITFLAGS='--filter NAME' runs some"
 	@echo "make bench        compile time and step time, each against its own baseline"
 	@echo "make lint         layout of code and scripts, clang's warnings, who includes whom"
-	@echo "make tidy         clang-tidy's checks (minutes)"
+	@echo "make tidy         clang-tidy's checks, over a minute"
 	@echo "make setup        install what building needs"
 	@echo "make clean        remove build/ and ./moec"
 

@@ -36,6 +36,7 @@ static void print_map(CPrinter *c, const Node *node, const char *expression) {
     nest_dense_strides(type, dense);
     int out = nest_add(&nest, "out", 0, dense);
     LowerElement elements[2];
+    assert(node->n_operands <= 2);
     for (int i = 0; i < node->n_operands; i++)
         elements[i] = lower_element(c, &nest, node, i, operand_names[i]);
     nest_merge(&nest, c->arena);

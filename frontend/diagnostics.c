@@ -187,7 +187,9 @@ static void print_caret(const Diagnostics *d, const Excerpt *excerpt) {
     char *text = arena_alloc(d->arena, n + (size_t)excerpt->column + 2), *to = text;
     uint32_t i = 1;
     for (; i < excerpt->column; i++) {
-        char c = i <= n ? excerpt->text[i - 1] : ' ';
+        char c = ' ';
+        if (i <= n)
+            c = excerpt->text[i - 1];
         if (!is_inside_character(c))
             *to++ = c == '\t' ? '\t' : ' ';
     }

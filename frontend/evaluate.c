@@ -138,11 +138,9 @@ static void print_output(FILE *out, Arena *arena, const char *name, const Tensor
 }
 
 bool evaluate_graph(FILE *out, Arena *arena, Module *module, const char *name, uint64_t seed) {
-    Graph *graph = NULL;
-    if (name != NULL)
-        graph = module_find_graph(module, name);
-    else if (module->n_graphs > 0)
-        graph = module->graphs[0];
+    if (name == NULL && module->n_graphs > 0)
+        name = module->graphs[0]->name;
+    Graph *graph = name != NULL ? module_find_graph(module, name) : NULL;
     if (graph == NULL) {
         fprintf(stderr, "moec: the module has no graph '%s'; it has:", name != NULL ? name : "");
         for (size_t i = 0; i < module->n_graphs; i++)

@@ -159,8 +159,9 @@ bool lower_program(Program *program, Module *module) {
             program_value(program, program->symbols[i], &scalar);
     }
     Main entry;
-    if (find_main(program, &entry))
-        lower_graph(&lowering, &entry, "forward", true);
+    if (!find_main(program, &entry))
+        return false;
+    lower_graph(&lowering, &entry, "forward", true);
     if (diagnostics_errors(program->diagnostics) == errors)
         lower_generate(&lowering, &entry);
     return diagnostics_errors(program->diagnostics) == errors;

@@ -127,9 +127,9 @@ Attrs attrs_clone(Arena *arena, const Attrs *attrs) {
     return copy;
 }
 
-/* Same bits, except that all NaNs are one value: 0.0 and -0.0 differ, as they print. */
+/* All NaNs are one value; 0.0 and -0.0 differ, as they print. */
 static bool float_equal(double a, double b) {
-    return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof a) == 0;
+    return (isnan(a) && isnan(b)) || (a == b && !signbit(a) == !signbit(b));
 }
 
 static bool attr_equal(const Attr *a, const Attr *b) {

@@ -15,7 +15,7 @@ void interpret_reduce_sum(Interpreter *interpreter, const Node *node) {
     for (int i = 0; i < n_dims; i++)
         is_reduced[dims[i]] = true;
 
-    int64_t result_strides[MAX_RANK], strides[MAX_RANK]; /* of the result, by its own dims and by x's */
+    int64_t result_strides[MAX_RANK] = {0}, strides[MAX_RANK]; /* of the result, by its own dims and by x's */
     type_strides(&result->type, result_strides);
     int kept = 0;
     for (int i = 0; i < x->type.rank; i++)

@@ -102,7 +102,9 @@ static int hex_digit(char c) {
 
 /* The character after a backslash at `at`; moves past it. -1: none such. */
 static int take_escape(Lexer *lexer) {
-    char c = lexer->at < lexer->end ? *lexer->at++ : '\0';
+    char c = '\0';
+    if (lexer->at < lexer->end)
+        c = *lexer->at++;
     if (c == 'n')
         return '\n';
     if (c == 't')

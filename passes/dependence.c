@@ -1,5 +1,7 @@
 #include "passes/dependence.h"
 
+#include <assert.h>
+
 #include "ir/names.h"
 #include "ir/view.h"
 #include "passes/liveness.h"
@@ -182,6 +184,7 @@ Dependence dependence_of(Arena *arena, const Graph *graph) {
     }
     for (size_t i = 0; i < graph->n_outputs; i++) {
         uint32_t storage = at.origins[graph->outputs[i].value->number].storage;
+        assert(storage == NO_INDEX || storage < out.n_storages);
         if (storage != NO_INDEX)
             out.storages[storage].is_output = true;
     }

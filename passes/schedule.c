@@ -7,6 +7,8 @@
    found). It runs from the front, where it frees operands early, and from the back, where it makes results late; of
    these orders and the one found, the best is taken. Leaves and views cost nothing and follow: inputs first, the others
    before their first user. O(n log n). */
+#include <assert.h>
+
 #include "passes/dependence.h"
 #include "passes/liveness.h"
 #include "passes/passes.h"
@@ -51,6 +53,7 @@ static void push(Scheduler *at, uint32_t unit) {
 }
 
 static Candidate pop(Scheduler *at) {
+    assert(at->n_heap > 0);
     Candidate top = at->heap[0], last = at->heap[--at->n_heap];
     size_t i = 0;
     for (size_t child; (child = 2 * i + 1) < at->n_heap; i = child) {

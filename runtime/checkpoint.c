@@ -56,8 +56,10 @@ static void free_specs(SafetensorsSpec *specs, size_t n) {
 static SafetensorsSpec *list_moments(const MoecPlan *plan, size_t *n, Status *status) {
     SafetensorsSpec *specs = calloc(N_MOMENT_KINDS * (size_t)plan->n_weights + 1, sizeof *specs);
     *n = 0;
-    if (!specs)
+    if (!specs) {
         status_fail_errno(status, "list of the optimizer's tensors");
+        return NULL;
+    }
     for (int kind = 0; kind < N_MOMENT_KINDS; kind++) {
         for (uint32_t i = 0; i < plan->n_weights && !status->failed; i++) {
             const MoecWeight *weight = &plan->weights[i];

@@ -123,8 +123,10 @@ static bool open_shards(ModelDir *dir, const json_t *map, Status *status) {
     size_t n_names = 0;
     const char **names = calloc(json_object_size(map) + 1, sizeof *names);
     dir->files = calloc(json_object_size(map) + 1, sizeof *dir->files);
-    if (!names || !dir->files)
-        status_fail_errno(status, "%s", dir->path);
+    if (!names || !dir->files) {
+        free(names);
+        return status_fail_errno(status, "%s", dir->path);
+    }
     const char *tensor;
     json_t *shard;
     json_object_foreach((json_t *)map, tensor, shard) {

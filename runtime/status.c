@@ -12,7 +12,7 @@ static void status_format(Status *status, StatusCode code, size_t reserve, const
     status->code = code;
     int length = vsnprintf(status->message, size, format, args);
     if (length >= (int)size)
-        strcpy(status->message + size - sizeof "...", "...");
+        memcpy(status->message + size - sizeof "...", "...", sizeof "...");
     /* Messages quote names from files that nobody has vetted: they must not steer the terminal. */
     for (char *c = status->message; *c; c++) {
         if ((unsigned char)*c < ' ' && *c != '\n' && *c != '\t')
@@ -40,7 +40,8 @@ bool status_fail_errno(Status *status, const char *format, ...) {
     va_start(args, format);
     status_format(status, code, strlen(reason), format, args);
     va_end(args);
-    strcat(status->message, reason);
+    size_t used = strlen(status->message);
+    snprintf(status->message + used, sizeof status->message - used, "%s", reason);
     return false;
 }
 

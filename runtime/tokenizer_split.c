@@ -187,7 +187,7 @@ void words_free(Words *words) {
 /* The matches in the word, and what stands between them, as words of `out`. */
 static bool split_word(const SplitStep *step, const char *text, size_t start, size_t end, Words *out, Status *status) {
     Matcher matcher;
-    size_t done = start, at = 0, match, match_end;
+    size_t done = start, at = 0, match = 0, match_end = 0;
     bool keeps_matches = !step->drops || step->is_inverted, keeps_gaps = !step->drops || !step->is_inverted;
     if (matcher_begin(&matcher, step->pattern, text + start, end - start, status)) {
         while (at <= end - start && matcher_next(&matcher, at, &match, &match_end, status)) {

@@ -137,8 +137,10 @@ static bool map_dense(const MoecWeight *weight, void *space, CopyList *list, Sta
         copy.expert = e;
         if (segments > 1) {
             assert(dim < rank);
-            for (int i = 0; i < dim; i++)
+            for (int i = 0; i < dim; i++) {
+                assert(copy.dims[i] > 0);
                 copy.run /= (uint64_t)copy.dims[i];
+            }
             copy.dims[dim] *= segments;
             copy.n_blocks = (uint64_t)segments;
             copy.block = (uint64_t)(e % segments);

@@ -26,6 +26,6 @@ config.substitutions.append(
 )
 config.substitutions.append(("%root", root))
 config.substitutions.append(("%out", out))
-# Only where the sanitizers are on: `make check` leaves the fuzzers out.
+# Only in `make test`: `make check` leaves the fuzzers and clang-tidy out.
 if os.environ.get("MOEC_FUZZ") == "1":
     config.available_features.add("fuzz")
