@@ -17,6 +17,9 @@ PROGRAM, INPUTS, FOLDER = sys.argv[1:4]
 KILLS, ATTEMPTS, PATIENCE = 10, 20, 60.0
 FOR_EVER = 1000000
 rng = random.Random(6)
+# Children inherit what is ignored: SIGHUP below nohup, SIGINT in a shell's background.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def command(out, *more):
