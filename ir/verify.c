@@ -117,7 +117,8 @@ static const char *check_state_node(Verifier *v, const Node *node) {
                         type_format(v->arena, &node->results[0].type));
 }
 
-/* An update writes into its first operands: states, or what an earlier update left of them, each another. */
+/* An update writes into its first operands: states, or what an earlier update left of them, each another. No other
+   operand shows one of these: a kernel would write what it has yet to read. */
 static const char *check_update(Verifier *v, const Node *node) {
     for (int i = 0; i < node->n_results; i++) {
         const Shared *shared = &v->shared[node->operands[i]->number];
@@ -126,6 +127,11 @@ static const char *check_update(Verifier *v, const Node *node) {
         for (int j = 0; j < i; j++) {
             if (v->shared[node->operands[j]->number].state == shared->state)
                 return arena_printf(v->arena, "operands %d and %d are one state, and both are written to", j, i);
+        }
+        for (int j = node->n_results; j < node->n_operands; j++) {
+            if (v->shared[node->operands[j]->number].state == shared->state)
+                return arena_printf(v->arena, "operand %d reads state \"%s\", which the update writes", j,
+                                    v->module->states[shared->state - 1]->name);
         }
     }
     return NULL;

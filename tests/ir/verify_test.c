@@ -237,6 +237,16 @@ static void update_one_state_twice(Parts *parts) {
     build(&builder, OP_adamw, 6, operands, &attrs);
 }
 
+static void update_by_itself(Parts *parts) {
+    parts->update->operands[1] = &parts->state->results[0];
+}
+
+static void update_by_view_of_itself(Parts *parts) {
+    Builder builder = {.graph = parts->graph, .before = parts->update};
+    Value *s = &parts->state->results[0];
+    parts->update->operands[1] = build_reshape(&builder, s, &s->type);
+}
+
 static void read_view_past_update(Parts *parts) {
     graph_move(parts->graph, parts->sum, NULL);
 }
@@ -346,6 +356,10 @@ static const Case cases[] = {
     {"update of a view", update_view, "graph main: %5 = accumulate: operand 0 is written to, and is not a state"},
     {"one state updated twice by a node", update_one_state_twice,
      "graph main: %8 = adamw: operands 0 and 3 are one state, and both are written to"},
+    {"state updated by itself", update_by_itself,
+     "graph main: %4 = accumulate: operand 1 reads state \"s\", which the update writes"},
+    {"state updated by a view of itself", update_by_view_of_itself,
+     "graph main: %5 = accumulate: operand 1 reads state \"s\", which the update writes"},
     {"view read past an update", read_view_past_update,
      "graph main: %4 = reduce_sum: operand 0 is a view of state \"s\" from before an update of it"},
     {"view of a view past an update", view_past_update,
