@@ -50,36 +50,13 @@ static void print_float(FILE *out, double value) {
     fputs(quote, out);
 }
 
-static void print_attr_value(FILE *out, const Attr *attr) {
-    switch (attr->kind) {
-    case ATTR_INT:
-        fprintf(out, "%" PRId64, attr->as.i);
-        break;
-    case ATTR_FLOAT:
-        print_float(out, attr->as.f);
-        break;
-    case ATTR_BOOL:
-        fputs(attr->as.b ? "true" : "false", out);
-        break;
-    case ATTR_STRING:
-        print_string(out, attr->as.s);
-        break;
-    case ATTR_INTS:
-        putc('[', out);
-        for (int i = 0; i < attr->as.ints.n; i++)
-            fprintf(out, "%s%" PRId64, i > 0 ? ", " : "", attr->as.ints.items[i]);
-        putc(']', out);
-        break;
-    }
-}
-
 static void print_attrs(FILE *out, const Attrs *attrs) {
     fputs(", \"attrs\": {", out);
     for (size_t i = 0; i < attrs->n; i++) {
         fputs(i > 0 ? ", " : "", out);
         print_string(out, attrs->items[i].key);
         fputs(": ", out);
-        print_attr_value(out, &attrs->items[i]);
+        text_print_attr_value(out, &attrs->items[i], print_string, print_float);
     }
     putc('}', out);
 }

@@ -56,19 +56,20 @@ bool text_is_name(const char *text) {
     return text[strspn(text, TEXT_NAME_CHARACTERS)] == '\0';
 }
 
-static void print_attr_value(FILE *out, const Attr *attr) {
+void text_print_attr_value(FILE *out, const Attr *attr, void (*string_printer)(FILE *, const char *),
+                           void (*float_printer)(FILE *, double)) {
     switch (attr->kind) {
     case ATTR_INT:
         fprintf(out, "%" PRId64, attr->as.i);
         break;
     case ATTR_FLOAT:
-        text_print_float(out, attr->as.f);
+        float_printer(out, attr->as.f);
         break;
     case ATTR_BOOL:
         fputs(attr->as.b ? "true" : "false", out);
         break;
     case ATTR_STRING:
-        print_string(out, attr->as.s);
+        string_printer(out, attr->as.s);
         break;
     case ATTR_INTS:
         putc('[', out);
@@ -95,7 +96,7 @@ static void print_attrs(FILE *out, const Attrs *attrs) {
         else
             print_string(out, attrs->items[i].key);
         fputs(" = ", out);
-        print_attr_value(out, &attrs->items[i]);
+        text_print_attr_value(out, &attrs->items[i], print_string, text_print_float);
         print_loc(out, attrs->items[i].loc);
     }
     putc('}', out);
