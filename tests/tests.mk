@@ -24,7 +24,7 @@ setup-test:
 	@tests/tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
 
 # Leaks of what lives to the end of the process are not errors; the tests of each module check their own.
-check: moec $(UNITS) $(TOOLS) $(OUT)/tests/units/run $(if $(filter 1,$(MOEC_FUZZ)),fuzzers)
+check: moec units $(TOOLS) $(if $(filter 1,$(MOEC_FUZZ)),fuzzers)
 	MOEC_OUT=$(OUT) tests/tools/run-lit $(LITFLAGS) tests
 
 # clang sees all C but runtime/cpu.c, where clang 14 does not know the names of all features, and finds gcc's omp.h.
@@ -44,7 +44,8 @@ tidy: $(PARSER)
 bench: moec
 	python3 tests/bench/compile_time.py $(MOEC) models/llama3_8b_e8t2.moe
 
-units: $(UNITS)
+# The unit tests' programs, and the script that lit runs them by.
+units: $(UNITS) $(OUT)/tests/units/run
 
 $(OUT)/tests/units/run: tests/tools/run-unit
 	@mkdir -p $(@D)
