@@ -93,6 +93,30 @@ static CommandLine compiler_command(Arena *arena, const Installation *installati
     return command;
 }
 
+/* As a shell reads it: what could mean something else to one stands in quotes. */
+static void print_word(const char *word) {
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=:,./%@";
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
+        fputs(word, stdout);
+        return;
+    }
+    putchar('\'');
+    for (; *word != '\0'; word++) {
+        if (*word == '\'')
+            fputs("'\\'", stdout); /* ends the quotes, adds one, opens them again */
+        putchar(*word);
+    }
+    putchar('\'');
+}
+
+static void command_print(const CommandLine *command) {
+    for (size_t i = 0; command->words[i] != NULL; i++) {
+        fputs(i > 0 ? " " : "", stdout);
+        print_word(command->words[i]);
+    }
+    putchar('\n');
+}
+
 /* What a shell would exit with for a command that it can't find. */
 enum { EXIT_NO_COMMAND = 127 };
 
@@ -180,9 +204,7 @@ static int compile_and_publish(Arena *arena, const Options *options, const char 
     const char *partial = arena_printf(arena, "%s.tmp-%ld", output, (long)getpid());
     CommandLine command = compiler_command(arena, &installation, options, source, partial);
     if (options->dry_run) {
-        for (size_t i = 0; command.words[i] != NULL; i++)
-            printf("%s%s", i > 0 ? " " : "", command.words[i]);
-        putchar('\n');
+        command_print(&command);
         return EXIT_OK;
     }
     if (!can_create(partial, output))
