@@ -79,7 +79,7 @@ static int run_emit(Arena *arena, const Options *options, Diagnostics *diagnosti
     }
     if (options->after != NULL && strcmp(options->after, "plan") == 0)
         return codegen_print_summary(stdout, module, diagnostics_reporter(diagnostics)) ? EXIT_OK : EXIT_BAD_INPUT;
-    else if (options->format != NULL && strcmp(options->format, "dot") == 0)
+    if (options->format != NULL && strcmp(options->format, "dot") == 0)
         module_print_dot(stdout, module);
     else if (options->format != NULL && strcmp(options->format, "json") == 0)
         module_print_json(stdout, module);

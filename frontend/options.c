@@ -195,77 +195,103 @@ static bool is_stage(Command command, const char *name) {
            (option_applies(OPTION_FORMAT, command) && one_of(name, last));
 }
 
-/* Stores one parsed option; `argument` is NULL where the table says it takes none. */
-static bool apply_option(Arena *arena, Options *options, OptionId option, const char *argument, int *exit_code) {
+/* What an option without an argument sets, or NULL. */
+static bool *flag_of(Options *options, OptionId option) {
+    switch (option) {
+    case OPTION_DENSE:
+        return &options->dense;
+    case OPTION_DRY_RUN:
+        return &options->dry_run;
+    case OPTION_WRITE:
+        return &options->write;
+    case OPTION_TIME_PASSES:
+        return &options->time_passes;
+    case OPTION_QUIET:
+        return &options->quiet;
+    default:
+        return NULL;
+    }
+}
+
+/* Where an argument is kept as it stands, or NULL. */
+static const char **text_of(Options *options, OptionId option) {
+    switch (option) {
+    case OPTION_OUTPUT:
+        return &options->output;
+    case OPTION_KEEP:
+        return &options->keep;
+    case OPTION_MARCH:
+        return &options->march;
+    case OPTION_AFTER:
+        return &options->after;
+    case OPTION_FORMAT:
+        return &options->format;
+    case OPTION_GRAPH:
+        return &options->graph;
+    case OPTION_PRINT_AFTER:
+        return &options->print_after;
+    case OPTION_COLOR:
+        return &options->color;
+    default:
+        return NULL;
+    }
+}
+
+/* Whether the argument is one of the words that the option takes; any other option takes any. */
+static bool check_word(Command command, OptionId option, const char *argument, int *exit_code) {
     static const char *const formats[] = {"text", "dot", "json", NULL};
     static const char *const colors[] = {"auto", "always", "never", NULL};
-    int64_t number = 0;
+    static const char *const more_than_passes[] = {"all", "lower", NULL};
+    switch (option) {
+    case OPTION_AFTER:
+        return is_stage(command, argument) || usage_error(command, exit_code, "there is no stage '%s'", argument);
+    case OPTION_FORMAT:
+        return one_of(argument, formats) ||
+               usage_error(command, exit_code, "--format takes text, dot or json, found '%s'", argument);
+    case OPTION_PASS:
+        return is_pass(argument) || usage_error(command, exit_code, "there is no pass '%s'", argument);
+    case OPTION_PRINT_AFTER:
+        return one_of(argument, more_than_passes) || is_pass(argument) ||
+               usage_error(command, exit_code, "there is no pass '%s'", argument);
+    case OPTION_COLOR:
+        return one_of(argument, colors) ||
+               usage_error(command, exit_code, "--color takes auto, always or never, found '%s'", argument);
+    default:
+        return true;
+    }
+}
+
+/* Stores one parsed option; `argument` is NULL where the table says it takes none. */
+static bool apply_option(Arena *arena, Options *options, OptionId option, const char *argument, int *exit_code) {
     Command command = options->command;
+    bool *flag = flag_of(options, option);
+    const char **text = text_of(options, option);
+    int64_t number = 0;
+    if (flag != NULL)
+        *flag = true;
+    if (text != NULL)
+        *text = argument;
     switch (option) {
     case OPTION_DEFINE:
         return add_override(arena, options, argument, exit_code);
-    case OPTION_DENSE:
-        options->dense = true;
-        return true;
     case OPTION_GENERATE_WINDOW:
-        if (!parse_int(argument, 1, &options->generate_window))
-            return usage_error(command, exit_code, "--generate-window takes a positive integer, found '%s'", argument);
-        return true;
+        return parse_int(argument, 1, &options->generate_window) ||
+               usage_error(command, exit_code, "--generate-window takes a positive integer, found '%s'", argument);
     case OPTION_SEED:
         if (!parse_int(argument, 0, &number))
             return usage_error(command, exit_code, "--seed takes an integer of at least 0, found '%s'", argument);
         options->seed = (uint64_t)number;
         return true;
-    case OPTION_OUTPUT:
-        options->output = argument;
-        return true;
-    case OPTION_KEEP:
-        options->keep = argument;
-        return true;
-    case OPTION_MARCH:
-        options->march = argument;
-        return true;
-    case OPTION_DRY_RUN:
-        options->dry_run = true;
-        return true;
-    case OPTION_AFTER:
-        options->after = argument;
-        return is_stage(command, argument) || usage_error(command, exit_code, "there is no stage '%s'", argument);
-    case OPTION_FORMAT:
-        options->format = argument;
-        return one_of(argument, formats) ||
-               usage_error(command, exit_code, "--format takes text, dot or json, found '%s'", argument);
     case OPTION_PASS:
         arena_push(arena, options->passes, options->n_passes, options->passes_capacity, argument);
-        return is_pass(argument) || usage_error(command, exit_code, "there is no pass '%s'", argument);
-    case OPTION_PRINT_AFTER:
-        options->print_after = argument;
-        return strcmp(argument, "all") == 0 || strcmp(argument, "lower") == 0 || is_pass(argument) ||
-               usage_error(command, exit_code, "there is no pass '%s'", argument);
-    case OPTION_GRAPH:
-        options->graph = argument;
-        return true;
-    case OPTION_WRITE:
-        options->write = true;
-        return true;
-    case OPTION_TIME_PASSES:
-        options->time_passes = true;
-        return true;
-    case OPTION_COLOR:
-        options->color = argument;
-        return one_of(argument, colors) ||
-               usage_error(command, exit_code, "--color takes auto, always or never, found '%s'", argument);
-    case OPTION_QUIET:
-        options->quiet = true;
-        return true;
+        return check_word(command, option, argument, exit_code);
     case OPTION_HELP:
         print_help(stdout, command);
         *exit_code = EXIT_OK;
         return false;
-    case OPTION_COUNT:
-        break;
+    default:
+        return check_word(command, option, argument, exit_code);
     }
-    return false;
 }
 
 /* getopt's tables for the options of one command; long options return 256 + OptionId. */
