@@ -144,15 +144,15 @@ static bool read_init(Upcycle *at) {
 }
 
 static bool read_layers(Upcycle *at) {
-    int n = 0;
-    const int64_t *layers =
-        attrs_find(&at->directive->attrs, "layers") ? attrs_ints(&at->directive->attrs, "layers", &n) : NULL;
+    static const int64_t all[] = {0, -1, 1};
     UpcycleSettings *settings = &at->settings;
-    settings->first_layer = layers && n == 3 ? layers[0] : 0;
-    settings->end_layer = layers && n == 3 ? layers[1] : -1;
-    settings->layer_step = layers && n == 3 ? layers[2] : 1;
-    bool is_good =
-        (!layers || n == 3) && settings->first_layer >= 0 && settings->end_layer >= -1 && settings->layer_step >= 1;
+    int n;
+    const int64_t *given = attrs_ints(&at->directive->attrs, "layers", &n);
+    const int64_t *layers = given && n == 3 ? given : all;
+    settings->first_layer = layers[0];
+    settings->end_layer = layers[1];
+    settings->layer_step = layers[2];
+    bool is_good = (!given || n == 3) && layers[0] >= 0 && layers[1] >= -1 && layers[2] >= 1;
     return is_good || fail(at, "layers",
                            "layers must be [FIRST, END, STEP]: FIRST at least 0, END -1 for no end, STEP "
                            "at least 1");
