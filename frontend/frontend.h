@@ -1,9 +1,12 @@
 /* The front end: a .moe file in, a checked module out. spec/language.md describes the language.
 
    In: source text. Out: a module with the graphs "forward" and "generate", its states, and one directive a clause; or
-   diagnostics. Never here: what a pass does to the graph, code generation. The order of the folder: source,
-   diagnostics; scanner.l, parser.y and the AST; sizes; declarations; clauses; lowering with its built-in functions; the
-   formatter; and the command (options, pipeline, driver, build). */
+   diagnostics. Never here: what a pass does to the graph, code generation.
+
+   The folder reads in this order. Text: source, diagnostics, scanner.l, parser.y (ast, parse), format. Names and
+   numbers: program, size, expression. The model: lower, function, weight, arguments, builtins*. Its clauses: clauses,
+   settings, config. compile is all of that in one call. The command: options, driver, pipeline, build, evaluate, main.
+ */
 #ifndef MOEC_FRONTEND_FRONTEND_H
 #define MOEC_FRONTEND_FRONTEND_H
 

@@ -1,5 +1,5 @@
-/* The passes: module in, module out, one file each. They see ir/ and nothing else; options come as directives of the
-   module, so each stage's text says all that the next one needs.
+/* The passes: module in, module out, one file or a few each. They see ir/ and nothing else; options come as directives
+   of the module, so each stage's text says all that the next one needs.
 
    The order, and what each leaves behind:
      lower     (frontend)  graph "forward": inputs tokens, targets; outputs logits, nll (mean, f32[]). Graph "generate":
