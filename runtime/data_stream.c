@@ -158,13 +158,14 @@ static bool read_window(const DataStream *stream, const DataSource *source, uint
     return true;
 }
 
-/* The file that is furthest behind its share; of equals the first. */
+/* The file that is furthest behind its share; of equals the first. What was drawn under other shares does not count:
+   a file whose share has grown would catch up with a long run of its own. */
 static size_t choose_source(const DataStream *stream) {
     size_t chosen = 0;
-    double most = -INFINITY;
+    double most = -INFINITY, n_next = (double)(stream->n_drawn - stream->n_before + 1);
     for (size_t i = 0; i < stream->n_sources; i++) {
         const DataSource *source = &stream->sources[i];
-        double behind = source->share * (double)(stream->n_drawn + 1) - (double)source->n_drawn;
+        double behind = source->share * n_next - (double)(source->n_drawn - source->n_before);
         if (behind > most) {
             most = behind;
             chosen = i;
@@ -216,8 +217,9 @@ char *data_stream_position(const DataStream *stream) {
         const DataSource *source = &stream->sources[i];
         json_t *path = json_string(source->file.path);
         json_array_append_new(files,
-                              json_pack("{s:o, s:I, s:I}", "path", path ? path : json_string("?"), "tokens",
-                                        (json_int_t)source->file.n_tokens, "sequences", (json_int_t)source->n_marked));
+                              json_pack("{s:o, s:I, s:I, s:f, s:I}", "path", path ? path : json_string("?"), "tokens",
+                                        (json_int_t)source->file.n_tokens, "sequences", (json_int_t)source->n_marked,
+                                        "share", source->share, "before", (json_int_t)source->n_before));
     }
     json_t *position = json_pack("{s:I, s:o}", "sequences", (json_int_t)stream->n_marked, "files", files);
     char *text = position ? json_print_line(position) : NULL;
@@ -237,17 +239,37 @@ static int64_t count_at(const json_t *object, const char *key) {
 
 static bool restore_source(DataSource *source, const json_t *saved, Status *status) {
     int64_t n_tokens = count_at(saved, "tokens"), n_drawn = count_at(saved, "sequences");
+    int64_t n_before = count_at(saved, "before");
     const char *path = json_string_value(json_object_get(saved, "path"));
-    if (n_tokens < 0 || n_drawn < 0 || !path)
-        return fail_position("expected \"path\", \"tokens\" and \"sequences\" for each file", status);
+    if (n_tokens < 0 || n_before < 0 || n_drawn < n_before || !path || !json_is_number(json_object_get(saved, "share")))
+        return fail_position("expected \"path\", \"tokens\", \"sequences\", \"share\" and \"before\" for each file",
+                             status);
     if ((uint64_t)n_tokens != source->file.n_tokens)
         return status_fail(status, STATUS_INPUT,
                            "%s: has %" PRIu64 " tokens; the run being resumed read %s, which had %" PRId64
                            ". Give the same data in the same order, or start anew with --weights CHECKPOINT",
                            source->file.path, source->file.n_tokens, path, n_tokens);
     source->n_drawn = (uint64_t)n_drawn;
+    source->n_before = (uint64_t)n_before;
     source->epoch = UINT64_MAX; /* of no shuffle: the next sequence makes its own */
     return true;
+}
+
+/* Whether the shares are those of the checkpoint: up to rounding, since weights 1 and 3 may be given as 0.1 and 0.3. */
+static bool are_shares_kept(const DataStream *stream, const json_t *files) {
+    for (size_t i = 0; i < stream->n_sources; i++) {
+        double saved = json_number_value(json_object_get(json_array_get(files, i), "share"));
+        if (fabs(stream->sources[i].share - saved) > 1e-9)
+            return false;
+    }
+    return true;
+}
+
+/* The shares hold from here on. */
+static void begin_shares(DataStream *stream) {
+    stream->n_before = stream->n_drawn;
+    for (size_t i = 0; i < stream->n_sources; i++)
+        stream->sources[i].n_before = stream->sources[i].n_drawn;
 }
 
 static bool restore_sources(DataStream *stream, const json_t *position, Status *status) {
@@ -265,10 +287,13 @@ static bool restore_sources(DataStream *stream, const json_t *position, Status *
         if (!restore_source(&stream->sources[i], json_array_get(files, i), status))
             return false;
         sum += stream->sources[i].n_drawn;
+        stream->n_before += stream->sources[i].n_before;
     }
     if (sum != (uint64_t)n_drawn)
         return fail_position("its files don't add up to its sequences", status);
     stream->n_drawn = sum;
+    if (!are_shares_kept(stream, files))
+        begin_shares(stream);
     return true;
 }
 

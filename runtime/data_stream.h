@@ -3,7 +3,7 @@
    A file of n tokens holds (n - 1) / T windows of T + 1 tokens that overlap by one: T inputs, and for each the token
    that follows. Documents are packed as they come. Training takes the windows of each file in an order of its own,
    shuffled anew in each epoch of that file, and takes the files in turn by their shares. Everything is a function of
-   the seed and of how many sequences were drawn, so that a run is resumed at once, wherever it stopped. */
+   the seed, the shares and how many sequences were drawn, so that a run is resumed at once, wherever it stopped. */
 #ifndef MOEC_RUNTIME_DATA_STREAM_H
 #define MOEC_RUNTIME_DATA_STREAM_H
 
@@ -15,8 +15,9 @@
 typedef struct {
     TokenFile file;
     uint64_t n_windows;
-    double share;     /* of the sequences; all shares together are 1 */
-    uint64_t n_drawn; /* sequences taken from this file */
+    double share;      /* of the sequences; all shares together are 1 */
+    uint64_t n_drawn;  /* sequences taken from this file */
+    uint64_t n_before; /* of them, those taken before the shares became these */
     uint64_t n_marked;
     uint64_t epoch; /* of `shuffle` */
     Shuffle shuffle;
@@ -26,7 +27,7 @@ typedef struct {
     DataSource *sources;
     size_t n_sources;
     uint64_t n_windows, n_tokens; /* of all files */
-    uint64_t n_drawn, n_marked;
+    uint64_t n_drawn, n_before, n_marked;
     int64_t sequence, vocab;
     uint64_t seed;
     int32_t *window; /* [T + 1], scratch */
@@ -57,8 +58,8 @@ bool data_stream_head(const DataStream *stream, int64_t n, int32_t *tokens, Stat
 /* Remembers the position: that of the last finished step, while a step may be under way. */
 void data_stream_mark(DataStream *stream);
 
-/* The marked position as JSON, and back to it: the files must be as many and as long as they were. NULL when out of
-   memory; the caller frees the text. */
+/* The marked position as JSON, and back to it: the files must be as many and as long as they were. Shares may be
+   others: they hold from there on. NULL when out of memory; the caller frees the text. */
 char *data_stream_position(const DataStream *stream);
 bool data_stream_restore(DataStream *stream, const char *position, Status *status);
 

@@ -165,6 +165,48 @@ static void a_stream_goes_on_where_it_was_marked(void **state) {
     folder_remove(&folder);
 }
 
+/* The position after n more sequences; the caller frees it. */
+static char *draw_on(DataStream *stream, int n) {
+    for (int i = 0; i < n; i++)
+        next(stream);
+    data_stream_mark(stream);
+    return data_stream_position(stream);
+}
+
+/* Nine of ten come from a, then one of four: at once, with nothing made up for, also where that run is stopped again.
+ */
+static void other_weights_hold_from_where_a_stream_goes_on(void **state) {
+    (void)state;
+    Folder folder = folder_make();
+    write_windows(&folder, "a.bin", 0, 30);
+    write_windows(&folder, "b.bin", 40960, 30);
+    char a[600], b[600];
+    snprintf(a, sizeof a, "%s:9", folder_path(&folder, "a.bin"));
+    snprintf(b, sizeof b, "%s:1", folder_path(&folder, "b.bin"));
+    DataStream stream = open_stream(2, (const char *const[]){a, b}, 1);
+    char *position = draw_on(&stream, 100);
+    data_stream_close(&stream);
+
+    strcpy(strrchr(a, ':'), ":0.1"), strcpy(strrchr(b, ':'), ":0.3");
+    for (int part = 0; part < 3; part++) {
+        Status status = STATUS_INIT;
+        stream = open_stream(2, (const char *const[]){a, b}, 1);
+        assert_true(data_stream_restore(&stream, position, &status));
+        assert_int_equal(stream.n_before, 100);
+        free(position);
+        int n_from_b = 0;
+        for (int i = 0; i < 8; i++)
+            n_from_b += next(&stream) >= 40960;
+        assert_int_equal(n_from_b, 6);
+        position = draw_on(&stream, part); /* and not only after a whole round */
+        if (part == 1)
+            strcpy(strrchr(a, ':'), ":1"), strcpy(strrchr(b, ':'), ":3");
+        data_stream_close(&stream);
+    }
+    free(position);
+    folder_remove(&folder);
+}
+
 static void validation_reads_windows_in_order(void **state) {
     (void)state;
     Folder folder = folder_make();
@@ -247,6 +289,11 @@ static void an_id_beyond_the_vocabulary_is_refused(void **state) {
     folder_remove(&folder);
 }
 
+/* Of one file, each value as it stands in the JSON. */
+#define POSITION(all, path, tokens, sequences, share, before)                                                          \
+    "{\"sequences\": " all ", \"files\": [{\"path\": " path ", \"tokens\": " tokens ", \"sequences\": " sequences      \
+    ", \"share\": " share ", \"before\": " before "}]}"
+
 static void other_data_are_no_way_to_go_on(void **state) {
     (void)state;
     Folder folder = folder_make();
@@ -255,10 +302,14 @@ static void other_data_are_no_way_to_go_on(void **state) {
         const char *position, *message;
     } cases[] = {
         {"{\"sequences\": 3, \"files\": []}", "names 1 files; the run being resumed read 0"},
-        {"{\"sequences\": 3, \"files\": [{\"path\": \"old.bin\", \"tokens\": 30, \"sequences\": 3}]}",
+        {POSITION("3", "\"old.bin\"", "30", "3", "1", "0"),
          "has 29 tokens; the run being resumed read old.bin, which had 30"},
-        {"{\"sequences\": 4, \"files\": [{\"path\": \"a.bin\", \"tokens\": 29, \"sequences\": 3}]}", "don't add up"},
-        {"{\"sequences\": 3, \"files\": [{\"path\": \"a.bin\", \"tokens\": 29, \"sequences\": -3}]}", "is damaged"},
+        {POSITION("4", "\"a.bin\"", "29", "3", "1", "0"), "don't add up"},
+        {POSITION("-3", "\"a.bin\"", "29", "-3", "1", "0"), "is damaged"},
+        {POSITION("3", "7", "29", "3", "1", "0"), "expected \"path\""},
+        {POSITION("3", "\"a.bin\"", "29", "3", "\"1\"", "0"), "expected \"path\""},
+        {POSITION("3", "\"a.bin\"", "29", "3", "1", "4"), "expected \"path\""},
+        {POSITION("3", "\"a.bin\"", "29", "3", "1", "-1"), "expected \"path\""},
         {"{\"sequences\": 3, \"files\": 7}", "is damaged"},
         {"[]", "is damaged"},
         {"{", "not valid JSON"},
@@ -280,6 +331,7 @@ int main(void) {
         cmocka_unit_test(files_come_by_size_or_weight),
         cmocka_unit_test(a_pattern_shares_its_weight_by_size),
         cmocka_unit_test(a_stream_goes_on_where_it_was_marked),
+        cmocka_unit_test(other_weights_hold_from_where_a_stream_goes_on),
         cmocka_unit_test(validation_reads_windows_in_order),
         cmocka_unit_test(bad_inputs_are_refused),
         cmocka_unit_test(a_colon_in_the_name_of_a_file_is_no_weight),
