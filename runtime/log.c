@@ -1,17 +1,33 @@
 #include "runtime/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "runtime/meter.h"
 
 enum { LINE_BYTES = 512, KEPT_STEPS = 20 /* of the live line, that stay */ };
+
+/* Whether a file's last line has no end: a run was killed while it wrote. */
+static bool is_torn(const char *path) {
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0)
+        return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    char last;
+    bool is_read = pread(fd, &last, 1, info.st_size - 1) == 1;
+    close(fd);
+    return is_read && last != '\n';
+}
 
 bool log_open(Log *log, bool is_quiet, const char *json_path, bool appends, Status *status) {
     const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
@@ -23,7 +39,11 @@ bool log_open(Log *log, bool is_quiet, const char *json_path, bool appends, Stat
     if (!json_path)
         return true;
     log->json = fopen(json_path, appends ? "ae" : "we");
-    return log->json || status_fail_errno(status, "--log %s: cannot write", json_path);
+    if (!log->json)
+        return status_fail_errno(status, "--log %s: cannot write", json_path);
+    if (appends && is_torn(json_path))
+        fputc('\n', log->json);
+    return true;
 }
 
 static void warn_json(Log *log) {

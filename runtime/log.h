@@ -22,7 +22,7 @@ typedef struct {
     bool has_json_failed;
 } Log;
 
-/* `json_path` may be NULL; `appends`: to what stands there. */
+/* `json_path` may be NULL; `appends`: to what stands there, on a line of its own. */
 bool log_open(Log *log, bool is_quiet, const char *json_path, bool appends, Status *status);
 void log_close(Log *log);
 

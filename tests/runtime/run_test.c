@@ -280,6 +280,28 @@ static void a_resumed_run_is_the_same_bit_for_bit(void **state) {
     folder_remove(&folder);
 }
 
+/* What kill -9 leaves of a line stays; what a resumed run says begins on the next. */
+static void a_resumed_run_begins_a_line_of_the_log(void **state) {
+    (void)state;
+    static const struct {
+        const char *log, *begins;
+    } cases[] = {{"{\"event\": \"st", "{\"event\": \"st\n{\"event\": \"start\""},
+                 {"{}\n", "{}\n{\"event\": \"start\""},
+                 {"", "{\"event\": \"start\""}};
+    Folder folder = folder_with_data();
+    expect_code(&folder, run(&folder, "--data %/train.bin --steps 1 --out %/run --quiet"), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        folder_write_text(&folder, "log.jsonl", cases[i].log);
+        expect_code(&folder,
+                    run(&folder, "--data %/train.bin --steps 1 --out %/run --resume --log %/log.jsonl --quiet"), 0);
+        size_t n;
+        char *log = folder_read(&folder, "log.jsonl", &n);
+        assert_memory_equal(log, cases[i].begins, strlen(cases[i].begins));
+        free(log);
+    }
+    folder_remove(&folder);
+}
+
 static void tokens_are_those_that_were_read(void **state) {
     (void)state;
     Folder folder = folder_with_data();
@@ -518,6 +540,7 @@ int main(void) {
         cmocka_unit_test(accumulation_gives_the_mean_of_the_whole_batch),
         cmocka_unit_test(the_first_update_is_the_rate),
         cmocka_unit_test(a_resumed_run_is_the_same_bit_for_bit),
+        cmocka_unit_test(a_resumed_run_begins_a_line_of_the_log),
         cmocka_unit_test(tokens_are_those_that_were_read),
         cmocka_unit_test(checkpoints_come_when_due_and_old_ones_go),
         cmocka_unit_test(a_directory_with_checkpoints_is_not_written_over),
