@@ -292,14 +292,3 @@ bool token_file_read(const TokenFile *file, uint64_t first, uint64_t n, int64_t 
     }
     return true;
 }
-
-bool token_file_scan(const TokenFile *file, int64_t vocab, Status *status) {
-    enum { CHUNK = 1024 };
-    int32_t tokens[CHUNK];
-    for (uint64_t first = 0; first < file->n_tokens; first += CHUNK) {
-        uint64_t left = file->n_tokens - first;
-        if (!token_file_read(file, first, left < CHUNK ? left : CHUNK, vocab, tokens, status))
-            return false;
-    }
-    return true;
-}

@@ -33,9 +33,6 @@ void token_file_close(TokenFile *file);
 /* Reads ids [first, first + n) of the file; each must be in [0, vocab). Allocates nothing. */
 bool token_file_read(const TokenFile *file, uint64_t first, uint64_t n, int64_t vocab, int32_t *tokens, Status *status);
 
-/* Checks every id of the file. */
-bool token_file_scan(const TokenFile *file, int64_t vocab, Status *status);
-
 /* Fills `file` from the index at `index_path` and the ids at `bin_path`; takes over neither string. */
 bool megatron_file_open(TokenFile *file, const char *index_path, const char *bin_path, Status *status);
 

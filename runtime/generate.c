@@ -17,7 +17,9 @@ typedef struct {
     size_t n_printed; /* bytes of it */
 } Generator;
 
-int32_t generate_choose(const float *logits, int64_t vocab, double temperature, double uniform) {
+/* An id drawn from softmax(logits / temperature), the likeliest at temperature 0; `uniform` is in [0, 1). -1 where a
+   logit is NaN. */
+static int32_t choose(const float *logits, int64_t vocab, double temperature, double uniform) {
     int64_t best = 0;
     for (int64_t i = 0; i < vocab; i++) {
         if (isnan(logits[i]))
@@ -100,8 +102,8 @@ static bool add_tokens(Generator *generator, Status *status) {
     const MoecPlan *plan = generator->session->plan;
     RandomStream stream = random_stream((uint64_t)options->seed, "generate");
     for (int64_t i = 0; i < options->n_tokens; i++) {
-        int32_t id = generate_choose(compute_logits(generator), plan->vocab, options->temperature,
-                                     random_uniform(&stream, (uint64_t)i));
+        int32_t id =
+            choose(compute_logits(generator), plan->vocab, options->temperature, random_uniform(&stream, (uint64_t)i));
         if (id < 0)
             return status_fail(status, STATUS_DIVERGED, "--generate: the logits are NaN: so are some weights");
         if (tokenizer_ends_text(generator->tokenizer, id))

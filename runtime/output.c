@@ -232,12 +232,6 @@ bool output_file_write(OutputFile *file, const void *bytes, size_t n, Status *st
     return true;
 }
 
-void output_file_abandon(OutputFile *file) {
-    file->disk->close(file->disk, file->fd);
-    free(file->path);
-    free(file);
-}
-
 bool output_file_close(OutputFile *file, Status *status) {
     if (!status->failed && file_flush(file, status) && file->disk->fsync(file->disk, file->fd) != 0)
         status_fail_errno(status, "%s: cannot sync", file->path);

@@ -39,13 +39,12 @@ typedef struct {
     char buffer[1 << 16];
 } OutputFile;
 
-/* Opening allocates; each opened file must be closed, or abandoned after a failure. */
+/* Opening allocates; each opened file must be closed. */
 OutputFile *output_file_open(const OutputDir *dir, const char *name, Status *status);
 bool output_file_write(OutputFile *file, const void *bytes, size_t n, Status *status);
 
-/* Flushes, fsyncs, closes and frees, also on failure. */
+/* Flushes, fsyncs, closes and frees; after a failure closes and frees only. */
 bool output_file_close(OutputFile *file, Status *status);
-void output_file_abandon(OutputFile *file);
 
 /* A whole small file inside `dir`. */
 bool output_dir_add(const OutputDir *dir, const char *name, const void *bytes, size_t n, Status *status);

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-const char *const schedule_names[SCHEDULE_COUNT] = {
+static const char *const schedule_names[SCHEDULE_COUNT] = {
     [SCHEDULE_CONSTANT] = "constant",
     [SCHEDULE_COSINE] = "cosine",
     [SCHEDULE_WSD] = "wsd",

@@ -8,7 +8,6 @@
 typedef enum { SCHEDULE_CONSTANT, SCHEDULE_COSINE, SCHEDULE_WSD, SCHEDULE_COUNT } ScheduleKind;
 
 /* As flags and the train clause spell them. */
-extern const char *const schedule_names[SCHEDULE_COUNT];
 
 typedef struct {
     ScheduleKind kind;

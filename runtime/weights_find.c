@@ -56,7 +56,7 @@ static const TensorRef *find_renamed(const ModelDir *dir, const char *name, cons
     return tensor ? tensor : model_dir_find(dir, name);
 }
 
-bool copy_fits(const WeightCopy *copy, const SafetensorsEntry *entry) {
+static bool copy_fits(const WeightCopy *copy, const SafetensorsEntry *entry) {
     return dtype_is_readable(entry->dtype) && entry->rank == copy->rank &&
            memcmp(entry->dims, copy->dims, (size_t)copy->rank * sizeof *copy->dims) == 0;
 }

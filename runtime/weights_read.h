@@ -56,9 +56,6 @@ bool copies_report(const CopyList *list, const char *path, size_t n_problems, St
 /* Whether all tensors that were found are F32, as resuming needs; says so where one isn't. */
 bool copies_all_f32(const CopyList *list, const char *path, Status *status);
 
-/* Whether the tensor is what the copy expects. */
-bool copy_fits(const WeightCopy *copy, const SafetensorsEntry *entry);
-
 /* Reads everything; the bytes read go to `n_bytes`. */
 bool copies_read(const CopyList *list, uint64_t seed, Progress *progress, uint64_t *n_bytes, Status *status);
 

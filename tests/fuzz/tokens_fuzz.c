@@ -17,6 +17,18 @@ static void write_file(const char *path, const uint8_t *data, size_t size) {
         abort();
 }
 
+/* False where an id is past the vocabulary. */
+static bool read_all(const TokenFile *file, Status *status) {
+    enum { CHUNK = 1024 };
+    int32_t tokens[CHUNK];
+    for (uint64_t first = 0; first < file->n_tokens; first += CHUNK) {
+        uint64_t left = file->n_tokens - first;
+        if (!token_file_read(file, first, left < CHUNK ? left : CHUNK, VOCAB, tokens, status))
+            return false;
+    }
+    return true;
+}
+
 static void read_tokens(const char *path) {
     TokenFile file;
     Status status = STATUS_INIT;
@@ -24,8 +36,8 @@ static void read_tokens(const char *path) {
         assert(status.failed && *status.message);
         return;
     }
-    if (!token_file_scan(&file, VOCAB, &status))
-        assert(status.code == STATUS_INPUT); /* an id past the vocabulary */
+    if (!read_all(&file, &status))
+        assert(status.code == STATUS_INPUT);
     token_file_close(&file);
 }
 

@@ -273,10 +273,10 @@ static void ids_past_the_vocabulary_are_refused(void **state) {
     expect_failure(&status, STATUS_INPUT, "a.bin: token 2 is 65535, but the model's vocabulary has ids 0 to 99",
                    "is --token-dtype right");
     status = STATUS_INIT;
-    assert_false(token_file_scan(&file, 65535, &status));
+    assert_false(token_file_read(&file, 0, N_IDS, 65535, read, &status));
     expect_failure(&status, STATUS_INPUT, "token 2 is 65535");
     status = STATUS_INIT;
-    assert_true(token_file_scan(&file, 65536, &status));
+    assert_true(token_file_read(&file, 0, N_IDS, 65536, read, &status));
     token_file_close(&file);
     folder_remove(&folder);
 }
@@ -286,13 +286,14 @@ static void negative_ids_are_refused(void **state) {
     Folder folder = folder_make();
     TokenFile file;
     Status status = STATUS_INIT;
+    int32_t read[N_IDS];
     Bytes index = index_bytes(4, 4), bin = {.n = 0};
     put_ids(&bin, 4);
     memset(bin.bytes + 8, 0xFF, 4);
     write_bytes(&folder, "t.idx", &index);
     write_bytes(&folder, "t.bin", &bin);
     assert_true(token_file_open(&file, folder_path(&folder, "t"), TOKEN_U16, &status));
-    assert_false(token_file_scan(&file, VOCAB, &status));
+    assert_false(token_file_read(&file, 0, N_IDS, VOCAB, read, &status));
     expect_failure(&status, STATUS_INPUT, "token 2 is -1");
     token_file_close(&file);
     folder_remove(&folder);
