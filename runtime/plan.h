@@ -1,5 +1,18 @@
-/* What the compiler and the executable share: codegen prints one MoecPlan as C initialisers, the runtime reads it.
-   The plan is constant data; sizes are in elements unless they say bytes. */
+/* The runtime: a plan and a command line in, a run out. spec/training.md, checkpoints.md and numerics.md describe it.
+
+   In: one MoecPlan, which codegen prints as C initialisers (what the compiler and the executable share: constant data;
+   sizes are in elements unless they say bytes), checkpoints and token files. Out: training checkpoints, exports, what
+   is said on the way. Never here: a name of the compiler, what a kernel computes, memory for tensors that is taken
+   after the start. The order of the folder:
+     status, json, utf8, random, dtype           what the rest stands on
+     options, cpu, memory, program, matmul       the command line, the machine, running kernels
+     safetensors, model_config, model_dir        a model directory is read
+     weights, _map, _find, _read, _draw          the weight map: upcycling while loading
+     data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
+     disk, output, export, checkpoint, _dir      what is written, whole or not at all
+     session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
+     tokenizer, _added, _split, _bpe, generate   text
+     run, main                                   which of these a command line asks for */
 #ifndef MOEC_RUNTIME_PLAN_H
 #define MOEC_RUNTIME_PLAN_H
 
