@@ -2,7 +2,6 @@
    the global norm. spec/numerics.md, "Optimizer". */
 #include <string.h>
 
-#include "ir/names.h"
 #include "passes/passes.h"
 
 /* Added to the norm, so that gradients that are all zero have a scale. */
@@ -33,23 +32,20 @@ static const State *add_state_of_weight(Module *module, const State *weight, con
 static bool add_parameters(Optimizer *at, Reporter *reporter) {
     Module *module = at->module;
     size_t n_states = module->n_states; /* the moments come behind these */
-    Names names = {.arena = module->arena};
-    for (size_t i = 0; i < n_states; i++)
-        names_add(&names, module->states[i]->name, i);
     at->parameters = arena_array_of(module->arena, Parameter, n_states);
     for (size_t i = 0; i < n_states; i++) {
         const State *weight = module->states[i];
-        size_t gradient;
         if (strcmp(weight->kind, "weight") != 0)
             continue;
-        if (!names_find(&names, arena_printf(module->arena, "grad:%s", weight->name), &gradient)) {
+        const State *gradient = module_find_state(module, arena_printf(module->arena, "grad:%s", weight->name));
+        if (!gradient) {
             report_error(reporter, module, weight->loc,
                          "weight \"%s\" has no gradient: autodiff must run before optimizer", weight->name);
             return false;
         }
         at->parameters[at->n_parameters++] = (Parameter){
             .weight = weight,
-            .gradient = module->states[gradient],
+            .gradient = gradient,
             .moment1 = add_state_of_weight(module, weight, "moment1"),
             .moment2 = add_state_of_weight(module, weight, "moment2"),
         };
