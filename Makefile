@@ -56,7 +56,7 @@ help:
 	@echo "make demo TINY=1  the same with a small model, in under a minute"
 	@echo "make test         all tests, under the sanitizers (installs what it needs)"
 	@echo "make check        the tests without fuzzing, as built; LITFLAGS='--filter NAME' runs some"
-	@echo "make bench        compile time and step time, each against its own baseline"
+	@echo "make bench        compile time, and how it grows with the number of layers"
 	@echo "make lint         layout of code and scripts, clang's warnings, who includes whom"
 	@echo "make tidy         clang-tidy's checks, over a minute"
 	@echo "make setup        install what building needs"
