@@ -5,14 +5,6 @@
 
 #include "codegen/c_print.h"
 
-void nest_dense_strides(const Type *type, int64_t *strides) {
-    int64_t stride = 1;
-    for (int dim = type->rank - 1; dim >= 0; dim--) {
-        strides[dim] = stride;
-        stride *= type->dims[dim].extent;
-    }
-}
-
 Nest nest_new(const Type *type) {
     Nest nest = {.n_loops = type->rank};
     for (int i = 0; i < type->rank; i++)

@@ -72,8 +72,6 @@ typedef struct {
 Nest nest_new(const Type *type);
 /* Adds a tensor; returns its index. `strides`: one a loop. */
 int nest_add(Nest *nest, const char *name, int64_t offset, const int64_t *strides);
-/* The row-major strides of `type`. */
-void nest_dense_strides(const Type *type, int64_t *strides);
 /* Orders the loops so that the last steps through `tensor` in the smallest strides. Before nest_merge. */
 void nest_sort(Nest *nest, int tensor);
 /* Leaves out loops of one iteration, makes one loop of neighbours that every tensor runs through evenly, and gives the

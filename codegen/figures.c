@@ -8,10 +8,6 @@ static double n_elements(const Type *type) {
     return (double)type_n_elements(type);
 }
 
-static double last_extent(const Type *type) {
-    return (double)type->dims[type->rank - 1].extent;
-}
-
 static const Node *find_node(const Graph *graph, OpKind op) {
     const Node *node = graph ? graph->first : NULL;
     while (node && node->op != op)
@@ -43,7 +39,8 @@ static double product_flops(const Node *node) {
     case OP_matmul:
         return node_flops(node);
     case OP_grouped_matmul:
-        return 2 * n_slots(node) * last_extent(&node->operands[0]->type) * last_extent(&node->results[0].type);
+        return 2 * n_slots(node) * (double)type_extent(&node->operands[0]->type, -1) *
+               (double)type_extent(&node->results[0].type, -1);
     case OP_attention:
         return attention_flops(node);
     default:
@@ -97,7 +94,7 @@ static void count_routing(PlanFigures *figures, const Graph *graph) {
     if (!first)
         return;
     figures->n_experts = attrs_int(&first->attrs, "experts", 0);
-    figures->top_k = (int64_t)last_extent(&first->operands[0]->type);
+    figures->top_k = type_extent(&first->operands[0]->type, -1);
     for (const Node *node = first; node; node = node->next)
         figures->n_moe_layers += node->op == OP_route;
 }
@@ -116,7 +113,7 @@ PlanFigures plan_figures(const Module *module) {
     if (window && window->rank == 2)
         figures.generate_sequence = window->dims[1].extent;
     if (loss)
-        figures.vocab = (int64_t)last_extent(&loss->operands[0]->type);
+        figures.vocab = type_extent(&loss->operands[0]->type, -1);
     count_routing(&figures, eval);
     count_parameters(&figures, module);
     if (eval_tokens)

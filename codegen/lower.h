@@ -19,19 +19,6 @@ static inline const Type *lower_operand_type(const Node *node, int i) {
     return &node->operands[i]->type;
 }
 
-/* Extent of dim `i`, counted from the end where negative. */
-static inline int64_t lower_extent(const Type *type, int i) {
-    return type->dims[i < 0 ? type->rank + i : i].extent;
-}
-
-/* Elements of dims [first, rank): a row of the tensor. */
-static inline int64_t lower_width(const Type *type, int first) {
-    int64_t width = 1;
-    for (int i = first; i < type->rank; i++)
-        width *= type->dims[i].extent;
-    return width;
-}
-
 /* The text of each element of an operand in the nest: the tensor's element, added to the nest under `name`, or the
    literal of a constant. The operand has the nest's shape. Call before nest_merge, and
    lower_element_text after it. */

@@ -33,7 +33,7 @@ static void print_map(CPrinter *c, const Node *node, const char *expression) {
     const Type *type = &node->results[0].type;
     Nest nest = nest_new(type);
     int64_t dense[MAX_RANK];
-    nest_dense_strides(type, dense);
+    type_strides(type, dense);
     int out = nest_add(&nest, "out", 0, dense);
     LowerElement elements[2];
     assert(node->n_operands <= 2);

@@ -8,7 +8,7 @@
 static Nest part_nest(const Type *type, const Type *whole, int dim, int64_t start) {
     Nest nest = nest_new(type);
     int64_t strides[MAX_RANK];
-    nest_dense_strides(whole, strides);
+    type_strides(whole, strides);
     nest_add(&nest, "out", start * strides[dim], strides);
     return nest;
 }
@@ -19,7 +19,7 @@ static void print_part(CPrinter *c, const Type *type, const Type *whole, int dim
         return;
     Nest nest = part_nest(type, whole, dim, start);
     int64_t strides[MAX_RANK];
-    nest_dense_strides(type, strides);
+    type_strides(type, strides);
     int from = x != NULL ? nest_add(&nest, x, 0, strides) : -1;
     nest_merge(&nest, c->arena);
     const char *value = x != NULL ? nest_element(c, &nest, from) : c_literal(c, type->dtype, 0);
@@ -69,9 +69,9 @@ void lower_gather(CPrinter *c, const Node *node) {
     c_pointers(c, node, (const char *const[]){"out", "table", "indices"});
     c_constants(c, (const CConstant[]){{"n_indices", n_indices},
                                        {"n_rows", table->dims[0].extent},
-                                       {"width", lower_width(table, 1)},
+                                       {"width", type_span(table, 1, table->rank)},
                                        {NULL, 0}});
-    c_parallel(c, (double)n_indices * (double)lower_width(table, 1), "");
+    c_parallel(c, (double)n_indices * (double)type_span(table, 1, table->rank), "");
     c_open(c, "for (int64_t i = 0; i < n_indices; i++)");
     c_line(c, "int64_t row = indices[i];");
     c_line(c, "int is_missing = row < 0 || row >= n_rows;");
@@ -89,10 +89,10 @@ void lower_scatter_add(CPrinter *c, const Node *node) {
     c_pointers(c, node, (const char *const[]){"out", "x", "indices"});
     c_constants(c, (const CConstant[]){{"n_indices", n_indices},
                                        {"n_rows", n_rows},
-                                       {"width", lower_width(rows, 1)},
+                                       {"width", type_span(rows, 1, rows->rank)},
                                        {"n_chunks", n_rows < 64 ? n_rows : 64},
                                        {NULL, 0}});
-    c_parallel(c, (double)(n_rows + n_indices) * (double)lower_width(rows, 1), "schedule(dynamic)");
+    c_parallel(c, (double)(n_rows + n_indices) * (double)type_span(rows, 1, rows->rank), "schedule(dynamic)");
     c_text(c, "for (int64_t chunk = 0; chunk < n_chunks; chunk++) {\n"
               "    int64_t first = chunk * n_rows / n_chunks, end = (chunk + 1) * n_rows / n_chunks;\n"
               "    memset(out + first * width, 0, sizeof(float) * (size_t)((end - first) * width));\n"
@@ -109,11 +109,11 @@ void lower_scatter_add(CPrinter *c, const Node *node) {
 
 void lower_gather_last(CPrinter *c, const Node *node) {
     const Type *x = lower_operand_type(node, 0), *indices = lower_operand_type(node, 1);
-    int64_t n_choices = lower_extent(indices, -1), n_indices = type_n_elements(indices);
+    int64_t n_choices = type_extent(indices, -1), n_indices = type_n_elements(indices);
     c_pointers(c, node, (const char *const[]){"out", "x", "indices"});
     c_constants(
         c, (const CConstant[]){
-               {"n_rows", n_indices / n_choices}, {"n_choices", n_choices}, {"width", lower_extent(x, -1)}, {NULL, 0}});
+               {"n_rows", n_indices / n_choices}, {"n_choices", n_choices}, {"width", type_extent(x, -1)}, {NULL, 0}});
     c_parallel(c, (double)n_indices, "");
     c_open(c, "for (int64_t row = 0; row < n_rows; row++)");
     c_open(c, "for (int64_t i = row * n_choices; i < (row + 1) * n_choices; i++)");
@@ -125,7 +125,7 @@ void lower_gather_last(CPrinter *c, const Node *node) {
 
 void lower_scatter_last(CPrinter *c, const Node *node) {
     const Type *result = &node->results[0].type;
-    int64_t n_choices = lower_extent(lower_operand_type(node, 1), -1), width = lower_extent(result, -1);
+    int64_t n_choices = type_extent(lower_operand_type(node, 1), -1), width = type_extent(result, -1);
     int64_t n_elements = type_n_elements(result);
     c_pointers(c, node, (const char *const[]){"out", "x", "indices"});
     c_constants(

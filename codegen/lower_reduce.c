@@ -22,7 +22,7 @@ static Sum sum_of(CPrinter *c, const Node *node) {
     for (int i = 0; i < n_dims; i++)
         sum.nest.loops[dims[i]].is_reduced = true;
     int64_t dense[MAX_RANK], strides[MAX_RANK];
-    nest_dense_strides(&node->results[0].type, dense);
+    type_strides(&node->results[0].type, dense);
     int kept = 0;
     for (int i = 0; i < type->rank; i++)
         strides[i] = sum.nest.loops[i].is_reduced ? 0 : dense[kept++];
@@ -204,7 +204,7 @@ void lower_sum_squares(CPrinter *c, const Node *node) {
 /* Opens the loop over rows of operand 0. */
 static void open_rows(CPrinter *c, const Node *node) {
     const Type *type = lower_operand_type(node, 0);
-    int64_t width = lower_extent(type, -1), n_elements = type_n_elements(type);
+    int64_t width = type_extent(type, -1), n_elements = type_n_elements(type);
     c_constants(c, (const CConstant[]){{"n_rows", n_elements / width}, {"width", width}, {NULL, 0}});
     c_parallel(c, 4.0 * (double)n_elements, "");
     c_open(c, "for (int64_t row = 0; row < n_rows; row++)");

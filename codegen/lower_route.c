@@ -5,7 +5,7 @@
  */
 void lower_top_k(CPrinter *c, const Node *node) {
     const Type *x = lower_operand_type(node, 0);
-    int64_t width = lower_extent(x, -1);
+    int64_t width = type_extent(x, -1);
     c_pointers(c, node, (const char *const[]){"values", "indices", "x"});
     c_constants(c, (const CConstant[]){{"n_rows", type_n_elements(x) / width},
                                        {"width", width},
@@ -75,12 +75,12 @@ void lower_route(CPrinter *c, const Node *node) {
 
 /* How many slots share a row of the dense side. */
 static int64_t slots_per_source(const Node *node) {
-    return attrs_bool(&node->attrs, "per_slot", false) ? 1 : lower_extent(lower_operand_type(node, 2), -1);
+    return attrs_bool(&node->attrs, "per_slot", false) ? 1 : type_extent(lower_operand_type(node, 2), -1);
 }
 
 void lower_dispatch(CPrinter *c, const Node *node) {
     const Type *result = &node->results[0].type;
-    int64_t width = lower_width(result, 1);
+    int64_t width = type_span(result, 1, result->rank);
     c_pointers(c, node, (const char *const[]){"out", "x", "slot_of_row", NULL});
     c_constants(c, (const CConstant[]){{"n_rows", result->dims[0].extent},
                                        {"slots_per_source", slots_per_source(node)},
@@ -96,7 +96,7 @@ void lower_dispatch(CPrinter *c, const Node *node) {
 
 void lower_combine(CPrinter *c, const Node *node) {
     const Type *result = &node->results[0].type, *y = lower_operand_type(node, 0);
-    int64_t width = lower_width(y, 1);
+    int64_t width = type_span(y, 1, y->rank);
     c_pointers(c, node, (const char *const[]){"out", "y", NULL, "row_of_slot"});
     c_constants(c, (const CConstant[]){{"n_sources", type_n_elements(result) / width},
                                        {"slots_per_source", slots_per_source(node)},

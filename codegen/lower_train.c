@@ -5,7 +5,7 @@
 
 static void open_logits(CPrinter *c, const Node *node) {
     const Type *logits = lower_operand_type(node, 0);
-    int64_t n_classes = lower_extent(logits, -1), n_elements = type_n_elements(logits);
+    int64_t n_classes = type_extent(logits, -1), n_elements = type_n_elements(logits);
     c_constants(c, (const CConstant[]){{"n_rows", n_elements / n_classes}, {"n_classes", n_classes}, {NULL, 0}});
     c_parallel(c, 4.0 * (double)n_elements, "");
     c_open(c, "for (int64_t row = 0; row < n_rows; row++)");

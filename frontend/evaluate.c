@@ -41,8 +41,8 @@ static int64_t index_limit(const Graph *graph, const Value *input) {
         const Type *indexed = &node->operands[0]->type;
         if (node->op == OP_gather && indexed->dims[0].extent < limit)
             limit = indexed->dims[0].extent;
-        if (node->op == OP_cross_entropy && indexed->dims[indexed->rank - 1].extent < limit)
-            limit = indexed->dims[indexed->rank - 1].extent;
+        if (node->op == OP_cross_entropy && type_extent(indexed, -1) < limit)
+            limit = type_extent(indexed, -1);
     }
     return limit;
 }

@@ -74,7 +74,7 @@ double flops_scatter_add(const Node *node) {
 double flops_matmul(const Node *node) {
     const Type *a = &node->operands[0]->type;
     bool is_tn = strcmp(attrs_string(&node->attrs, "mode", ""), "tn") == 0;
-    double last = (double)a->dims[a->rank - 1].extent;
+    double last = (double)type_extent(a, -1);
     double summed = is_tn ? n_elements(node->operands[0]) / last : last;
     return 2 * summed * n_elements(&node->results[0]);
 }

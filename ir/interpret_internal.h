@@ -19,28 +19,6 @@ bool interpreter_check_index(Interpreter *interpreter, const Node *node, const c
 /* log(sum(exp(row))) of n numbers, without overflow. */
 double interpreter_logsumexp(const double *row, int64_t n);
 
-/* Product of the extents of dims [first, end). */
-static inline int64_t type_span(const Type *type, int first, int end) {
-    int64_t span = 1;
-    for (int i = first; i < end; i++)
-        span *= type->dims[i].extent;
-    return span;
-}
-
-/* Extent of dim `i`, counted from the end where negative: -1 is the last. */
-static inline int64_t type_extent(const Type *type, int i) {
-    return type->dims[i < 0 ? type->rank + i : i].extent;
-}
-
-/* Row-major strides, in elements. */
-static inline void type_strides(const Type *type, int64_t *strides) {
-    int64_t stride = 1;
-    for (int i = type->rank; i-- > 0;) {
-        strides[i] = stride;
-        stride *= type->dims[i].extent;
-    }
-}
-
 /* Element number `flat` of `type` in row-major order lies at this offset of storage with the given strides. */
 static inline int64_t strided_offset(const Type *type, int64_t flat, const int64_t *strides) {
     int64_t offset = 0;

@@ -68,6 +68,12 @@ bool type_equal(const Type *a, const Type *b);
 bool dim_equal(const Dim *a, const Dim *b);
 /* Whether dim 0 is ragged; no other can be. */
 bool type_is_ragged(const Type *type);
+/* Extent of dim `i`, counted from the end where negative: -1 is the last. */
+int64_t type_extent(const Type *type, int i);
+/* Product of the extents of dims [first, end). */
+int64_t type_span(const Type *type, int first, int end);
+/* Row-major strides, in elements; one a dim. */
+void type_strides(const Type *type, int64_t *strides);
 /* "f32[B=4, T=256, ~rows=2048, 3]"; scalars print as "f32[]". */
 char *type_format(Arena *arena, const Type *type);
 /* "B=4", "3", "~rows=2048". */

@@ -257,7 +257,7 @@ const char *infer_top_k(Arena *arena, const Node *node, Type *results) {
         error = require_min_rank(arena, node, 0, 1);
     if (error == NULL)
         error = require_dense(arena, node, 0);
-    if (error == NULL && (k < 1 || k > x->dims[x->rank - 1].extent))
+    if (error == NULL && (k < 1 || k > type_extent(x, -1)))
         error = arena_printf(arena, "k = %lld of the last dim of %s", (long long)k, type_format(arena, x));
     if (error != NULL)
         return error;

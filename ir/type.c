@@ -35,15 +35,31 @@ bool dtype_is_float(DType dtype) {
     return dtype != DTYPE_I32;
 }
 
+int64_t type_extent(const Type *type, int i) {
+    return type->dims[i < 0 ? type->rank + i : i].extent;
+}
+
+int64_t type_span(const Type *type, int first, int end) {
+    int64_t span = 1;
+    for (int i = first; i < end; i++)
+        span *= type->dims[i].extent;
+    return span;
+}
+
 int64_t type_n_elements(const Type *type) {
-    int64_t n = 1;
-    for (int i = 0; i < type->rank; i++)
-        n *= type->dims[i].extent;
-    return n;
+    return type_span(type, 0, type->rank);
 }
 
 int64_t type_n_bytes(const Type *type) {
     return type_n_elements(type) * (int64_t)dtype_size(type->dtype);
+}
+
+void type_strides(const Type *type, int64_t *strides) {
+    int64_t stride = 1;
+    for (int i = type->rank - 1; i >= 0; i--) {
+        strides[i] = stride;
+        stride *= type->dims[i].extent;
+    }
 }
 
 bool dim_equal(const Dim *a, const Dim *b) {

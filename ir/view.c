@@ -23,14 +23,6 @@ Value *view_owner(Value *value) {
     return value;
 }
 
-static void set_dense(View *view, const Type *type) {
-    int64_t stride = 1;
-    for (int dim = type->rank - 1; dim >= 0; dim--) {
-        view->strides[dim] = stride;
-        stride *= type->dims[dim].extent;
-    }
-}
-
 bool view_is_dense(const View *view, const Type *type) {
     int64_t stride = 1;
     for (int dim = type->rank - 1; dim >= 0; dim--) {
@@ -108,7 +100,7 @@ bool view_on(Value *value, Value *base, View *out) {
     const Node *node = value->def;
     if (value == base) {
         *out = (View){.owner = value};
-        set_dense(out, &value->type);
+        type_strides(&value->type, out->strides);
         return true;
     }
     Value *source = view_source(value);

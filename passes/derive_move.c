@@ -17,10 +17,6 @@ static Value *build_with_ints(Derivation *at, OpKind op, int n_operands, Value *
     return build(at->builder, op, n_operands, operands, &attrs);
 }
 
-static int64_t last_extent(const Value *value) {
-    return value->type.dims[value->type.rank - 1].extent;
-}
-
 /* ---- Views --------------------------------------------------------------------------------------------------- */
 
 void derive_reshape(Derivation *at) {
@@ -135,7 +131,7 @@ void derive_scatter_add(Derivation *at) {
 }
 
 void derive_gather_last(Derivation *at) {
-    const IntAttr attributes[] = {{"extent", last_extent(derive_operand(at, 0))}, {NULL, 0}};
+    const IntAttr attributes[] = {{"extent", type_extent(&derive_operand(at, 0)->type, -1)}, {NULL, 0}};
     Value *operands[] = {at->d_results[0], derive_operand(at, 1)};
     at->d_operands[0] = build_with_ints(at, OP_scatter_last, 2, operands, attributes);
 }

@@ -24,7 +24,7 @@ void derive_cross_entropy(Derivation *at) {
 void derive_top_k(Derivation *at) {
     const Type *type = &derive_operand(at, 0)->type;
     Attrs attrs = {0};
-    attrs_set_int(at->builder->graph->module->arena, &attrs, "extent", type->dims[type->rank - 1].extent);
+    attrs_set_int(at->builder->graph->module->arena, &attrs, "extent", type_extent(type, -1));
     Value *operands[] = {at->d_results[0], derive_result(at, 1)};
     at->d_operands[0] = build(at->builder, OP_scatter_last, 2, operands, &attrs);
 }

@@ -46,7 +46,7 @@ static int64_t capacity_of(const Upcycle *at, const Graph *graph, const Value *i
     if (settings->capacity == 0 || strcmp(graph->name, "generate") == 0)
         return 0;
     const Type *type = &input->type;
-    int64_t n_rows = type_n_elements(type) / type->dims[type->rank - 1].extent;
+    int64_t n_rows = type_n_elements(type) / type_extent(type, -1);
     double n_tokens = (double)n_rows;
     double exact = n_tokens * (double)settings->top_k * settings->capacity / (double)settings->n_experts;
     double slots = ceil(exact * (1 - 1e-12));
