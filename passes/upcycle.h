@@ -126,6 +126,9 @@ bool upcycle_check_region(const Upcycle *at, Region *region);
 /* What is known of `value` in the call; it must be the input, a node of the call, or a leaf that it reads. */
 RegionValue *region_value(Region *region, const Value *value);
 
+/* A state or a constant, which is the same value wherever it is read and so no input of a call. */
+bool region_is_leaf(const Node *node);
+
 bool upcycle_find_hidden(const Upcycle *at, Region *region);
 bool upcycle_cut(const Upcycle *at, Region *region);
 /* Whether `dim` is the hidden one. */

@@ -1,8 +1,8 @@
 /* The hidden dim: which it is, and how the cut into segments goes through the function.
 
    Segment g of a copy holds slice g of the hidden dim of every weight. A value is either the same in all segments, or
-   cut along one dim, or, once a product has summed over the cut dim, a part of a sum over segments: that is upcycle_
-   scale.c's. Anything else, such as a softmax along the hidden dim, has no exact form in segments. */
+   cut along one dim, or, once a product has summed over the cut dim, a part of a sum over segments, which is for
+   upcycle_scale.c. Anything else, such as a softmax along the hidden dim, has no exact form in segments. */
 #include <string.h>
 
 #include "passes/upcycle.h"

@@ -17,8 +17,7 @@ bool upcycle_refuse(const Upcycle *at, Loc loc, const char *format, ...) {
     return false;
 }
 
-/* A leaf stands for the same value wherever it is read, so it is no input of a call. */
-static bool is_leaf(const Node *node) {
+bool region_is_leaf(const Node *node) {
     return node->op == OP_state || node->op == OP_constant;
 }
 
@@ -28,7 +27,7 @@ static int32_t call_of(const Upcycle *at, const Node *node) {
 }
 
 static void add_output(Region *regions, int32_t call, Value *value) {
-    if (call < 0 || is_leaf(value->def))
+    if (call < 0 || region_is_leaf(value->def))
         return;
     Region *region = &regions[call];
     if (!region->output)
@@ -94,7 +93,7 @@ static bool reach(const Upcycle *at, Region *region, Region *leaves, Value *valu
     bool is_inside = call_of(at, node) == (int32_t)region->index;
     if (is_reached(region, node))
         return true;
-    if (is_inside || is_leaf(node)) {
+    if (is_inside || region_is_leaf(node)) {
         RegionValue *fresh = arena_new_of(at->arena, RegionValue);
         *fresh = (RegionValue){.call = region->index + 1, .cut = -1};
         node->scratch = fresh;

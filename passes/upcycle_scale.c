@@ -41,10 +41,6 @@ static RegionValue *operand(Region *region, const Node *node, int i) {
     return region_value(region, node->operands[i]);
 }
 
-static bool is_leaf(const Node *node) {
-    return node->op == OP_state || node->op == OP_constant;
-}
-
 /* ---- Segments ------------------------------------------------------------------------------------------------- */
 
 /* The weight that `value` is a view of, or NULL. */
@@ -215,7 +211,7 @@ static bool scale_halves(const Upcycle *at, Region *region) {
         hand_back(region, region->nodes[i]);
     for (size_t i = 0; i < region->n_nodes; i++) {
         RegionValue *value = region->nodes[i]->scratch;
-        if (is_leaf(region->nodes[i]))
+        if (region_is_leaf(region->nodes[i]))
             value->n_halvings = value->weight && value->weight->is_halved;
         else if (!count_halvings(region, region->nodes[i], &value->n_halvings))
             return refuse_halves(at, region->nodes[i]);
