@@ -4,27 +4,13 @@
 #include <string.h>
 
 #include "codegen/plan_print.h"
+#include "ir/text.h"
 
-/* ".field = value" */
+/* ".field = value"; no field is a list. */
 static void print_field(FILE *out, const char *field, const Attr *attr) {
+    assert(attr->kind != ATTR_INTS);
     fprintf(out, ".%s = ", field);
-    switch (attr->kind) {
-    case ATTR_INT:
-        fprintf(out, "%" PRId64, attr->as.i);
-        break;
-    case ATTR_FLOAT:
-        plan_print_double(out, attr->as.f);
-        break;
-    case ATTR_BOOL:
-        fputs(attr->as.b ? "true" : "false", out);
-        break;
-    case ATTR_STRING:
-        plan_print_string(out, attr->as.s);
-        break;
-    case ATTR_INTS:
-        assert(false); /* no field is a list */
-        break;
-    }
+    text_print_attr_value(out, attr, plan_print_string, plan_print_double);
 }
 
 /* ---- Weights --------------------------------------------------------------------------------------------------- */

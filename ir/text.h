@@ -1,4 +1,4 @@
-/* What the printers of the IR and its reader share. */
+/* What the printers of the IR, its reader and the C backend share. */
 #ifndef MOEC_IR_TEXT_H
 #define MOEC_IR_TEXT_H
 
