@@ -227,7 +227,7 @@ static void print_message(Diagnostics *d, const Message *message) {
 /* The order of the source: the place of the error, then the order in which they were found. */
 typedef struct {
     Loc loc;
-    size_t order, first;
+    size_t order; /* the index of the message, which its notes follow */
 } Key;
 
 static int compare_keys(const void *a_pointer, const void *b_pointer) {
@@ -247,12 +247,12 @@ void diagnostics_flush(Diagnostics *diagnostics) {
     size_t n_keys = 0;
     for (size_t i = 0; i < d->n; i++) {
         if (d->messages[i].order == i)
-            keys[n_keys++] = (Key){.loc = d->messages[i].range.begin, .order = i, .first = i};
+            keys[n_keys++] = (Key){.loc = d->messages[i].range.begin, .order = i};
     }
     qsort(keys, n_keys, sizeof *keys, compare_keys);
     int n_errors = 0;
     for (size_t k = 0; k < n_keys; k++) {
-        size_t i = keys[k].first;
+        size_t i = keys[k].order;
         n_errors += d->messages[i].kind == REPORT_ERROR;
         if (n_errors > DIAGNOSTICS_MAX_ERRORS)
             break;

@@ -27,11 +27,11 @@ typedef struct {
     Program *program;
     Module *module;
     Builder builder;
-    /* Variables of the function under way; later ones hide earlier ones. Those of its callers lie below `first`. */
+    /* Variables of the function under way; later ones hide earlier ones. Its callers' lie below first_variable. */
     Variable *variables;
     size_t n_variables, variables_capacity;
     size_t first_variable;
-    size_t end_carried; /* those from `first` to here were there before the loop under way */
+    size_t end_carried; /* those from first_variable to here were there before the loop under way */
     const char *path;   /* prefix of checkpoint names */
     uint32_t n_scopes;  /* calls so far: all graphs of a module make the same calls in the same order */
     int depth;          /* of calls, loops and nested expressions */

@@ -6,8 +6,7 @@
 
 #include "ir/ops_internal.h"
 
-/* Links `node` before `before`, or last where that is NULL. */
-static void link_before(Graph *graph, Node *node, Node *before) {
+void graph_insert(Graph *graph, Node *node, Node *before) {
     node->next = before;
     node->prev = before != NULL ? before->prev : graph->last;
     if (node->prev != NULL)
@@ -21,7 +20,7 @@ static void link_before(Graph *graph, Node *node, Node *before) {
     graph->n_nodes++;
 }
 
-static void unlink_node(Graph *graph, Node *node) {
+void graph_remove(Graph *graph, Node *node) {
     if (node->prev != NULL)
         node->prev->next = node->next;
     else
@@ -34,18 +33,10 @@ static void unlink_node(Graph *graph, Node *node) {
     graph->n_nodes--;
 }
 
-void graph_insert(Graph *graph, Node *node, Node *before) {
-    link_before(graph, node, before);
-}
-
-void graph_remove(Graph *graph, Node *node) {
-    unlink_node(graph, node);
-}
-
 void graph_move(Graph *graph, Node *node, Node *before) {
     assert(node != before);
-    unlink_node(graph, node);
-    link_before(graph, node, before);
+    graph_remove(graph, node);
+    graph_insert(graph, node, before);
 }
 
 void graph_add_output(Graph *graph, const char *name, Value *value) {
@@ -120,7 +111,7 @@ Graph *graph_clone(const Graph *source, const char *name) {
     Graph *graph = module_add_graph(source->module, name);
     Value **copies = arena_array_of(arena, Value *, graph_number(source));
     for (const Node *node = source->first; node != NULL; node = node->next)
-        link_before(graph, clone_node(arena, node, copies), NULL);
+        graph_insert(graph, clone_node(arena, node, copies), NULL);
     for (size_t i = 0; i < source->n_outputs; i++)
         graph_add_output(graph, source->outputs[i].name, copies[source->outputs[i].value->number]);
     graph->attrs = attrs_clone(arena, &source->attrs);
