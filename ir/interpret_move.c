@@ -133,8 +133,7 @@ void interpret_gather_last(Interpreter *interpreter, const Node *node) {
     }
 }
 
-/* Adjoint of gather_last: x[.., k], indices[.., k] -> [.., extent], zero where no index points, summed where several
- * do. */
+/* Adjoint of gather_last: x[.., k], indices[.., k] -> [.., extent], the sum of what points there, or zero. */
 void interpret_scatter_last(Interpreter *interpreter, const Node *node) {
     const Tensor *x = interpreter_operand(interpreter, node, 0);
     const Tensor *indices = interpreter_operand(interpreter, node, 1);
