@@ -13,7 +13,7 @@ typedef struct {
     Arena *arena;
     Reporter *reporter;
     Plan *plan;
-    Names states;           /* name -> index of state_addresses */
+    Names states;           /* name -> index in the module's list */
     PlanAddress *addresses; /* of the module's states */
     PlanProgram *program;
     const int64_t *offsets; /* of the program's values in the arena */

@@ -35,28 +35,26 @@ static const ProductRule *find_product_rule(const Node *node) {
     return NULL;
 }
 
-void derive_matmul(Derivation *at) {
+/* `offsets` NULL: a dense product. */
+static void derive_product(Derivation *at, Value *offsets) {
     const ProductRule *rule = find_product_rule(at->node);
     Value *const factors[] = {[A] = derive_operand(at, 0), [B] = derive_operand(at, 1), [DC] = at->d_results[0]};
     const Product *products[] = {&rule->da, &rule->db};
     for (int i = 0; i < 2; i++) {
         const Product *product = products[i];
+        Value *left = factors[product->left], *right = factors[product->right];
         if (at->is_wanted[i])
-            at->d_operands[i] =
-                build_matmul(at->builder, product->mode, factors[product->left], factors[product->right]);
+            at->d_operands[i] = offsets ? build_grouped_matmul(at->builder, product->mode, left, right, offsets)
+                                        : build_matmul(at->builder, product->mode, left, right);
     }
 }
 
+void derive_matmul(Derivation *at) {
+    derive_product(at, NULL);
+}
+
 void derive_grouped_matmul(Derivation *at) {
-    const ProductRule *rule = find_product_rule(at->node);
-    Value *const factors[] = {[A] = derive_operand(at, 0), [B] = derive_operand(at, 1), [DC] = at->d_results[0]};
-    const Product *products[] = {&rule->da, &rule->db};
-    for (int i = 0; i < 2; i++) {
-        const Product *product = products[i];
-        if (at->is_wanted[i])
-            at->d_operands[i] = build_grouped_matmul(at->builder, product->mode, factors[product->left],
-                                                     factors[product->right], derive_operand(at, 2));
-    }
+    derive_product(at, derive_operand(at, 2));
 }
 
 /* ---- Per-expert vectors on ragged rows: each other's adjoint -------------------------------------------------- */
