@@ -13,7 +13,7 @@ config.test_source_root = os.path.join(root, "tests")
 config.test_exec_root = os.path.join(out, "tests")
 # Several tests run at once: threads that spin while they wait would take each other's cores.
 config.environment["OMP_WAIT_POLICY"] = "passive"
-for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "HOME", "OMP_NUM_THREADS", "FUZZ_SECONDS", "CC"):
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "HOME", "OMP_NUM_THREADS", "FUZZ_SECONDS", "FUZZ_SEED", "CC"):
     if name in os.environ:
         config.environment[name] = os.environ[name]
 # moec: the compiler under test. FileCheck: LLVM's.
