@@ -1,16 +1,22 @@
 /* Built-in functions that give the same elements other places. */
 #include "frontend/builtins.h"
 
+/* The tensor and the type that it is to have: arguments 0 and 1. False after an error. */
+static bool lower_target(Lowering *lowering, const Expr *const *arguments, Value **x, Type *type) {
+    bool has_ellipsis;
+    bool is_good = lower_tensor(lowering, arguments[0], x);
+    is_good = lower_shape(lowering, arguments[1], false, type->dims, &type->rank, &has_ellipsis) && is_good;
+    if (is_good)
+        type->dtype = (*x)->type.dtype;
+    return is_good;
+}
+
 Operand builtin_reshape(Lowering *lowering, const Builtin *builtin, const Expr *call, const Expr *const *arguments) {
     Program *program = lowering->program;
     Value *x;
     Type type = {0};
-    bool has_ellipsis;
-    bool is_good = lower_tensor(lowering, arguments[0], &x);
-    is_good = lower_shape(lowering, arguments[1], false, type.dims, &type.rank, &has_ellipsis) && is_good;
-    if (!is_good)
+    if (!lower_target(lowering, arguments, &x, &type))
         return operand_poison();
-    type.dtype = x->type.dtype;
     const char *problem = type_check(program->arena, &type);
     if (problem == NULL && type_n_elements(&type) != type_n_elements(&x->type))
         problem = arena_printf(program->arena, "has %lld element%s, and %s has %lld", (long long)type_n_elements(&type),
@@ -60,12 +66,8 @@ Operand builtin_transpose(Lowering *lowering, const Builtin *builtin, const Expr
     Value *x;
     Type type = {0};
     int64_t perm[MAX_RANK];
-    bool has_ellipsis;
-    bool is_good = lower_tensor(lowering, arguments[0], &x);
-    is_good = lower_shape(lowering, arguments[1], false, type.dims, &type.rank, &has_ellipsis) && is_good;
-    if (!is_good)
+    if (!lower_target(lowering, arguments, &x, &type))
         return operand_poison();
-    type.dtype = x->type.dtype;
     if (has_repeated_dim(&x->type)) {
         diagnostics_error(program->diagnostics, call->range,
                           "transpose: two dims of %s are the same size, and cannot be told apart",
