@@ -58,7 +58,7 @@ typedef struct {
     Module *module;
     Kernels *kernels;
     MoecKernelFunction *const *functions; /* by kernel index */
-    void *library;
+    void *shared_object;
 } Fixture;
 
 static bool has_kernel(const Node *node) {
@@ -107,10 +107,10 @@ static void compile(Fixture *fixture) {
                                        cc ? cc : "gcc", CODEGEN_C_FLAGS, sanitize_flags, root(), object, source);
     if (system(command) != 0)
         fail_msg("failed: %s", command);
-    fixture->library = dlopen(object, RTLD_NOW);
-    if (!fixture->library)
+    fixture->shared_object = dlopen(object, RTLD_NOW);
+    if (!fixture->shared_object)
         fail_msg("%s", dlerror());
-    fixture->functions = dlsym(fixture->library, "test_kernels");
+    fixture->functions = dlsym(fixture->shared_object, "test_kernels");
     assert_non_null(fixture->functions);
     unlink(source);
     unlink(object);
@@ -153,7 +153,7 @@ static void set_up(void) {
 
 static int tear_down(void **state) {
     (void)state;
-    dlclose(fixture.library);
+    dlclose(fixture.shared_object);
     arena_free(fixture.arena);
     return 0;
 }
