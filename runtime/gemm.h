@@ -1,0 +1,83 @@
+/* Matrix products with what surrounds them in a training step: rows gathered while an operand is packed, the ragged
+   rows of all experts in one call, several products on one packed operand or summed into one result, and an epilogue on
+   each tile of the result while it is in cache.
+
+   In: a MoecGemm, which generated kernels fill in, and the kernel's arguments. Out: what the epilogue stores. Every
+   element is one sum over k in one fixed order whatever the number of threads. Called outside of a parallel region it
+   uses all threads; inside one, the calling thread only. */
+#ifndef MOEC_RUNTIME_GEMM_H
+#define MOEC_RUNTIME_GEMM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum {
+    MOEC_GEMM_F32,
+    MOEC_GEMM_BF16 /* operands are rounded to bf16 (nearest even) while they are packed; sums are f32 */
+} MoecGemmPrecision;
+
+/* What the offsets, i32[n_groups + 1], cut into groups. */
+typedef enum {
+    MOEC_GEMM_DENSE, /* nothing: one group, offsets is NULL */
+    MOEC_GEMM_ROWS,  /* rows of the result: rows [offsets[g], offsets[g+1]) of lhs meet rhs number g. Rows past the last
+                        offset are left alone */
+    MOEC_GEMM_K      /* the sum: result g sums over k in [offsets[g], offsets[g+1]); zero for an empty group */
+} MoecGemmRagged;
+
+/* Computes elements of an operand instead of reading them: out[i * ld + j] = element (major + i, minor + j) of group g,
+   where major counts the side that is gathered (lhs: rows, or k if the product is ragged in k; rhs: k then, else cols)
+   and minor the other. */
+typedef void MoecGemmLoad(void *const *args, int64_t group, int64_t major, int64_t n_major, int64_t minor,
+                          int64_t n_minor, float *out, int64_t ld);
+
+/* lhs: [rows, k], rhs: [cols, k], of f32; element (i, k) is data[group * group_stride + i * stride + k * k_stride].
+   Ragged sides count across all groups: with MOEC_GEMM_ROWS the row index of lhs, with MOEC_GEMM_K the k of both. */
+typedef struct {
+    const float *data;
+    int64_t stride, k_stride; /* one of them is 1 */
+    int64_t group_stride;     /* 0 where groups share the matrix, or the ragged side tells them apart */
+    /* NULL, or: index i of the side whose stride is not 1 (lhs rows, or k) reads i' = gather[i] / gather_divisor in its
+       place, zeros where gather[i] is negative. */
+    const int32_t *gather;
+    int64_t gather_divisor;
+    MoecGemmLoad *load; /* NULL, or takes the place of all of the above */
+} MoecGemmOperand;
+
+enum { MOEC_GEMM_MAX_PRODUCTS = 4, MOEC_GEMM_MAX_RESULTS = 3 };
+
+/* results[result] += lhs rhs^T, summed over k. Equal lhs operands are packed once. */
+typedef struct {
+    MoecGemmOperand lhs, rhs;
+    int64_t k; /* MOEC_GEMM_K: the most there can be in all groups together */
+    int result;
+} MoecGemmProduct;
+
+/* Part of the results: element (row + i, col + j) of result r is sums[r][i * ld + j]. Rows count as in lhs. */
+typedef struct {
+    int64_t group, row, col, n_rows, n_cols, ld;
+    float *sums[MOEC_GEMM_MAX_RESULTS]; /* the epilogue may overwrite them */
+} MoecGemmTile;
+
+/* Called once for each tile, from any thread; tiles do not overlap and cover the results. */
+typedef void MoecGemmEpilogue(void *const *args, const MoecGemmTile *tile);
+
+typedef struct {
+    MoecGemmPrecision precision;
+    MoecGemmRagged ragged;
+    int64_t n_groups;
+    const int32_t *offsets;
+    int64_t n_rows, n_cols; /* of each result; MOEC_GEMM_ROWS: n_rows is the most there can be in all groups */
+    int n_products, n_results;
+    MoecGemmProduct products[MOEC_GEMM_MAX_PRODUCTS];
+    /* NULL: out[group * out_group_stride + row * out_stride + col] = alpha * sum + beta * (what is there; not read with
+       beta 0), n_results is 1. */
+    MoecGemmEpilogue *epilogue;
+    float alpha, beta;
+    float *out;
+    int64_t out_stride, out_group_stride;
+    void *const *args; /* handed to load and epilogue */
+} MoecGemm;
+
+void moec_gemm(const MoecGemm *gemm);
+
+#endif
