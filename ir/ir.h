@@ -177,6 +177,12 @@ typedef struct Value {
     uint32_t number;  /* its number in list order; set by graph_number */
 } Value;
 
+/* Nodes that run as one kernel; they stand next to each other in the list (leaves and views that they use may stand
+   between them). What only they read has no storage. ir/block.h */
+typedef struct {
+    Attrs attrs; /* what the fuse pass says of it, for people */
+} Block;
+
 struct Node {
     OpKind op;
     int n_operands, n_results;
@@ -185,6 +191,7 @@ struct Node {
     Attrs attrs;
     Loc loc;
     uint32_t scope;
+    Block *block;      /* NULL: a kernel of its own, or none (leaves and views) */
     Node *prev, *next; /* the graph's list */
     void *scratch;     /* a pass's own; meaningless between passes */
 };

@@ -14,7 +14,7 @@
 typedef struct {
     Place place;
     uint32_t number; /* of the value; sets the order of equals */
-} Block;
+} Allocation;
 
 static int compare(int64_t a, int64_t b) {
     return (a > b) - (a < b);
@@ -22,49 +22,49 @@ static int compare(int64_t a, int64_t b) {
 
 /* What is large is hardest to place. */
 static int larger_first(const void *left, const void *right) {
-    const Block *a = left, *b = right;
+    const Allocation *a = left, *b = right;
     int order = compare(b->place.n_bytes, a->place.n_bytes);
     return order ? order : compare(a->number, b->number);
 }
 
 /* What lives long goes to the bottom, like a stack: the activations that the backward half reads. */
 static int longer_first(const void *left, const void *right) {
-    const Block *a = left, *b = right;
+    const Allocation *a = left, *b = right;
     int order = compare((int64_t)b->place.last - b->place.first, (int64_t)a->place.last - a->place.first);
     return order ? order : larger_first(left, right);
 }
 
 /* The order in which a run needs them. */
 static int earlier_first(const void *left, const void *right) {
-    const Block *a = left, *b = right;
+    const Allocation *a = left, *b = right;
     int order = compare(a->place.first, b->place.first);
     return order ? order : longer_first(left, right);
 }
 
-typedef int BlockOrder(const void *left, const void *right);
+typedef int AllocationOrder(const void *left, const void *right);
 
-static BlockOrder *const orders[] = {larger_first, longer_first, earlier_first};
+static AllocationOrder *const orders[] = {larger_first, longer_first, earlier_first};
 enum { N_ORDERS = sizeof orders / sizeof *orders };
 
 /* ---- The pass -------------------------------------------------------------------------------------------------- */
 
-static Block *blocks_of(Arena *arena, const Liveness *liveness) {
-    Block *blocks = arena_array_of(arena, Block, liveness->n);
+static Allocation *allocations_of(Arena *arena, const Liveness *liveness) {
+    Allocation *allocations = arena_array_of(arena, Allocation, liveness->n);
     for (size_t i = 0; i < liveness->n; i++) {
         const Lifetime *lifetime = &liveness->items[i];
-        blocks[i] = (Block){{.first = lifetime->first, .last = lifetime->last, .n_bytes = lifetime->n_bytes},
-                            lifetime->value->number};
+        allocations[i] = (Allocation){{.first = lifetime->first, .last = lifetime->last, .n_bytes = lifetime->n_bytes},
+                                      lifetime->value->number};
     }
-    return blocks;
+    return allocations;
 }
 
-/* Places the blocks in the order in which they stand. The bytes that they need. */
-static int64_t place_blocks(Block *blocks, size_t n, size_t n_times) {
+/* Places the allocations in the order in which they stand. The bytes that they need. */
+static int64_t place_blocks(Allocation *allocations, size_t n, size_t n_times) {
     Arena *arena = arena_new();
     Occupancy occupancy = occupancy_new(arena, n_times);
     int64_t n_bytes = 0;
     for (size_t i = 0; i < n; i++) {
-        Place *place = &blocks[i].place;
+        Place *place = &allocations[i].place;
         place->offset = occupancy_lowest_offset(&occupancy, place);
         occupancy_take(&occupancy, place);
         if (place->offset + place->n_bytes > n_bytes)
@@ -77,20 +77,20 @@ static int64_t place_blocks(Block *blocks, size_t n, size_t n_times) {
 /* The offsets by value number of the best order; *n_bytes is what they need. */
 static int64_t *find_offsets(Arena *arena, const Graph *graph, const Liveness *liveness, uint32_t n_values,
                              int64_t *n_bytes) {
-    Block *blocks = blocks_of(arena, liveness);
+    Allocation *allocations = allocations_of(arena, liveness);
     int64_t *offsets = arena_array_of(arena, int64_t, n_values);
     for (uint32_t i = 0; i < n_values; i++)
         offsets[i] = -1;
     *n_bytes = INT64_MAX;
     for (int i = 0; *n_bytes > liveness->lower_bound && i < N_ORDERS; i++) {
         if (liveness->n > 0)
-            qsort(blocks, liveness->n, sizeof *blocks, orders[i]);
-        int64_t n_needed = place_blocks(blocks, liveness->n, graph->n_nodes + 1);
+            qsort(allocations, liveness->n, sizeof *allocations, orders[i]);
+        int64_t n_needed = place_blocks(allocations, liveness->n, graph->n_nodes + 1);
         if (n_needed >= *n_bytes)
             continue;
         *n_bytes = n_needed;
         for (size_t j = 0; j < liveness->n; j++)
-            offsets[blocks[j].number] = blocks[j].place.offset;
+            offsets[allocations[j].number] = allocations[j].place.offset;
     }
     return offsets;
 }

@@ -1,0 +1,154 @@
+/* The kernel form: one kernel as loops, loads, an expression graph, reductions and stores. Both back ends print it; it
+   has a text that reads back, a verifier and an interpreter. spec/kernels.md describes it.
+
+   In: kernel blocks, from codegen/lower_block.c, or text. Out: the structure, text, values. Never here: the IR's nodes
+   and values, C or CUDA C.
+
+   A form has arguments, which are flat arrays, and a body. The body computes over rows and columns: its indices are
+   row indices, then column indices, outermost first. Instructions are in SSA form and in order; each has a level:
+
+     ROW   one value for each row (it varies along no column index)
+     FULL  one for each row and column
+     COL   one for each column: a sum over all rows
+
+   Of kind ROWS, the body is the kernel. Of kind PRODUCT, matrix products come first: instruction SUM is the value of a
+   product's result at the row and column, and the body is the epilogue. Operands of products are strided arrays, rows
+   of which may be gathered, or parts of their own: bodies over the operand's rows and columns that yield a value. */
+#ifndef MOEC_CODEGEN_FORM_H
+#define MOEC_CODEGEN_FORM_H
+
+#include "ir/ir.h"
+
+enum { FORM_MAX_INDICES = 8, FORM_MAX_OPERANDS = 8, FORM_MAX_PRODUCTS = 4, FORM_MAX_RESULTS = 3 };
+
+#define FORM_NONE UINT32_MAX
+
+typedef enum {
+    FORM_IN,    /* read only */
+    FORM_OUT,   /* every element is written */
+    FORM_INOUT, /* read and written: what `add` adds to */
+} FormAccess;
+
+typedef struct {
+    const char *name; /* a C identifier, unique in the form */
+    DType dtype;      /* f32 or i32 */
+    int64_t n_elements;
+    FormAccess access;
+} FormArg;
+
+typedef struct {
+    const char *name; /* a C identifier, unique in the body */
+    int64_t extent;
+    bool is_col;
+} FormIndex;
+
+/* Element offset + sum(index * stride) of an argument; one stride an index of the body. */
+typedef struct {
+    uint32_t arg;
+    int64_t offset;
+    int64_t strides[FORM_MAX_INDICES];
+    /* Of loads: FORM_NONE, or the POSITION instruction whose value times gather_stride is added. Where the position is
+       negative nothing is read, and the value is 0. */
+    uint32_t gather;
+    int64_t gather_stride;
+} FormAccessMap;
+
+/* operation, operands (a, b), text */
+typedef enum {
+    FORM_CONST,    /* value */
+    FORM_LOAD,     /* at `map`; of i32 the number as a float */
+    FORM_POSITION, /* an i32 at `map`, divided by `divisor` where it is not negative: for gathers only */
+    FORM_MAP,      /* op(a, b): a map of ir/ops.def */
+    FORM_SUM_COLS, /* FULL -> ROW: the sum of a over the columns */
+    FORM_MAX_COLS, /* FULL -> ROW: the largest */
+    FORM_SUM_ROWS, /* FULL -> COL: the sum of a over all rows; only stores read it */
+    FORM_SUM,      /* PRODUCT only: result number `result` of the products */
+    FORM_STORE,    /* at `map`: a */
+    FORM_ADD       /* at `map`: what is there + a */
+} FormOp;
+
+typedef enum { FORM_LEVEL_ROW, FORM_LEVEL_FULL, FORM_LEVEL_COL } FormLevel;
+
+typedef struct {
+    FormOp op;
+    OpKind map_op;
+    uint32_t a, b; /* earlier instructions, or FORM_NONE */
+    double value;
+    FormAccessMap map;
+    int64_t divisor;
+    int result;
+    FormLevel level; /* set by form_add */
+} FormInstr;
+
+typedef struct {
+    int n_indices;
+    FormIndex indices[FORM_MAX_INDICES]; /* rows first */
+    FormInstr *instrs;
+    size_t n_instrs, capacity;
+    uint32_t yield; /* of an operand's part; FORM_NONE in a kernel's body */
+} FormBody;
+
+/* An operand of a product, [rows, k] or [cols, k]. Ragged sides count across all groups. */
+typedef struct {
+    const char *name;
+    /* Element (i, k) of group g is data[offset + g * group_stride + i * stride + k * k_stride]; one of the strides is
+       1. The index of the side whose stride is not 1 is gather[index] / gather_divisor where there is a gather. */
+    uint32_t arg;
+    int64_t offset, stride, k_stride, group_stride;
+    uint32_t gather; /* argument, or FORM_NONE */
+    int64_t gather_divisor;
+    /* NULL, or what computes the element instead: its rows are the major side (the one whose elements lie further apart
+       in the tensor that it stands for), its columns the minor. k_is_major says which side k is. No groups. */
+    FormBody *part;
+    bool k_is_major;
+} FormOperand;
+
+typedef struct {
+    int lhs, rhs; /* operands */
+    int64_t k;
+    int result;
+} FormProduct;
+
+typedef enum { FORM_DENSE, FORM_RAGGED_ROWS, FORM_RAGGED_K } FormRagged; /* as in runtime/gemm.h */
+
+typedef enum { FORM_KIND_ROWS, FORM_KIND_PRODUCT } FormKind;
+
+typedef struct {
+    const char *name; /* "rms_norm_0" */
+    FormKind kind;
+    FormArg *args;
+    size_t n_args, args_capacity;
+    FormBody body;
+    /* Of products: */
+    FormRagged ragged;
+    int64_t n_groups; /* 1 where dense */
+    uint32_t offsets; /* argument, i32[n_groups + 1], or FORM_NONE */
+    bool is_bf16;     /* operands are rounded to bf16 */
+    int n_operands, n_products, n_results;
+    FormOperand operands[FORM_MAX_OPERANDS];
+    FormProduct products[FORM_MAX_PRODUCTS];
+} Form;
+
+/* With RAGGED_K and more than one group the body's rows run over all groups' results, one group after the other. */
+int64_t form_n_rows(const FormBody *body);
+int64_t form_n_cols(const FormBody *body);
+
+/* Appends the instruction, its level found; returns its number. An instruction that equals an earlier one and stores
+   nothing is that one. */
+uint32_t form_add(Arena *arena, FormBody *body, FormInstr instr);
+
+/* Joins neighbouring indices that every access runs through evenly, and leaves out those of extent 1. */
+void form_merge_indices(Form *form);
+
+/* NULL if all invariants of spec/kernels.md hold, else the first that does not, on the arena. */
+const char *form_verify(Arena *arena, const Form *form);
+
+void form_print(FILE *out, const Form *form);
+/* NULL on failure with *error = "line:column: reason" on the arena. The result has passed form_verify. */
+Form *form_read(Arena *arena, const char *text, size_t n_bytes, const char **error);
+
+/* Runs the form in double precision: args[i] holds argument i's elements (i32 as whole numbers); outputs are written
+   there. Offsets and positions come from data: NULL, or what is wrong with them. */
+const char *form_interpret(Arena *arena, const Form *form, double *const *args);
+
+#endif
