@@ -42,7 +42,7 @@ bool kernel_operand_is_argument(const Node *node, int operand) {
 /* ---- Text ----------------------------------------------------------------------------------------------------- */
 
 static LowerFunction *const lower_functions[OP_COUNT] = {
-#define OP(name, operands, results, class, attributes, infer, flops, interpret, derive, lower)                         \
+#define OP(name, operands, results, class, attributes, infer, flops, interpret, rows, derive, lower)                   \
     [OP_##name] = lower_##lower,
 #include "ir/ops.def"
 #undef OP

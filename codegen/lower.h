@@ -8,7 +8,7 @@
 typedef void LowerFunction(CPrinter *c, const Node *node);
 
 /* Every function that a row of ops.def names; lower_none prints nothing. */
-#define OP(name, operands, results, class, attributes, infer, flops, interpret, derive, lower)                         \
+#define OP(name, operands, results, class, attributes, infer, flops, interpret, rows, derive, lower)                   \
     void lower_##lower(CPrinter *c, const Node *node);
 #include "ir/ops.def"
 #undef OP

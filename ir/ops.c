@@ -6,7 +6,7 @@
 #include "ir/ops_internal.h"
 
 static const OpInfo op_table[OP_COUNT] = {
-#define OP(op, operands, results, op_class, attributes, infer_row, flops_row, interpret_row, derive, lower)            \
+#define OP(op, operands, results, op_class, attributes, infer_row, flops_row, interpret_row, rows, derive, lower)      \
     {.name = #op,                                                                                                      \
      .n_operands = operands,                                                                                           \
      .n_results = results,                                                                                             \

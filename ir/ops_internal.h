@@ -3,11 +3,13 @@
 #define MOEC_IR_OPS_INTERNAL_H
 
 #include "ir/ir.h"
+#include "ir/rows.h"
 
-#define OP(name, operands, results, class, attributes, infer, flops, interpret, derive, lower)                         \
+#define OP(name, operands, results, class, attributes, infer, flops, interpret, rows, derive, lower)                   \
     const char *infer_##infer(Arena *arena, const Node *node, Type *results_out);                                      \
     double flops_##flops(const Node *node);                                                                            \
-    void interpret_##interpret(struct Interpreter *interpreter, const Node *node);
+    void interpret_##interpret(struct Interpreter *interpreter, const Node *node);                                     \
+    Rows rows_##rows(const Node *node, int64_t n_rows);
 #include "ir/ops.def"
 #undef OP
 

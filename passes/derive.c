@@ -3,7 +3,7 @@
 
 DeriveRule *derive_rule(OpKind op) {
     static DeriveRule *const rules[OP_COUNT] = {
-#define OP(name, operands, results, class, attributes, infer, flops, interpret, derive, lower)                         \
+#define OP(name, operands, results, class, attributes, infer, flops, interpret, rows, derive, lower)                   \
     [OP_##name] = derive_##derive,
 #include "ir/ops.def"
 #undef OP

@@ -26,7 +26,7 @@ typedef void DeriveRule(Derivation *at);
 DeriveRule *derive_rule(OpKind op);
 
 /* Every rule that a row of ops.def names. */
-#define OP(name, operands, results, class, attributes, infer, flops, interpret, derive, lower)                         \
+#define OP(name, operands, results, class, attributes, infer, flops, interpret, rows, derive, lower)                   \
     void derive_##derive(Derivation *at);
 #include "ir/ops.def"
 #undef OP
