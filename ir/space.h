@@ -11,9 +11,9 @@
    is a product of neighbouring indices of the space: [B, T, d] and [B, T, heads, head_dim] are both FULL in rows
    (B, T) and columns (heads, head_dim).
 
-   PRODUCT: matrix products whose results have the same rows and columns, FULL in them; maps on these (the epilogue);
-   and what makes their operands while they are packed (the prologue), which has the role LHS or RHS and is indexed by
-   the operand's own rows and columns. */
+   PRODUCT: matrix products whose results have the same rows and columns, FULL in them; maps on these (the epilogue, in
+   ROWS terms); and what makes their operands while they are packed (prologues), each a ROWS space of its own over the
+   operand's own rows and columns. */
 #ifndef MOEC_IR_SPACE_H
 #define MOEC_IR_SPACE_H
 
@@ -21,30 +21,55 @@
 
 typedef enum { SPACE_ROWS, SPACE_PRODUCT } SpaceKind;
 
-typedef enum { ROLE_FULL, ROLE_ROW, ROLE_COL, ROLE_LHS, ROLE_RHS } Role;
+typedef enum { ROLE_FULL, ROLE_ROW, ROLE_COL } Role;
 
-enum { SPACE_MAX_INDICES = 8, SPACE_MAX_NODES = 64, SPACE_MAX_PRODUCTS = 4, SPACE_MAX_RESULTS = 3 };
+enum {
+    SPACE_MAX_INDICES = 8,
+    SPACE_MAX_NODES = 64,
+    SPACE_MAX_PRODUCTS = 3,
+    SPACE_MAX_OPERANDS = 2 * SPACE_MAX_PRODUCTS
+};
+
+typedef struct Space Space;
+
+/* An operand of products of the block. */
+typedef struct {
+    Value *value; /* the nodes' operand */
+    Space *part;  /* what makes it within the block; NULL: it is read from memory, dense */
+} SpaceOperand;
 
 typedef struct {
+    Node *node; /* a matmul or grouped_matmul */
+    int lhs, rhs;
+} SpaceProduct;
+
+struct Space {
     SpaceKind kind;
     /* The indices that make up the row, then those that make up the column, outermost first; each extent is > 1, or the
        side has no index. */
     int n_row_indices, n_col_indices;
     int64_t extents[SPACE_MAX_INDICES];
     int64_t n_rows, n_cols;
-    Node *const *nodes; /* as given */
+    /* The nodes that this space is of: all that were given; of a product's space without those of parts. */
+    Node *nodes[SPACE_MAX_NODES];
     size_t n_nodes;
-    Role roles[SPACE_MAX_NODES]; /* of each node's results */
-} Space;
+    Role roles[SPACE_MAX_NODES]; /* of each node's result */
+    int n_operands, n_products;
+    SpaceOperand operands[SPACE_MAX_OPERANDS];
+    SpaceProduct products[SPACE_MAX_PRODUCTS];
+};
 
-/* NULL, and the space of the nodes (in list order, each of them neither leaf nor view; views between them are looked
-   through); else the reason why they cannot be one kernel, on the arena: the end of a sentence that starts with the
-   block. Whether running them together would change the order of dependences is the caller's to check. */
-const char *space_of(Arena *arena, Node *const *nodes, size_t n, Space *space);
+/* The space of the nodes, which are neither leaves nor views (views between them are looked through), in list order of
+   a graph whose values are numbered; on the arena. NULL, and the reason why they cannot be one kernel: a sentence about
+   the one that does not fit. Whether running them together keeps the order of dependences is the caller's to check, and
+   that no value of a part is read outside of the block. */
+Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason);
 
-/* How the value's index maps to the space's: strides[i] for index i of the space, such that the element of `value` at
-   space indices x is element offset + sum(x[i] * strides[i]) of the view's owner. The value must fit the role. False: a
-   dim of it is not a product of neighbouring indices, or a reshape has no map. */
-bool space_map(const Space *space, Value *value, Role role, View *owner, int64_t *strides);
+/* Where the value's elements are: element offset + sum(x[i] * strides[i]) of view->owner at space indices x, one stride
+   an index. False: the value does not have this role, or no affine map. */
+bool space_map(const Space *space, Value *value, Role role, View *view, int64_t *strides);
+
+/* The position of the node in space->nodes, or -1. */
+int space_find(const Space *space, const Node *node);
 
 #endif

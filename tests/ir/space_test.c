@@ -1,0 +1,180 @@
+// RUN: %unit
+/* Which nodes fit one kernel block, in which roles, and why not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ir/space.h"
+
+typedef struct {
+    Arena *arena;
+    Module *module;
+    Node *nodes[SPACE_MAX_NODES + 1]; /* that compute, of the first graph */
+    size_t n_nodes;
+} Fixture;
+
+/* The nodes of a graph with this text between its braces. */
+static void read_graph(Fixture *at, const char *text) {
+    at->arena = arena_new();
+    const char *error;
+    const char *whole = arena_printf(at->arena, "module m\ngraph main {\n%s\n}\n", text);
+    at->module = module_read(at->arena, "test", whole, strlen(whole), &error);
+    if (!at->module)
+        fail_msg("%s", error);
+    graph_number(at->module->graphs[0]);
+    at->n_nodes = 0;
+    for (Node *node = at->module->graphs[0]->first; node; node = node->next) {
+        OpClass class = op_info(node->op)->class;
+        if (class != OP_CLASS_LEAF && class != OP_CLASS_VIEW)
+            at->nodes[at->n_nodes++] = node;
+    }
+}
+
+static Space *accepted(Fixture *at, const char *text) {
+    const char *reason;
+    read_graph(at, text);
+    Space *space = space_of(at->arena, at->nodes, at->n_nodes, &reason);
+    if (!space)
+        fail_msg("refused: %s", reason);
+    return space;
+}
+
+static void refused(const char *text, const char *expected) {
+    Fixture at;
+    const char *reason;
+    read_graph(&at, text);
+    assert_null(space_of(at.arena, at.nodes, at.n_nodes, &reason));
+    if (!strstr(reason, expected))
+        fail_msg("expected a reason with \"%s\", found \"%s\"", expected, reason);
+    arena_free(at.arena);
+}
+
+static void test_norm_has_rows_and_columns(void **unused) {
+    (void)unused;
+    Fixture at;
+    Space *space = accepted(&at, "%x = input {name = \"x\"} : f32[2, 3, 8]\n"
+                                 "%y = mul %x, %x : f32[2, 3, 8]\n"
+                                 "%s = reduce_sum %y {dims = [2]} : f32[2, 3]\n"
+                                 "%r = rsqrt %s : f32[2, 3]\n"
+                                 "%b = broadcast %r {dims = [0, 1]} : f32[2, 3, 8]\n"
+                                 "%z = mul %x, %b : f32[2, 3, 8]\n");
+    assert_int_equal(space->kind, SPACE_ROWS);
+    assert_int_equal(space->n_rows, 6);
+    assert_int_equal(space->n_cols, 8);
+    assert_int_equal(space->n_row_indices, 2);
+    assert_int_equal(space->n_col_indices, 1);
+    const Role roles[] = {ROLE_FULL, ROLE_ROW, ROLE_ROW, ROLE_FULL};
+    assert_memory_equal(space->roles, roles, sizeof roles);
+    View view;
+    int64_t strides[SPACE_MAX_INDICES];
+    assert_true(space_map(space, at.nodes[3]->operands[1], ROLE_FULL, &view, strides));
+    assert_ptr_equal(view.owner, &at.nodes[2]->results[0]);
+    const int64_t expected[] = {3, 1, 0};
+    assert_memory_equal(strides, expected, sizeof expected);
+    arena_free(at.arena);
+}
+
+static void test_dims_are_refined(void **unused) {
+    (void)unused;
+    Fixture at;
+    Space *space = accepted(&at, "%x = input {name = \"x\"} : f32[6, 8]\n"
+                                 "%w = input {name = \"w\"} : f32[4]\n"
+                                 "%y = exp %x : f32[6, 8]\n"
+                                 "%h = reshape %y : f32[6, 2, 4]\n"
+                                 "%b = broadcast %w {dims = [2]} : f32[6, 2, 4]\n"
+                                 "%z = mul %h, %b : f32[6, 2, 4]\n"
+                                 "%s = reduce_sum %z {dims = [1, 2]} : f32[6]\n");
+    const int64_t extents[] = {6, 2, 4};
+    assert_int_equal(space->n_row_indices, 1);
+    assert_int_equal(space->n_col_indices, 2);
+    assert_memory_equal(space->extents, extents, sizeof extents);
+    arena_free(at.arena);
+}
+
+static void test_sum_over_rows_is_col(void **unused) {
+    (void)unused;
+    Fixture at;
+    Space *space = accepted(&at, "%x = input {name = \"x\"} : f32[6, 8]\n"
+                                 "%y = exp %x : f32[6, 8]\n"
+                                 "%s = reduce_sum %y {dims = [0]} : f32[8]\n");
+    assert_int_equal(space->roles[1], ROLE_COL);
+    assert_int_equal(space->n_rows, 6);
+    arena_free(at.arena);
+}
+
+static void test_product_has_prologue_and_epilogue(void **unused) {
+    (void)unused;
+    Fixture at;
+    Space *space = accepted(&at, "%x = input {name = \"x\"} : f32[5, 8]\n"
+                                 "%experts = input {name = \"e\"} : i32[5, 2]\n"
+                                 "%w = input {name = \"w\"} : f32[3, 4, 8]\n"
+                                 "%u = input {name = \"u\"} : f32[3, 4, 8]\n"
+                                 "%offsets = input {name = \"o\"} : i32[4]\n"
+                                 "%slots = input {name = \"s\"} : i32[~10]\n"
+                                 "%rows = dispatch %x, %slots, %experts : f32[~10, 8]\n"
+                                 "%g = grouped_matmul %rows, %w, %offsets {mode = \"nt\"} : f32[~10, 4]\n"
+                                 "%v = grouped_matmul %rows, %u, %offsets {mode = \"nt\"} : f32[~10, 4]\n"
+                                 "%a = silu %g : f32[~10, 4]\n"
+                                 "%h = mul %a, %v : f32[~10, 4]\n");
+    assert_int_equal(space->kind, SPACE_PRODUCT);
+    assert_int_equal(space->n_rows, 10);
+    assert_int_equal(space->n_cols, 4);
+    assert_int_equal(space->n_products, 2);
+    assert_int_equal(space->n_operands, 3);
+    assert_int_equal(space->products[0].lhs, space->products[1].lhs);
+    assert_int_equal(space->n_nodes, 4); /* without the dispatch */
+    Space *part = space->operands[space->products[0].lhs].part;
+    assert_non_null(part);
+    assert_int_equal(part->n_rows, 10);
+    assert_int_equal(part->n_cols, 8);
+    assert_null(space->operands[space->products[0].rhs].part);
+    arena_free(at.arena);
+}
+
+static void test_reasons(void **unused) {
+    (void)unused;
+    refused("%x = input {name = \"x\"} : f32[6, 8]\n"
+            "%y = exp %x : f32[6, 8]\n"
+            "%t = transpose %y {perm = [1, 0]} : f32[8, 6]\n"
+            "%z = exp %t : f32[8, 6]\n",
+            "rows and columns");
+    refused("%x = input {name = \"x\"} : f32[8, 8]\n"
+            "%y = exp %x : f32[8, 8]\n"
+            "%t = transpose %y {perm = [1, 0]} : f32[8, 8]\n"
+            "%z = exp %t : f32[8, 8]\n",
+            "another order");
+    refused("%x = input {name = \"x\"} : f32[6, 8]\n"
+            "%s = reduce_sum %x {dims = [0]} : f32[8]\n"
+            "%b = broadcast %s {dims = [1]} : f32[6, 8]\n"
+            "%z = mul %x, %b : f32[6, 8]\n",
+            "only at the end");
+    refused("%x = input {name = \"x\"} : f32[6, 8]\n"
+            "%s = reduce_sum %x {dims = [0, 1]} : f32[]\n",
+            "neither whole rows nor whole columns");
+    refused("%x = input {name = \"x\"} : f32[4, 4]\n"
+            "%y = matmul %x, %x {mode = \"nt\"} : f32[4, 4]\n"
+            "%z = matmul %y, %x {mode = \"nt\"} : f32[4, 4]\n",
+            "multiplies what another product");
+    refused("%x = input {name = \"x\"} : f32[4, 4]\n"
+            "%y = matmul %x, %x {mode = \"nt\"} : f32[4, 4]\n"
+            "%s = reduce_sum %y {dims = [1]} : f32[4]\n",
+            "parts of a product's result");
+    refused("%x = input {name = \"x\"} : f32[4, 4]\n"
+            "%q, %i = top_k %x {k = 2} : f32[4, 2], i32[4, 2]\n",
+            "kernel of its own");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_norm_has_rows_and_columns),
+        cmocka_unit_test(test_dims_are_refined),
+        cmocka_unit_test(test_sum_over_rows_is_col),
+        cmocka_unit_test(test_product_has_prologue_and_epilogue),
+        cmocka_unit_test(test_reasons),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
