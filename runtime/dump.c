@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "runtime/program.h"
 #include "runtime/safetensors.h"
@@ -23,28 +21,13 @@ static bool compute_logits(Dump *dump, Session *session, Status *status) {
     return !status->failed;
 }
 
-/* So that it is known before the run that the file can be written after it. A device, say, would be removed. */
-static bool check_target(const char *path, Status *status) {
-    struct stat about;
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    if (!folder)
-        status_fail_errno(status, "--dump %s", path);
-    else if (access(folder, W_OK | X_OK) != 0)
-        status_fail_errno(status, "--dump %s: cannot write in %s", path, folder);
-    else if (lstat(path, &about) == 0 && !S_ISREG(about.st_mode))
-        status_fail(status, STATUS_USAGE, "--dump %s: exists, and is not a file that can be replaced", path);
-    free(folder);
-    return !status->failed;
-}
-
 bool dump_open(Dump *dump, Session *session, Status *status) {
     const MoecPlan *plan = session->plan;
     int64_t n_steps = session->options->steps - session->step;
     *dump = (Dump){.plan = plan, .n_logits = plan->generate_sequence * plan->vocab};
     if (session->data.n_sources == 0)
         return status_fail(status, STATUS_USAGE, "--dump needs a token file: --data PATH");
-    if (!check_target(session->options->dump, status))
+    if (!output_check_file("--dump", session->options->dump, status))
         return false;
     dump->logits = malloc((size_t)dump->n_logits * sizeof *dump->logits);
     dump->gradients = calloc(plan->space_bytes[MOEC_SPACE_GRAD] + 1, 1);
@@ -135,33 +118,19 @@ static void free_tensors(Tensors *tensors) {
     free(tensors->n_values);
 }
 
-static bool write_tensors(const Tensors *tensors, OutputFile *file, Status *status) {
+static void write_tensors(const Tensors *tensors, OutputFile *file, Status *status) {
     safetensors_write_header(file, DTYPE_F32, tensors->specs, tensors->n, status);
     for (size_t i = 0; i < tensors->n && !status->failed; i++)
         safetensors_append(file, DTYPE_F32, tensors->values[i], tensors->n_values[i], status);
-    return output_file_close(file, status);
 }
 
 bool dump_write(const Dump *dump, const char *path, Status *status) {
-    char *file_path = strdup(path);
     Tensors tensors = {0};
-    if (!file_path)
-        status_fail_errno(status, "--dump %s", path);
-    else if (list_tensors(&tensors, dump, status)) {
-        char *slash = strrchr(file_path, '/');
-        OutputDir directory = {.disk = disk_system(), .temporary = "."};
-        if (slash == file_path)
-            directory.temporary = "/";
-        else if (slash)
-            directory.temporary = file_path;
-        if (slash)
-            *slash = '\0';
-        unlink(path); /* of an earlier run: the file is made anew */
-        OutputFile *file = output_file_open(&directory, slash ? slash + 1 : file_path, status);
-        if (file)
-            write_tensors(&tensors, file, status);
+    OutputFile *file = list_tensors(&tensors, dump, status) ? output_file_begin(disk_system(), path, status) : NULL;
+    if (file) {
+        write_tensors(&tensors, file, status);
+        output_file_publish(file, path, status);
     }
     free_tensors(&tensors);
-    free(file_path);
     return !status->failed;
 }

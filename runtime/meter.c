@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "runtime/matmul.h"
@@ -39,6 +40,32 @@ double meter_ceiling(void) {
         rate = probe(a, b, c);
     }
     free(a), free(b), free(c);
+    return rate;
+}
+
+/* Of each of two blocks. */
+enum { COPY_BYTES = 128 << 20, COPY_PIECES = 64 };
+
+static double probe_copy(char *to, const char *from) {
+    double best = 0.0, start = meter_clock();
+    for (double begin = start; begin - start < PROBE_SECONDS; begin = meter_clock()) {
+#pragma omp parallel for schedule(static)
+        for (size_t i = 0; i < COPY_PIECES; i++)
+            memcpy(to + i * (COPY_BYTES / COPY_PIECES), from + i * (COPY_BYTES / COPY_PIECES),
+                   COPY_BYTES / COPY_PIECES);
+        best = fmax(best, 2.0 * COPY_BYTES / (meter_clock() - begin));
+    }
+    return best;
+}
+
+double meter_bandwidth(void) {
+    char *to = malloc(COPY_BYTES), *from = malloc(COPY_BYTES);
+    double rate = 0.0;
+    if (to && from) {
+        memset(from, 1, COPY_BYTES);
+        rate = probe_copy(to, from);
+    }
+    free(to), free(from);
     return rate;
 }
 

@@ -11,6 +11,10 @@ double meter_clock(void);
    most. 0 when out of memory. Takes less than half a second on anything but the slowest machines. */
 double meter_ceiling(void);
 
+/* Bytes/s that all threads move when they copy from one block to another, both far larger than caches: read and written
+   bytes, the best of a few runs. 0 when out of memory. */
+double meter_bandwidth(void);
+
 /* "1.23 M", "45.6 G", "789": three digits and the SI prefix. The text is returned. */
 const char *meter_count(char *text, size_t n, double value);
 /* "1.23 GiB" */

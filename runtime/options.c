@@ -64,6 +64,7 @@ static Options default_options(const MoecPlan *plan) {
         .eval_batches = 16,
         .save_every = train->save_every,
         .keep_last = 2,
+        .n_profile_steps = 5,
     };
 }
 

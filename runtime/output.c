@@ -47,6 +47,19 @@ bool output_check(const char *path, Status *status) {
     return !status->failed;
 }
 
+bool output_check_file(const char *option, const char *path, Status *status) {
+    struct stat about;
+    char *folder = parent_of(path);
+    if (!folder)
+        status_fail_errno(status, "%s %s", option, path);
+    else if (access(folder, W_OK | X_OK) != 0)
+        status_fail_errno(status, "%s %s: cannot write in %s", option, path, folder);
+    else if (lstat(path, &about) == 0 && !S_ISREG(about.st_mode))
+        status_fail(status, STATUS_USAGE, "%s %s: exists, and is not a file that can be replaced", option, path);
+    free(folder);
+    return !status->failed;
+}
+
 /* ---- Directories ----------------------------------------------------------------------------------------------- */
 
 /* Makes a directory's entries durable. */
@@ -179,25 +192,33 @@ bool output_dir_publish(OutputDir *dir, Status *status) {
 /* The kernel takes at most 2^31 - 4096 bytes in one call. */
 enum { LARGEST_WRITE = 1 << 30 };
 
-OutputFile *output_file_open(const OutputDir *dir, const char *name, Status *status) {
+/* Takes over `path`. */
+static OutputFile *file_create(Disk *disk, char *path, Status *status) {
     OutputFile *file = malloc(sizeof *file);
-    char *path = format_text("%s/%s", dir->temporary, name);
     int fd = -1;
-    if (!file || !path)
-        status_fail_errno(status, "%s/%s", dir->temporary, name);
-    else if ((fd = dir->disk->open(dir->disk, path, O_WRONLY | O_CREAT | O_EXCL, 0666)) < 0)
+    if (!file)
+        status_fail_errno(status, "%s", path);
+    else if ((fd = disk->open(disk, path, O_WRONLY | O_CREAT | O_EXCL, 0666)) < 0)
         status_fail_errno(status, "%s: cannot create", path);
     if (fd < 0) {
         free(path);
         free(file);
         return NULL;
     }
-    file->disk = dir->disk;
+    file->disk = disk;
     file->fd = fd;
     file->path = path;
     file->n_bytes = 0;
     file->n_buffered = 0;
     return file;
+}
+
+OutputFile *output_file_open(const OutputDir *dir, const char *name, Status *status) {
+    char *path = format_text("%s/%s", dir->temporary, name);
+    if (path)
+        return file_create(dir->disk, path, status);
+    status_fail_errno(status, "%s/%s", dir->temporary, name);
+    return NULL;
 }
 
 static bool file_write_through(OutputFile *file, const void *bytes, size_t n, Status *status) {
@@ -232,13 +253,49 @@ bool output_file_write(OutputFile *file, const void *bytes, size_t n, Status *st
     return true;
 }
 
-bool output_file_close(OutputFile *file, Status *status) {
+/* All but freeing it. */
+static bool file_finish(OutputFile *file, Status *status) {
     if (!status->failed && file_flush(file, status) && file->disk->fsync(file->disk, file->fd) != 0)
         status_fail_errno(status, "%s: cannot sync", file->path);
     if (file->disk->close(file->disk, file->fd) != 0)
         status_fail_errno(status, "%s: cannot close", file->path);
+    return !status->failed;
+}
+
+static void file_free(OutputFile *file) {
     free(file->path);
     free(file);
+}
+
+bool output_file_close(OutputFile *file, Status *status) {
+    file_finish(file, status);
+    file_free(file);
+    return !status->failed;
+}
+
+/* .NAME.tmp beside NAME; NULL when out of memory. */
+static char *temporary_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    return format_text("%.*s.%s.tmp", (int)(name - path), path, name);
+}
+
+OutputFile *output_file_begin(Disk *disk, const char *path, Status *status) {
+    char *temporary = temporary_of(path);
+    if (temporary && (disk->unlink(disk, temporary) == 0 || errno == ENOENT)) /* of a run that was killed */
+        return file_create(disk, temporary, status);
+    status_fail_errno(status, "%s: cannot write", path);
+    free(temporary);
+    return NULL;
+}
+
+bool output_file_publish(OutputFile *file, const char *path, Status *status) {
+    Disk *disk = file->disk;
+    if (file_finish(file, status) && disk->rename(disk, file->path, path) != 0)
+        status_fail_errno(status, "%s: cannot rename to %s", file->path, path);
+    if (status->failed)
+        disk->unlink(disk, file->path);
+    file_free(file);
     return !status->failed;
 }
 

@@ -12,6 +12,10 @@
    written is found before hours of work. */
 bool output_check(const char *path, Status *status);
 
+/* Whether output_file_begin can write `path`, as far as can be told without doing it. What stands there must be a file:
+   a device, say, would be removed. `option` is what errors name. */
+bool output_check_file(const char *option, const char *path, Status *status);
+
 /* A directory in the making. */
 typedef struct {
     Disk *disk;
@@ -45,6 +49,13 @@ bool output_file_write(OutputFile *file, const void *bytes, size_t n, Status *st
 
 /* Flushes, fsyncs, closes and frees; after a failure closes and frees only. */
 bool output_file_close(OutputFile *file, Status *status);
+
+/* A file by itself that appears whole or not at all, in place of one that stood there: written beside it, as
+   .NAME.tmp. NULL after a failure. */
+OutputFile *output_file_begin(Disk *disk, const char *path, Status *status);
+/* output_file_close, and the file gets its name, `path` of output_file_begin; after a failure, of something before too,
+   what was written is removed. */
+bool output_file_publish(OutputFile *file, const char *path, Status *status);
 
 /* A whole small file inside `dir`. */
 bool output_dir_add(const OutputDir *dir, const char *name, const void *bytes, size_t n, Status *status);

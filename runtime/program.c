@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/meter.h"
+
 static const MoecProgram *find_program(const MoecPlan *plan, const char *name) {
     for (uint32_t i = 0; i < plan->n_programs; i++) {
         if (strcmp(plan->programs[i].name, name) == 0)
@@ -14,6 +16,11 @@ static const MoecProgram *find_program(const MoecPlan *plan, const char *name) {
 uint64_t program_arena_bytes(const MoecPlan *plan, const char *name) {
     const MoecProgram *program = find_program(plan, name);
     return program ? program->arena_bytes : 0;
+}
+
+size_t program_launches(const MoecPlan *plan, const char *name) {
+    const MoecProgram *program = find_program(plan, name);
+    return program ? program->n_launches : 0;
 }
 
 bool program_open(Program *program, const MoecPlan *plan, const char *name, const Memory *memory, Status *status) {
@@ -56,11 +63,23 @@ const float *program_output(const Program *program, const char *name) {
     return tensor ? memory_at(program->memory, tensor->at) : NULL;
 }
 
+static void run_launch(const Program *program, const MoecLaunch *launch) {
+    program->plan->kernels[launch->kernel].function(program->args + launch->first_arg);
+}
+
+static void run_timed(const Program *program, const MoecLaunch *launch) {
+    double start = meter_clock();
+    run_launch(program, launch);
+    profile_launch(program->profile, launch, start, meter_clock() - start);
+}
+
 void program_run(const Program *program) {
     const MoecProgram *code = program->program;
     for (uint32_t i = 0; i < code->n_launches; i++) {
-        const MoecLaunch *launch = &code->launches[i];
-        program->plan->kernels[launch->kernel].function(program->args + launch->first_arg);
+        if (program->profile)
+            run_timed(program, &code->launches[i]);
+        else
+            run_launch(program, &code->launches[i]);
     }
 }
 

@@ -3,17 +3,22 @@
 #define MOEC_RUNTIME_PROGRAM_H
 
 #include "runtime/memory.h"
+#include "runtime/profile.h"
 
 /* A program with all its addresses made pointers. */
 typedef struct {
     const MoecPlan *plan;
     const MoecProgram *program; /* NULL: not opened */
     const Memory *memory;
-    void **args; /* of all launches */
+    void **args;      /* of all launches */
+    Profile *profile; /* that launches are noted in; NULL: none */
 } Program;
 
 /* What the program needs of MOEC_SPACE_ARENA; 0 where the plan has no such program. */
 uint64_t program_arena_bytes(const MoecPlan *plan, const char *name);
+
+/* Launches of one run of the program; 0 where the plan has none. */
+size_t program_launches(const MoecPlan *plan, const char *name);
 
 /* `memory` must have every space that the program uses, and outlive it. A plan without such a program is a fault of the
    compiler. */

@@ -54,6 +54,8 @@ static bool check_outputs(const Options *options, Status *status) {
         return status_fail(status, STATUS_USAGE, "--export %s: exists already; name a new directory", options->export);
     if (!check_out(options, status) || (options->out && !output_check(options->out, status)))
         return false;
+    if (options->profile && !output_check_file("--profile", options->profile, status))
+        return false;
     return !options->export || output_check(options->export, status);
 }
 
@@ -235,11 +237,13 @@ static bool open_log(Session *session, Status *status) {
 
 static void measure(Session *session, int n_threads) {
     char text[TEXT_BYTES];
-    if (!is_training(session) || (!session->log.out && !session->log.json))
+    if (!is_training(session) || (!session->log.out && !session->log.json && !session->options->profile))
         return;
     session->ceiling = meter_ceiling();
     log_line(&session->log, "cpu", "%d thread%s, %sFLOP/s in matrix products", n_threads, n_threads == 1 ? "" : "s",
              meter_count(text, sizeof text, session->ceiling));
+    if (session->options->profile)
+        session->bandwidth = meter_bandwidth();
 }
 
 static bool open_all(Session *session, Status *status) {

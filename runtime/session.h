@@ -19,7 +19,8 @@ typedef struct {
     char *checkpoint;     /* that the run goes on from, or NULL */
     int64_t step;         /* optimizer steps done */
     int64_t seed;
-    double ceiling; /* FLOP/s; 0: not measured */
+    double ceiling;   /* FLOP/s; 0: not measured */
+    double bandwidth; /* bytes/s, measured for --profile; 0: not */
 } Session;
 
 /* `plan` and `options` must outlive the session. On failure nothing is left open. */

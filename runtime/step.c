@@ -20,14 +20,16 @@ static Schedule schedule_of(const Options *options) {
     return schedule;
 }
 
-bool stepper_open(Stepper *stepper, Session *session, Status *status) {
+bool stepper_open(Stepper *stepper, Session *session, Profile *profile, Status *status) {
     const MoecPlan *plan = session->plan;
     *stepper = (Stepper){.session = session,
                          .schedule = schedule_of(session->options),
-                         .n_micro_batches = session->options->global_batch / plan->micro_batch};
+                         .n_micro_batches = session->options->global_batch / plan->micro_batch,
+                         .profile = profile};
     if (!program_open(&stepper->train, plan, "train", &session->memory, status) ||
         !program_open(&stepper->update, plan, "update", &session->memory, status))
         return false;
+    stepper->train.profile = stepper->update.profile = profile;
     const MoecTensor *load = program_output_tensor(&stepper->train, "expert_load");
     stepper->n_experts = load ? load->dims[load->rank - 1] : 0;
     stepper->rows = calloc(load ? (size_t)tensor_elements(load) : 1, sizeof *stepper->rows);
@@ -158,6 +160,8 @@ static void find_load(Stepper *stepper) {
 bool step_run(Stepper *stepper, Dump *dump, StepResult *result, bool *is_stopped, Status *status) {
     double start = meter_clock();
     *result = (StepResult){0};
+    if (stepper->profile)
+        profile_begin(stepper->profile, stepper->session->step + 1);
     memset(stepper->rows, 0,
            (size_t)(stepper->session->plan->n_moe_layers * stepper->n_experts) * sizeof *stepper->rows);
     if (!run_micro_batches(stepper, result, is_stopped, status) || *is_stopped)
@@ -169,6 +173,8 @@ bool step_run(Stepper *stepper, Dump *dump, StepResult *result, bool *is_stopped
     result->grad_norm = (double)*program_output(&stepper->update, "grad_norm");
     if (!isfinite(result->grad_norm))
         return fail_diverged(stepper, "norm of the gradient", result->grad_norm, status);
+    if (stepper->profile)
+        profile_finish(stepper->profile);
     find_load(stepper);
     stepper->session->step++;
     data_stream_mark(&stepper->session->data);

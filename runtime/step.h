@@ -22,9 +22,11 @@ typedef struct {
     double *rows;        /* [n_moe_layers, n_experts]: slots that chose each expert, in this step */
     double *load;        /* [n_moe_layers]: most rows over mean rows */
     double last_seconds; /* of the step before; 0: none yet */
+    Profile *profile;    /* NULL: none */
 } Stepper;
 
-bool stepper_open(Stepper *stepper, Session *session, Status *status);
+/* `profile` may be NULL, and outlives the stepper. */
+bool stepper_open(Stepper *stepper, Session *session, Profile *profile, Status *status);
 void stepper_close(Stepper *stepper);
 
 /* Runs step session->step, and counts it. A signal ends it after a micro-batch: *is_stopped; nothing has been updated

@@ -16,8 +16,9 @@
 typedef struct {
     Session *session;
     Stepper stepper;
-    Program eval; /* opened with --val */
-    Dump dump;    /* opened with --dump */
+    Program eval;    /* opened with --val */
+    Dump dump;       /* opened with --dump */
+    Profile profile; /* opened with --profile */
     bool is_stopped;
     int64_t first_step; /* what was done when this run began */
     int64_t saved_step; /* of the newest checkpoint; -1: none */
@@ -175,11 +176,18 @@ static bool write_export(const Session *session, Log *log, Status *status) {
     return true;
 }
 
-static bool finish(Trainer *trainer, Status *status) {
+static bool write_profile(Trainer *trainer, Status *status) {
+    Session *session = trainer->session;
+    if (!profile_write(&trainer->profile, disk_system(), session->options->profile, status))
+        return false;
+    profile_say(&trainer->profile, &session->log);
+    log_line(&session->log, "trace", "%s", session->options->profile);
+    return true;
+}
+
+static bool write_results(Trainer *trainer, Status *status) {
     Session *session = trainer->session;
     const Options *options = session->options;
-    if (options->out && trainer->saved_step != session->step && !save(trainer, status))
-        return false;
     if (trainer->is_stopped) {
         log_line(&session->log, "stopped", "by %s after step %" PRId64 " of %" PRId64 "; %s", stop_signal(),
                  session->step, options->steps,
@@ -191,6 +199,14 @@ static bool finish(Trainer *trainer, Status *status) {
     return !options->export || write_export(session, &session->log, status);
 }
 
+static bool finish(Trainer *trainer, Status *status) {
+    const Session *session = trainer->session;
+    const Options *options = session->options;
+    if (options->out && trainer->saved_step != session->step && !save(trainer, status))
+        return false;
+    return write_results(trainer, status) && (!options->profile || write_profile(trainer, status));
+}
+
 /* A token file that turns out to be damaged is no reason to lose the steps before. */
 static void keep_steps(Trainer *trainer, const Status *status) {
     const Session *session = trainer->session;
@@ -200,12 +216,26 @@ static void keep_steps(Trainer *trainer, const Status *status) {
         log_warning(&trainer->session->log, "%s", save_status.message);
 }
 
+static bool open_profile(Trainer *trainer, Status *status) {
+    const Session *session = trainer->session;
+    size_t n_micro_batches = (size_t)(session->options->global_batch / session->plan->micro_batch);
+    size_t n_launches =
+        n_micro_batches * program_launches(session->plan, "train") + program_launches(session->plan, "update");
+    if (!profile_open(&trainer->profile, session->plan, (size_t)session->options->n_profile_steps, n_launches, status))
+        return false;
+    trainer->profile.ceiling = session->ceiling;
+    trainer->profile.bandwidth = session->bandwidth;
+    return true;
+}
+
 static bool open_trainer(Trainer *trainer, Session *session, Status *status) {
     const Options *options = session->options;
     *trainer = (Trainer){.session = session, .first_step = session->step, .saved_step = -1};
     if (session->checkpoint && options->out && session->step >= options->steps)
         trainer->saved_step = session->step;
-    if (!stepper_open(&trainer->stepper, session, status))
+    if (options->profile && !open_profile(trainer, status))
+        return false;
+    if (!stepper_open(&trainer->stepper, session, options->profile ? &trainer->profile : NULL, status))
         return false;
     if (session->val.n_sources > 0 && !program_open(&trainer->eval, session->plan, "eval", &session->memory, status))
         return false;
@@ -222,6 +252,7 @@ bool train_run(Session *session, Status *status) {
         else
             keep_steps(&trainer, status);
     }
+    profile_close(&trainer.profile);
     dump_close(&trainer.dump);
     program_close(&trainer.eval);
     stepper_close(&trainer.stepper);
