@@ -29,7 +29,9 @@ def check_kernel(event, steps):
     args = event["args"]
     check(args.keys() == ARGS, f"args of {event['name']}: {sorted(args)}")
     check(all(math.isfinite(args[key]) for key in ARGS - {"value", "source"}), f"{event['name']}: {args}")
-    check(re.match(r"%", args["value"]) and re.search(r"(^|\.moe:\d+:\d+)$", args["source"]), f"{event['name']}: {args}")
+    check(
+        re.match(r"%", args["value"]) and re.search(r"(^|\.moe:\d+:\d+)$", args["source"]), f"{event['name']}: {args}"
+    )
     end = event["ts"] + event["dur"]
     check(
         any(step["ts"] <= event["ts"] and end <= step["ts"] + step["dur"] + 0.01 for step in steps),
