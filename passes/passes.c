@@ -8,6 +8,7 @@ const Pass passes[] = {
     {"autodiff", "forward and backward of a step", autodiff_run},
     {"optimizer", "AdamW on every weight", optimizer_run},
     {"simplify", "canonical forms, common subexpressions, dead nodes", simplify_run},
+    {"products", "factors and sums through matrix products", products_run},
     {"layout", "copies where a kernel can't read through a view", layout_run},
     {"schedule", "an order of nodes that needs little memory", schedule_run},
     {"memory", "where each value stands in the arena", memory_run},

@@ -13,6 +13,8 @@
                            gone, "generate" as it was
      optimizer             graph "update": inputs hyper f32[7], max_norm f32[]; AdamW on every weight; output grad_norm
      simplify              canonical forms, common subexpressions, dead nodes; every graph
+     products              factors of rows and sums along results have passed through matrix products where less is kept
+                           so; simple form again. spec/ir.md, "Products"
      layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
                            a reduce_sum, which read through any: copies where that was not so. Outputs are dense and
                            some kernel's own. spec/ir.md, "Layout"
@@ -39,6 +41,7 @@ bool upcycle_run(Module *module, Reporter *reporter);
 bool autodiff_run(Module *module, Reporter *reporter);
 bool optimizer_run(Module *module, Reporter *reporter);
 bool simplify_run(Module *module, Reporter *reporter);
+bool products_run(Module *module, Reporter *reporter);
 bool layout_run(Module *module, Reporter *reporter);
 bool schedule_run(Module *module, Reporter *reporter);
 bool memory_run(Module *module, Reporter *reporter);

@@ -54,8 +54,11 @@ static void check_passes(Module *module) {
     static const struct {
         const char *name;
         bool (*run)(Module *, Reporter *);
-    } steps[] = {
-        {"simplify", simplify_run}, {"layout", layout_run}, {"schedule", schedule_run}, {"memory", memory_run}};
+    } steps[] = {{"simplify", simplify_run},
+                 {"products", products_run},
+                 {"layout", layout_run},
+                 {"schedule", schedule_run},
+                 {"memory", memory_run}};
     Reporter reporter = {.emit = ignore};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         bool done = steps[i].run(module, &reporter);

@@ -15,7 +15,8 @@
 
 enum { N_PROGRAMS = 25, N_STEPS = 14 };
 
-static const char *const stages[] = {"lower", "autodiff", "optimizer", "simplify", "layout", "schedule", "memory"};
+static const char *const stages[] = {"lower",    "autodiff", "optimizer", "simplify",
+                                     "products", "layout",   "schedule",  "memory"};
 enum { N_STAGES = sizeof stages / sizeof *stages };
 
 /* The module of the text, which prints as the text. */

@@ -127,6 +127,8 @@ void random_step_route(Generator *generator) {
     Value *rows = build_move(at, &routing, OP_dispatch, x->value, false);
     Value *hidden = build_expert_bias(at, &routing, build_expert_linear(at, &routing, rows, routing.width));
     Value *out = build_expert_linear(at, &routing, build_expert_activation(at, hidden), at->d);
+    if (random_below(at, 2))
+        out = build_expert_bias(at, &routing, out);
     random_push(at, build_combined(at, &routing, out), 8);
     build_routing_losses(at, &routing);
     if (random_below(at, 2))
