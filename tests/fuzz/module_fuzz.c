@@ -49,16 +49,14 @@ static void ignore(Reporter *self, ReportKind kind, const Module *module, Loc lo
     (void)self, (void)kind, (void)module, (void)loc, (void)message;
 }
 
-/* Only the memory pass can refuse: sizes that cannot be counted. */
+/* Blocks, which simplify takes away, are scheduled first. Only the memory pass can refuse: sizes that cannot be
+   counted. */
 static void check_passes(Module *module) {
     static const struct {
         const char *name;
         bool (*run)(Module *, Reporter *);
-    } steps[] = {{"simplify", simplify_run},
-                 {"products", products_run},
-                 {"layout", layout_run},
-                 {"schedule", schedule_run},
-                 {"memory", memory_run}};
+    } steps[] = {{"schedule", schedule_run}, {"simplify", simplify_run}, {"products", products_run},
+                 {"layout", layout_run},     {"schedule", schedule_run}, {"memory", memory_run}};
     Reporter reporter = {.emit = ignore};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         bool done = steps[i].run(module, &reporter);
