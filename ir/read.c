@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ir/block.h"
 #include "ir/lex.h"
 #include "ir/names.h"
 #include "ir/text.h"
@@ -317,8 +316,8 @@ static Types read_types(Reader *reader) {
     return types;
 }
 
-/* "%a, %b = op %c, %d {attributes} : types @loc in scope"; in `block`, which may be NULL, if it computes. */
-static void read_node(Reader *reader, Graph *graph, Block *block) {
+/* "%a, %b = op %c, %d {attributes} : types @loc in scope" */
+static void read_node(Reader *reader, Graph *graph) {
     Token start = reader->lexer.token;
     ResultNames names = read_result_names(reader);
     expect_punctuation(reader, '=');
@@ -348,26 +347,7 @@ static void read_node(Reader *reader, Graph *graph, Block *block) {
         fail_at(reader, start, "%s", error);
         return;
     }
-    if (node_computes(node))
-        node->block = block;
     define_results(reader, node, &names, start);
-}
-
-/* "attrs {attributes} { nodes }" after the word kernel. */
-static void read_block(Reader *reader, Graph *graph) {
-    Token start = reader->lexer.token;
-    Block *block = block_new(graph);
-    if (take_name(reader, "attrs"))
-        block->attrs = read_attrs(reader);
-    expect_punctuation(reader, '{');
-    bool computes = false;
-    while (!failed(reader) && !at_punctuation(reader, '}')) {
-        read_node(reader, graph, block);
-        computes = computes || (graph->last != NULL && graph->last->block == block);
-    }
-    expect_punctuation(reader, '}');
-    if (!computes)
-        fail_at(reader, start, "the kernel computes nothing: it needs a node that is neither leaf nor view");
 }
 
 static void read_graph(Reader *reader) {
@@ -387,10 +367,8 @@ static void read_graph(Reader *reader) {
             Value *value = read_value(reader);
             if (!failed(reader))
                 graph_add_output(graph, output, value);
-        } else if (take_name(reader, "kernel")) {
-            read_block(reader, graph);
         } else {
-            read_node(reader, graph, NULL);
+            read_node(reader, graph);
         }
     }
     expect_punctuation(reader, '}');

@@ -42,9 +42,15 @@ bool autodiff_run(Module *module, Reporter *reporter);
 bool optimizer_run(Module *module, Reporter *reporter);
 bool simplify_run(Module *module, Reporter *reporter);
 bool products_run(Module *module, Reporter *reporter);
+bool recompute_run(Module *module, Reporter *reporter);
 bool layout_run(Module *module, Reporter *reporter);
 bool schedule_run(Module *module, Reporter *reporter);
 bool memory_run(Module *module, Reporter *reporter);
+
+/* What the recompute pass leaves in Graph.attrs, where it has found something to compute again:
+     recomputed        values of the forward half that the backward half no longer reads
+     recomputed_bytes  of these values
+     recomputed_flops  of the nodes that compute them again, and what they are made of; in no other figure */
 
 /* What the memory pass leaves in Graph.attrs, in the text as `graph train attrs {offsets = [..], arena_bytes = N} {`:
      offsets      one int per value number: byte offset in the activation arena (64-byte aligned), or -1 for values that

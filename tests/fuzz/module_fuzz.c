@@ -49,18 +49,17 @@ static void ignore(Reporter *self, ReportKind kind, const Module *module, Loc lo
     (void)self, (void)kind, (void)module, (void)loc, (void)message;
 }
 
-/* Blocks, which simplify takes away, are scheduled first. Only the memory pass can refuse: sizes that cannot be
-   counted. */
+/* Only two passes can refuse: budgets that can't be kept to, sizes that can't be counted. */
 static void check_passes(Module *module) {
     static const struct {
         const char *name;
         bool (*run)(Module *, Reporter *);
-    } steps[] = {{"schedule", schedule_run}, {"simplify", simplify_run}, {"products", products_run},
+    } steps[] = {{"simplify", simplify_run}, {"products", products_run}, {"recompute", recompute_run},
                  {"layout", layout_run},     {"schedule", schedule_run}, {"memory", memory_run}};
     Reporter reporter = {.emit = ignore};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         bool done = steps[i].run(module, &reporter);
-        if (!done && steps[i].run == memory_run)
+        if (!done && (steps[i].run == recompute_run || steps[i].run == memory_run))
             return;
         const char *broken = done ? module_verify(module) : "it fails";
         if (broken != NULL)

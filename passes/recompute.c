@@ -1,0 +1,167 @@
+/* Keep or compute again: passes/recompute.h says in which terms.
+
+   In: graph "train", simplified; the directive "memory" where there is a budget. Out: the same values and writes, bit
+   for bit, with clones of forward nodes in the backward half, right before who first reads them, and the attributes
+   "recomputed.." of passes/passes.h. What is cheap to compute again always is; with a budget as much more as it takes
+   for the plan to fit, which is found by making the plan. Never here: the order of nodes beyond that, offsets. */
+#include "passes/recompute.h"
+
+#include <inttypes.h>
+
+#include "passes/liveness.h"
+#include "passes/passes.h"
+
+/* Drops what is cheap, and the first n places of the list. */
+static RecomputeResult drop(Graph *graph, const RecomputeList *list, size_t n) {
+    Arena *arena = arena_new();
+    Recompute survey = recompute_survey(arena, graph);
+    recompute_drop_cheap(&survey);
+    for (size_t i = 0; i < n; i++)
+        survey.items[list->places[i]].is_dropped = true;
+    RecomputeResult result = recompute_clone(&survey);
+    arena_free(arena);
+    return result;
+}
+
+/* ---- The budget ------------------------------------------------------------------------------------------------ */
+
+static void ignore(Reporter *self, ReportKind kind, const Module *module, Loc loc, const char *message) {
+    (void)self, (void)kind, (void)module, (void)loc, (void)message;
+}
+
+/* The bytes of the arena that a copy of the graph comes to after the passes that are still to run. `list` NULL: as it
+   stands. */
+static int64_t planned_bytes(const Graph *graph, const RecomputeList *list, size_t n) {
+    Arena *arena = arena_new();
+    Module module = *graph->module;
+    module.arena = arena;
+    module.graphs = NULL;
+    module.n_graphs = module.graphs_capacity = 0;
+    Graph source = *graph;
+    source.module = &module;
+    Graph *copy = graph_clone(&source, graph->name);
+    if (list)
+        drop(copy, list, n);
+    Reporter reporter = {.emit = ignore};
+    bool succeeded = true;
+    for (const Pass *pass = pass_find("recompute") + 1; pass->name && succeeded; pass++)
+        succeeded = pass->run(&module, &reporter);
+    int64_t n_bytes = succeeded ? attrs_int(&copy->attrs, "arena_bytes", INT64_MAX) : INT64_MAX;
+    arena_free(arena);
+    return n_bytes;
+}
+
+static int64_t state_bytes(const Module *module) {
+    int64_t n_bytes = 0;
+    for (size_t i = 0; i < module->n_states; i++)
+        n_bytes += arena_bytes_of(&module->states[i]->type);
+    return n_bytes;
+}
+
+/* The arena that the graphs other than this need. */
+static int64_t other_bytes(const Module *module, const Graph *graph) {
+    int64_t largest = 0;
+    for (size_t i = 0; i < module->n_graphs; i++) {
+        int64_t n_bytes = module->graphs[i] == graph ? 0 : planned_bytes(module->graphs[i], NULL, 0);
+        largest = n_bytes > largest ? n_bytes : largest;
+    }
+    return largest;
+}
+
+static RecomputeList list_of(Arena *arena, Graph *graph) {
+    Recompute survey = recompute_survey(arena, graph);
+    recompute_drop_cheap(&survey);
+    return recompute_drop_rest(&survey);
+}
+
+/* How much of the list to drop so that the graph needs at most `budget` bytes: of so many equal steps along the list
+   the first that does, and within that step the least by bisection. False where none does; *least is what the best of
+   them needs. */
+enum { N_LIST_STEPS = 16 };
+
+static bool find_length(const Graph *graph, const RecomputeList *list, int64_t budget, size_t *length, int64_t *least) {
+    size_t low = 0, high = 0;
+    *least = planned_bytes(graph, list, 0);
+    for (size_t step = 1; *least > budget && step <= N_LIST_STEPS; step++) {
+        low = high;
+        high = list->n * step / N_LIST_STEPS;
+        int64_t n_bytes = high > low ? planned_bytes(graph, list, high) : INT64_MAX;
+        *least = n_bytes < *least ? n_bytes : *least;
+    }
+    while (*least <= budget && high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        bool fits = planned_bytes(graph, list, middle) <= budget;
+        *(fits ? &high : &low) = middle;
+    }
+    *length = high;
+    return *least <= budget;
+}
+
+/* "123M": at least so many bytes, as the command line takes them. */
+static const char *round_up(Arena *arena, int64_t n_bytes) {
+    static const char units[] = "KMG";
+    int64_t unit = 1024;
+    int i = 0;
+    for (; i < 2 && n_bytes >= 100000 * unit; i++)
+        unit *= 1024;
+    return arena_printf(arena, "%" PRId64 "%c", n_bytes / unit + (n_bytes % unit > 0), units[i]);
+}
+
+static void report_excess(Reporter *reporter, const Module *module, const Directive *memory, int64_t least) {
+    Arena *arena = module->arena;
+    int64_t n_state_bytes = state_bytes(module);
+    report_error(reporter, module, memory->loc,
+                 "a run needs at least %s: %s for weights, gradients and moments, %s for activations with all computed "
+                 "again that can be; the memory budget is %" PRId64 " bytes: raise it, or make the micro-batch, the "
+                 "sequence or the model smaller",
+                 round_up(arena, n_state_bytes + least), round_up(arena, n_state_bytes), round_up(arena, least),
+                 attrs_int(&memory->attrs, "budget", 0));
+}
+
+/* ---- The pass -------------------------------------------------------------------------------------------------- */
+
+static void set_attrs(Graph *graph, const RecomputeResult *result) {
+    Arena *arena = graph->module->arena;
+    if (result->n_values == 0) /* what an earlier run of the pass has done stands */
+        return;
+    attrs_set_int(arena, &graph->attrs, "recomputed", result->n_values);
+    attrs_set_int(arena, &graph->attrs, "recomputed_bytes", result->n_bytes);
+    attrs_set_float(arena, &graph->attrs, "recomputed_flops", result->flops);
+}
+
+/* How much of the list to drop. False after an error. */
+static bool keep_to_budget(const Directive *memory, Graph *graph, const RecomputeList *list, Reporter *reporter,
+                           size_t *length) {
+    const Module *module = graph->module;
+    const Attr *budget = attrs_find(&memory->attrs, "budget");
+    if (!budget || budget->kind != ATTR_INT) {
+        report_error(reporter, module, memory->loc, "directive memory needs an attribute budget, in whole bytes");
+        return false;
+    }
+    int64_t others = other_bytes(module, graph), least, most = budget->as.i - state_bytes(module);
+    if (find_length(graph, list, most, length, &least) && others <= most)
+        return true;
+    report_excess(reporter, module, memory, others > least ? others : least);
+    return false;
+}
+
+bool recompute_run(Module *module, Reporter *reporter) {
+    Graph *graph = module_find_graph(module, "train");
+    const Directive *memory = module_find_directive(module, "memory");
+    if (!graph)
+        return true;
+    Arena *arena = arena_new();
+    RecomputeList list = {0};
+    size_t length = 0;
+    bool succeeded = true;
+    if (memory) {
+        list = list_of(arena, graph);
+        succeeded = keep_to_budget(memory, graph, &list, reporter, &length);
+    }
+    if (succeeded) {
+        RecomputeResult result = drop(graph, &list, length);
+        set_attrs(graph, &result);
+    }
+    arena_free(arena);
+    return succeeded;
+}
