@@ -56,6 +56,24 @@ static void print_memory(FILE *out, Arena *arena, const Plan *plan) {
     fprintf(out, "%-16s%9s  %17" PRId64 " in all\n", "", format_bytes(arena, n_bytes), n_bytes);
 }
 
+/* What the backward half computes again, and the budget that may ask for it. */
+static void print_recomputed(FILE *out, Arena *arena, const Module *module) {
+    const Directive *memory = module_find_directive(module, "memory");
+    const Graph *train = module_find_graph(module, "train");
+    int64_t budget = memory ? attrs_int(&memory->attrs, "budget", 0) : 0;
+    int64_t n_values = train ? attrs_int(&train->attrs, "recomputed", 0) : 0;
+    if (budget > 0)
+        fprintf(out, "%-16s%9s  %17" PRId64 " budget\n", "", format_bytes(arena, budget), budget);
+    if (n_values == 0)
+        return;
+    double again = attrs_float(&train->attrs, "recomputed_flops", 0), flops = -again;
+    for (const Node *node = train->first; node; node = node->next)
+        flops += node_flops(node);
+    int64_t n_bytes = attrs_int(&train->attrs, "recomputed_bytes", 0);
+    fprintf(out, "%-16s%9s  %17" PRId64 " in %" PRId64 " values not kept, for %.2f %% more FLOPs\n", "recomputed",
+            format_bytes(arena, n_bytes), n_bytes, n_values, flops > 0 ? 100 * again / flops : 0);
+}
+
 /* The activations of a program stand in one arena, which can't be smaller than what is live at once. */
 static void print_programs(FILE *out, const Plan *plan) {
     fprintf(out, "%-16s%9s  %17s  %12s\n", "programs", "launches", "activation bytes", "/ least");
@@ -76,6 +94,7 @@ bool codegen_print_summary(FILE *out, const Module *module, Reporter *reporter) 
     if (plan) {
         print_model(out, arena, plan);
         print_memory(out, arena, plan);
+        print_recomputed(out, arena, module);
         print_programs(out, plan);
     }
     arena_free(arena);

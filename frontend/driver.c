@@ -28,6 +28,12 @@ static bool has_suffix(const char *text, const char *suffix) {
     return n >= n_suffix && strcmp(text + n - n_suffix, suffix) == 0;
 }
 
+/* What a clause of the source can't say, since it is about the machine. */
+static void add_memory_directive(Module *module, int64_t budget) {
+    Directive *memory = module_add_directive(module, "memory", "", (Loc){0});
+    attrs_set_int(module->arena, &memory->attrs, "budget", budget);
+}
+
 static Module *compile_source(Arena *arena, const Options *options, Diagnostics *diagnostics) {
     LowerOptions lower = {.overrides = options->overrides,
                           .n_overrides = options->n_overrides,
@@ -35,6 +41,8 @@ static Module *compile_source(Arena *arena, const Options *options, Diagnostics 
                           .dense = options->dense};
     double start = pipeline_clock();
     Module *module = frontend_compile(arena, options->files[0], &lower, diagnostics);
+    if (module != NULL && options->memory_budget > 0)
+        add_memory_directive(module, options->memory_budget);
     if (module != NULL)
         pipeline_report_stage(module, "lower", options, start);
     return module;

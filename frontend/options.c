@@ -165,6 +165,23 @@ static bool parse_int(const char *text, int64_t minimum, int64_t *out) {
     return errno == 0 && end != text && *end == '\0' && value >= minimum;
 }
 
+/* "512", "64K", "1536M", "24G": units of 1024. */
+static bool parse_bytes(const char *text, int64_t *out) {
+    static const char units[] = "KMG";
+    size_t n = strlen(text);
+    const char *unit = n > 0 ? strchr(units, text[n - 1]) : NULL;
+    char number[24];
+    int shift = unit != NULL ? 10 * (int)(unit - units + 1) : 0;
+    n -= unit != NULL;
+    if (n >= sizeof number)
+        return false;
+    memcpy(number, text, n);
+    number[n] = '\0';
+    bool is_number = parse_int(number, 1, out) && *out <= INT64_MAX >> shift;
+    *out = is_number ? *out << shift : 0;
+    return is_number;
+}
+
 static bool one_of(const char *value, const char *const *choices) {
     for (; *choices != NULL; choices++) {
         if (strcmp(value, *choices) == 0)
@@ -277,6 +294,12 @@ static bool apply_option(Arena *arena, Options *options, OptionId option, const 
     case OPTION_GENERATE_WINDOW:
         return parse_int(argument, 1, &options->generate_window) ||
                usage_error(command, exit_code, "--generate-window takes a positive integer, found '%s'", argument);
+    case OPTION_MEMORY_BUDGET:
+        return parse_bytes(argument, &options->memory_budget) ||
+               usage_error(
+                   command, exit_code,
+                   "--memory-budget takes a positive number of bytes, or one with K, M or G behind it, found '%s'",
+                   argument);
     case OPTION_SEED:
         if (!parse_int(argument, 0, &number))
             return usage_error(command, exit_code, "--seed takes an integer of at least 0, found '%s'", argument);

@@ -28,6 +28,7 @@ typedef struct {
     size_t n_passes, passes_capacity;
     bool dense, dry_run, write, time_passes, quiet;
     int64_t generate_window; /* 0: the sequence length */
+    int64_t memory_budget;   /* bytes; 0: none */
     uint64_t seed;
     const char *output, *keep, *march, *after, *format, *graph, *print_after, *color; /* NULL where not given */
 } Options;
