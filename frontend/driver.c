@@ -41,10 +41,13 @@ static Module *compile_source(Arena *arena, const Options *options, Diagnostics 
                           .dense = options->dense};
     double start = pipeline_clock();
     Module *module = frontend_compile(arena, options->files[0], &lower, diagnostics);
-    if (module != NULL && options->memory_budget > 0)
+    if (module == NULL)
+        return NULL;
+    if (options->memory_budget > 0)
         add_memory_directive(module, options->memory_budget);
-    if (module != NULL)
-        pipeline_report_stage(module, "lower", options, start);
+    if (options->precision != NULL)
+        module_add_directive(module, "precision", options->precision, (Loc){0});
+    pipeline_report_stage(module, "lower", options, start);
     return module;
 }
 

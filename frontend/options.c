@@ -249,6 +249,8 @@ static const char **text_of(Options *options, OptionId option) {
         return &options->print_after;
     case OPTION_COLOR:
         return &options->color;
+    case OPTION_PRECISION:
+        return &options->precision;
     default:
         return NULL;
     }
@@ -258,6 +260,7 @@ static const char **text_of(Options *options, OptionId option) {
 static bool check_word(Command command, OptionId option, const char *argument, int *exit_code) {
     static const char *const formats[] = {"text", "dot", "json", NULL};
     static const char *const colors[] = {"auto", "always", "never", NULL};
+    static const char *const precisions[] = {"f32", "bf16", NULL};
     static const char *const more_than_passes[] = {"all", "lower", NULL};
     switch (option) {
     case OPTION_AFTER:
@@ -270,6 +273,9 @@ static bool check_word(Command command, OptionId option, const char *argument, i
     case OPTION_PRINT_AFTER:
         return one_of(argument, more_than_passes) || is_pass(argument) ||
                usage_error(command, exit_code, "there is no pass '%s'", argument);
+    case OPTION_PRECISION:
+        return one_of(argument, precisions) ||
+               usage_error(command, exit_code, "--precision takes f32 or bf16, found '%s'", argument);
     case OPTION_COLOR:
         return one_of(argument, colors) ||
                usage_error(command, exit_code, "--color takes auto, always or never, found '%s'", argument);

@@ -30,7 +30,8 @@ typedef struct {
     int64_t generate_window; /* 0: the sequence length */
     int64_t memory_budget;   /* bytes; 0: none */
     uint64_t seed;
-    const char *output, *keep, *march, *after, *format, *graph, *print_after, *color; /* NULL where not given */
+    const char *output, *keep, *march, *after, *format, *graph, *print_after, *color,
+        *precision; /* NULL where not given */
 } Options;
 
 /* Parses argv onto `arena`. True: go on with *options. False: leave with *exit_code; help went to stdout, or one

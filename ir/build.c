@@ -160,3 +160,11 @@ Value *build_grouped_matmul(Builder *builder, const char *mode, Value *a, Value 
     attrs_set_string(builder->graph->module->arena, &attrs, "mode", mode);
     return build(builder, OP_grouped_matmul, 3, (Value *[]){a, b, offsets}, &attrs);
 }
+
+Value *build_product_like(Builder *builder, const Node *like, const char *mode, Value *a, Value *b) {
+    Arena *arena = builder->graph->module->arena;
+    Value *operands[3] = {a, b, like->n_operands > 2 ? like->operands[2] : NULL};
+    Attrs attrs = attrs_clone(arena, &like->attrs);
+    attrs_set_string(arena, &attrs, "mode", mode);
+    return build(builder, like->op, like->n_operands, operands, &attrs);
+}

@@ -325,6 +325,8 @@ Value *build_broadcast(Builder *builder, Value *x, const Type *type, const int64
 Value *build_reduce_sum(Builder *builder, Value *x, const int64_t *dims, int n_dims);
 Value *build_matmul(Builder *builder, const char *mode, Value *a, Value *b);
 Value *build_grouped_matmul(Builder *builder, const char *mode, Value *a, Value *b, Value *offsets);
+/* A product of a and b in another mode than `like`, a matmul or grouped_matmul, with all that it has besides. */
+Value *build_product_like(Builder *builder, const Node *like, const char *mode, Value *a, Value *b);
 
 void graph_add_output(Graph *graph, const char *name, Value *value);
 /* NULL where there is none of the name. */

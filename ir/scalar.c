@@ -1,6 +1,7 @@
 #include "ir/scalar.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Written so that neither end overflows. */
 static double sigmoid(double x) {
@@ -73,4 +74,15 @@ ScalarFunction *scalar_function(OpKind op) {
 #undef X
     };
     return functions[op];
+}
+
+double scalar_round_bf16(double x) {
+    float single = (float)x;
+    uint32_t bits;
+    if (isnan(x))
+        return x;
+    memcpy(&bits, &single, sizeof bits);
+    bits = (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
+    memcpy(&single, &bits, sizeof single);
+    return single;
 }

@@ -20,6 +20,19 @@ static const char *unknown_mode(Arena *arena, const Node *node) {
                         attrs_string(&node->attrs, "mode", ""));
 }
 
+/* NULL if what the operands are rounded to, if anything, is there and is not what they are. */
+static const char *require_inputs(Arena *arena, const Node *node) {
+    const char *inputs = attrs_string(&node->attrs, "inputs", NULL);
+    if (inputs == NULL)
+        return NULL;
+    if (strcmp(inputs, "bf16") != 0)
+        return arena_printf(arena, "inputs is \"%s\"; it must be \"bf16\", or absent", inputs);
+    return operand_type(node, 0)->dtype == DTYPE_F32
+               ? NULL
+               : arena_printf(arena, "operand 0 is %s; inputs are rounded from f32",
+                              dtype_name(operand_type(node, 0)->dtype));
+}
+
 /* NULL if dim `a_dim` of operand 0 and dim `b_dim` of operand 1, over which products are summed, are equal. */
 static const char *require_contraction(Arena *arena, const Node *node, int a_dim, int b_dim) {
     const Type *a = operand_type(node, 0), *b = operand_type(node, 1);
@@ -55,6 +68,8 @@ const char *infer_matmul(Arena *arena, const Node *node, Type *results) {
     if (mode == MODE_COUNT)
         return unknown_mode(arena, node);
     const char *error = require_matrices(arena, node);
+    if (error == NULL)
+        error = require_inputs(arena, node);
     if (error != NULL)
         return error;
     if (mode == MODE_TN)
@@ -123,6 +138,8 @@ const char *infer_grouped_matmul(Arena *arena, const Node *node, Type *results) 
         error = require_ragged(arena, node, 0);
     if (error == NULL)
         error = require_dtype(arena, node, 1, a->dtype);
+    if (error == NULL)
+        error = require_inputs(arena, node);
     if (error != NULL)
         return error;
     if (mode == MODE_TN)

@@ -10,6 +10,7 @@ const Pass passes[] = {
     {"simplify", "canonical forms, common subexpressions, dead nodes", simplify_run},
     {"products", "factors and sums through matrix products", products_run},
     {"recompute", "cheap values of the forward half again in the backward half", recompute_run},
+    {"precision", "which products round their operands to bf16", precision_run},
     {"layout", "copies where a kernel can't read through a view", layout_run},
     {"schedule", "an order of nodes that needs little memory", schedule_run},
     {"memory", "where each value stands in the arena", memory_run},

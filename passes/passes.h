@@ -15,6 +15,8 @@
      simplify              canonical forms, common subexpressions, dead nodes; every graph
      products              factors of rows and sums along results have passed through matrix products where less is kept
                            so; simple form again. spec/ir.md, "Products"
+     precision             with a directive precision "bf16": products that round their operands say so. Later than all
+                           that makes products from others. spec/numerics.md, "Precision"
      layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
                            a reduce_sum, which read through any: copies where that was not so. Outputs are dense and
                            some kernel's own. spec/ir.md, "Layout"
@@ -43,6 +45,7 @@ bool optimizer_run(Module *module, Reporter *reporter);
 bool simplify_run(Module *module, Reporter *reporter);
 bool products_run(Module *module, Reporter *reporter);
 bool recompute_run(Module *module, Reporter *reporter);
+bool precision_run(Module *module, Reporter *reporter);
 bool layout_run(Module *module, Reporter *reporter);
 bool schedule_run(Module *module, Reporter *reporter);
 bool memory_run(Module *module, Reporter *reporter);

@@ -11,7 +11,8 @@
 
 bool products_match_rows(Node *node, RowProduct *out) {
     const char *mode = attrs_string(&node->attrs, "mode", "");
-    if ((node->op != OP_matmul && node->op != OP_grouped_matmul) || strcmp(mode, "tn") == 0)
+    bool is_product = node->op == OP_matmul || node->op == OP_grouped_matmul;
+    if (!is_product || strcmp(mode, "tn") == 0 || attrs_find(&node->attrs, "inputs"))
         return false;
     *out = (RowProduct){.node = node,
                         .rows = node->operands[0],
@@ -22,9 +23,7 @@ bool products_match_rows(Node *node, RowProduct *out) {
 }
 
 Value *products_build_rows(Builder *builder, const RowProduct *like, Value *rows, bool is_nt) {
-    const char *mode = is_nt ? "nt" : "nn";
-    return like->offsets ? build_grouped_matmul(builder, mode, rows, like->weights, like->offsets)
-                         : build_matmul(builder, mode, rows, like->weights);
+    return build_product_like(builder, like->node, is_nt ? "nt" : "nn", rows, like->weights);
 }
 
 /* A broadcast that repeats along the last dim. */

@@ -29,7 +29,8 @@ static inline ProductsRecord *products_record(const Node *node) {
     return node->scratch;
 }
 
-/* A product that works row by row, rows[.., K] times a matrix (of the row's expert): mode nt or nn. */
+/* A product that works row by row, rows[.., K] times a matrix (of the row's expert): mode nt or nn. None of rounded
+   inputs: what is rounded can't be moved. */
 typedef struct {
     const Node *node;
     Value *rows, *weights;

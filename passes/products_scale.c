@@ -42,7 +42,8 @@ static Value *over_scaled_rows(Builder *builder, Node *node) {
 
 Value *products_of_scaled(Builder *builder, Node *node) {
     Value *value = of_scaled_rows(builder, node);
-    bool is_over_rows = strcmp(attrs_string(&node->attrs, "mode", ""), "tn") == 0;
+    bool is_over_rows =
+        strcmp(attrs_string(&node->attrs, "mode", ""), "tn") == 0 && !attrs_find(&node->attrs, "inputs");
     return value || !is_over_rows ? value : over_scaled_rows(builder, node);
 }
 

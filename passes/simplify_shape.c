@@ -289,7 +289,7 @@ static Value *product_with_transposed(Builder *builder, const Node *node) {
     Value *b = transposed_matrix(node->operands[1]);
     if (!b || strcmp(mode, "tn") == 0)
         return NULL;
-    return build_matmul(builder, strcmp(mode, "nt") == 0 ? "nn" : "nt", node->operands[0], b);
+    return build_product_like(builder, node, strcmp(mode, "nt") == 0 ? "nn" : "nt", node->operands[0], b);
 }
 
 const SimplifyRule simplify_shape_rules[] = {

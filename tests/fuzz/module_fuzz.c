@@ -49,17 +49,21 @@ static void ignore(Reporter *self, ReportKind kind, const Module *module, Loc lo
     (void)self, (void)kind, (void)module, (void)loc, (void)message;
 }
 
-/* Only two passes can refuse: budgets that can't be kept to, sizes that can't be counted. */
+/* Some passes can refuse: budgets that can't be kept to, a precision that there is not, sizes that can't be counted. */
 static void check_passes(Module *module) {
     static const struct {
         const char *name;
         bool (*run)(Module *, Reporter *);
-    } steps[] = {{"simplify", simplify_run}, {"products", products_run}, {"recompute", recompute_run},
-                 {"layout", layout_run},     {"schedule", schedule_run}, {"memory", memory_run}};
+        bool can_refuse;
+    } steps[] = {
+        {"simplify", simplify_run, false},  {"products", products_run, false}, {"recompute", recompute_run, true},
+        {"precision", precision_run, true}, {"layout", layout_run, false},     {"schedule", schedule_run, false},
+        {"memory", memory_run, true},
+    };
     Reporter reporter = {.emit = ignore};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         bool done = steps[i].run(module, &reporter);
-        if (!done && (steps[i].run == recompute_run || steps[i].run == memory_run))
+        if (!done && steps[i].can_refuse)
             return;
         const char *broken = done ? module_verify(module) : "it fails";
         if (broken != NULL)

@@ -162,6 +162,13 @@ static const Case cases[] = {
     {"an update of what is no state",
      GRAPH INPUT "  %y = accumulate %x, %x : f32[2, 3]\n" "}\n",
      "1:1: graph g: %y.1 = accumulate: operand 0 is written to, and is not a state"},
+    {"a product of inputs in another precision",
+     GRAPH INPUT "  %y = matmul %x, %x {mode = \"nt\", inputs = \"f32\"} : f32[2, 2]\n" "}\n",
+     "4:3: matmul: inputs is \"f32\"; it must be \"bf16\", or absent"},
+    {"a product of inputs that are bf16 already",
+     GRAPH "  %x = input {name = \"x\"} : bf16[2, 3]\n"
+     "  %y = matmul %x, %x {mode = \"nt\", inputs = \"bf16\"} : bf16[2, 2]\n" "}\n",
+     "4:3: matmul: operand 0 is bf16; inputs are rounded from f32"},
 };
 /* clang-format on */
 

@@ -15,8 +15,8 @@
 
 enum { N_PROGRAMS = 25, N_STEPS = 14 };
 
-static const char *const stages[] = {"lower",     "autodiff", "optimizer", "simplify", "products",
-                                     "recompute", "layout",   "schedule",  "memory"};
+static const char *const stages[] = {"lower",     "autodiff",  "optimizer", "simplify", "products",
+                                     "recompute", "precision", "layout",    "schedule", "memory"};
 enum { N_STAGES = sizeof stages / sizeof *stages };
 
 /* The module of the text, which prints as the text. */
