@@ -104,6 +104,7 @@ static void add_arg(Collector *at, Value *value) {
 }
 
 static bool add_launch(Collector *at, const Node *node) {
+    assert(!node->block);
     PlanProgram *program = at->program;
     PlanLaunch launch = {.node = node, .first_arg = program->n_args};
     if (!kernels_add(at->plan->kernels, node, at->reporter, &launch.kernel))

@@ -1,6 +1,7 @@
 /* Modules as a picture: Graphviz's dot, one cluster a graph, one box a node with its result types on the edges. */
 #include <string.h>
 
+#include "ir/block.h"
 #include "ir/text.h"
 
 /* The text with what dot's quoted strings can't hold escaped. */
@@ -18,6 +19,8 @@ static void print_node_name(FILE *out, size_t graph, const Value *value) {
 
 static void print_node(FILE *out, Arena *arena, size_t graph, const Node *node) {
     fputs("    ", out);
+    if (node->block != NULL)
+        fprintf(out, "subgraph cluster_%zu_%u { ", graph, node->block->number);
     print_node_name(out, graph, &node->results[0]);
     fputs(" [label=\"", out);
     print_quoted(out, op_info(node->op)->name);
@@ -26,7 +29,7 @@ static void print_node(FILE *out, Arena *arena, size_t graph, const Node *node) 
         fputs("\\n", out);
         print_quoted(out, name != NULL ? name : node->results[0].hint);
     }
-    fputs("\"];\n", out);
+    fputs(node->block != NULL ? "\"]; }\n" : "\"];\n", out);
     for (int i = 0; i < node->n_operands; i++) {
         fputs("    ", out);
         print_node_name(out, graph, node->operands[i]);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "ir/block.h"
 #include "ir/ops_internal.h"
 
 void graph_insert(Graph *graph, Node *node, Node *before) {
@@ -61,10 +62,16 @@ Value *graph_find_output(const Graph *graph, const char *name) {
 }
 
 uint32_t graph_number(const Graph *graph) {
-    uint32_t number = 0;
+    uint32_t number = 0, n_blocks = 0;
+    const Block *open = NULL;
     for (const Node *node = graph->first; node != NULL; node = node->next) {
         for (int i = 0; i < node->n_results; i++)
             node->results[i].number = number++;
+        if (!node_computes(node))
+            continue;
+        if (node->block != NULL && node->block != open)
+            node->block->number = n_blocks++;
+        open = node->block;
     }
     return number;
 }
@@ -110,8 +117,18 @@ Graph *graph_clone(const Graph *source, const char *name) {
     Arena *arena = source->module->arena;
     Graph *graph = module_add_graph(source->module, name);
     Value **copies = arena_array_of(arena, Value *, graph_number(source));
-    for (const Node *node = source->first; node != NULL; node = node->next)
-        graph_insert(graph, clone_node(arena, node, copies), NULL);
+    const Block *block = NULL; /* the last seen, and its copy */
+    Block *block_copy = NULL;
+    for (const Node *node = source->first; node != NULL; node = node->next) {
+        Node *copy = clone_node(arena, node, copies);
+        if (node->block != NULL && node->block != block) {
+            block = node->block;
+            block_copy = block_new(graph);
+            block_copy->attrs = attrs_clone(arena, &block->attrs);
+        }
+        copy->block = node->block != NULL ? block_copy : NULL;
+        graph_insert(graph, copy, NULL);
+    }
     for (size_t i = 0; i < source->n_outputs; i++)
         graph_add_output(graph, source->outputs[i].name, copies[source->outputs[i].value->number]);
     graph->attrs = attrs_clone(arena, &source->attrs);

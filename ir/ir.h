@@ -180,7 +180,8 @@ typedef struct Value {
 /* Nodes that run as one kernel; they stand next to each other in the list (leaves and views that they use may stand
    between them). What only they read has no storage. ir/block.h */
 typedef struct {
-    Attrs attrs; /* what the fuse pass says of it, for people */
+    Attrs attrs;     /* what the fuse pass says of it, for people */
+    uint32_t number; /* among the graph's blocks, in list order; set by graph_number */
 } Block;
 
 struct Node {
@@ -345,7 +346,7 @@ typedef struct {
 /* Every use of a `from` (operands and outputs) becomes its `to`; none is also a `to`. Numbers the graph's values. */
 void graph_replace_uses(Graph *graph, const Replacement *replacements, size_t n);
 
-/* Numbers the results in list order from 0 and returns how many there are. */
+/* Numbers the results, and the blocks, in list order from 0 and returns how many results there are. */
 uint32_t graph_number(const Graph *graph);
 
 /* ---- Text, checks -------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ir/block.h"
 #include "ir/text.h"
 
 /* The length in bytes of the UTF-8 character at `text`, or 0: none stands there (RFC 3629). */
@@ -102,7 +103,23 @@ static void print_node(FILE *out, const Module *module, const Node *node) {
     print_loc(out, module, node->loc);
     if (node->scope > 0)
         fprintf(out, ", \"scope\": %u", node->scope);
+    if (node->block != NULL)
+        fprintf(out, ", \"kernel\": %u", node->block->number);
     fprintf(out, ", \"flops\": %.0f, \"bytes\": %.0f}", node_flops(node), node_bytes(node));
+}
+
+/* In the order of their numbers. */
+static void print_blocks(FILE *out, const Graph *graph) {
+    bool has_blocks = false;
+    for (const Node *node = graph->first; node != NULL; node = node->next) {
+        if (node->block == NULL || !block_ends_at(node))
+            continue;
+        fprintf(out, "%s{\"number\": %u", has_blocks ? ", " : ", \"kernels\": [", node->block->number);
+        print_attrs(out, &node->block->attrs);
+        putc('}', out);
+        has_blocks = true;
+    }
+    fputs(has_blocks ? "]" : "", out);
 }
 
 static void print_graph(FILE *out, const Graph *graph) {
@@ -114,7 +131,9 @@ static void print_graph(FILE *out, const Graph *graph) {
         fputs(node == graph->first ? "\n      " : ",\n      ", out);
         print_node(out, graph->module, node);
     }
-    fputs("\n    ], \"outputs\": {", out);
+    fputs("\n    ]", out);
+    print_blocks(out, graph);
+    fputs(", \"outputs\": {", out);
     for (size_t i = 0; i < graph->n_outputs; i++) {
         fputs(i > 0 ? ", " : "", out);
         print_string(out, graph->outputs[i].name);

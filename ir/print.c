@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/block.h"
 #include "ir/text.h"
 
 /* "quoted", with C escapes. */
@@ -121,8 +122,8 @@ void text_print_value(FILE *out, const Value *value) {
         fprintf(out, "%%%u", value->number);
 }
 
-static void print_node(FILE *out, const Node *node) {
-    fputs("  ", out);
+static void print_node(FILE *out, const Node *node, const char *indent) {
+    fputs(indent, out);
     for (int i = 0; i < node->n_results; i++) {
         fputs(i > 0 ? ", " : "", out);
         text_print_value(out, &node->results[i]);
@@ -143,16 +144,36 @@ static void print_node(FILE *out, const Node *node) {
     putc('\n', out);
 }
 
+/* What a pass has said of a graph or a kernel, and the brace that opens it. */
+static void print_opening(FILE *out, const Attrs *attrs) {
+    if (attrs->n > 0) {
+        fputs(" attrs", out);
+        print_attrs(out, attrs);
+    }
+    fputs(" {\n", out);
+}
+
+static void print_nodes(FILE *out, const Graph *graph) {
+    const Block *open = NULL;
+    for (const Node *node = graph->first; node != NULL; node = node->next) {
+        if (node->block != NULL && node->block != open) {
+            fputs("  kernel", out);
+            print_opening(out, &node->block->attrs);
+            open = node->block;
+        }
+        print_node(out, node, open != NULL ? "    " : "  ");
+        if (node->block != NULL && block_ends_at(node)) {
+            fputs("  }\n", out);
+            open = NULL;
+        }
+    }
+}
+
 static void print_graph(FILE *out, const Graph *graph) {
     graph_number(graph);
     fprintf(out, "\ngraph %s", graph->name);
-    if (graph->attrs.n > 0) {
-        fputs(" attrs", out);
-        print_attrs(out, &graph->attrs);
-    }
-    fputs(" {\n", out);
-    for (const Node *node = graph->first; node != NULL; node = node->next)
-        print_node(out, node);
+    print_opening(out, &graph->attrs);
+    print_nodes(out, graph);
     for (size_t i = 0; i < graph->n_outputs; i++) {
         fputs("  output ", out);
         print_string(out, graph->outputs[i].name);

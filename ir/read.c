@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/block.h"
 #include "ir/lex.h"
 #include "ir/names.h"
 #include "ir/text.h"
@@ -316,8 +317,8 @@ static Types read_types(Reader *reader) {
     return types;
 }
 
-/* "%a, %b = op %c, %d {attributes} : types @loc in scope" */
-static void read_node(Reader *reader, Graph *graph) {
+/* "%a, %b = op %c, %d {attributes} : types @loc in scope"; in `block`, which may be NULL, if it computes. */
+static void read_node(Reader *reader, Graph *graph, Block *block) {
     Token start = reader->lexer.token;
     ResultNames names = read_result_names(reader);
     expect_punctuation(reader, '=');
@@ -347,7 +348,26 @@ static void read_node(Reader *reader, Graph *graph) {
         fail_at(reader, start, "%s", error);
         return;
     }
+    if (node_computes(node))
+        node->block = block;
     define_results(reader, node, &names, start);
+}
+
+/* "attrs {attributes} { nodes }" after the word kernel. */
+static void read_block(Reader *reader, Graph *graph) {
+    Token start = reader->lexer.token;
+    Block *block = block_new(graph);
+    if (take_name(reader, "attrs"))
+        block->attrs = read_attrs(reader);
+    expect_punctuation(reader, '{');
+    bool computes = false;
+    while (!failed(reader) && !at_punctuation(reader, '}')) {
+        read_node(reader, graph, block);
+        computes = computes || (graph->last != NULL && graph->last->block == block);
+    }
+    expect_punctuation(reader, '}');
+    if (!computes)
+        fail_at(reader, start, "the kernel computes nothing: it needs a node that is neither leaf nor view");
 }
 
 static void read_graph(Reader *reader) {
@@ -367,8 +387,10 @@ static void read_graph(Reader *reader) {
             Value *value = read_value(reader);
             if (!failed(reader))
                 graph_add_output(graph, output, value);
+        } else if (take_name(reader, "kernel")) {
+            read_block(reader, graph);
         } else {
-            read_node(reader, graph);
+            read_node(reader, graph, NULL);
         }
     }
     expect_punctuation(reader, '}');

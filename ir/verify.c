@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/block.h"
 #include "ir/names.h"
 #include "ir/ops_internal.h"
 #include "ir/text.h"
@@ -218,6 +219,36 @@ static const char *check_outputs(Verifier *v, uint32_t n_values) {
     return NULL;
 }
 
+/* "%x.12 = silu: ERROR"; what is about an op starts with its name already. */
+static const char *node_error(Verifier *v, const Node *node, const char *error) {
+    const char *op = op_info(node->op)->name, *hint = node->results[0].hint;
+    size_t n_op = strlen(op);
+    bool has_op = strncmp(error, op, n_op) == 0 && error[n_op] == ':';
+    const char *number = arena_printf(v->arena, "%u", node->results[0].number);
+    const char *value = hint != NULL ? arena_printf(v->arena, "%s.%s", hint, number) : number;
+    return arena_printf(v->arena, "%%%s = %s%s%s", value, has_op ? "" : op, has_op ? "" : ": ", error);
+}
+
+/* The nodes of a block are neighbours but for leaves and views, which are in no block. A block that goes on further
+   down has been numbered again there. */
+static const char *check_blocks(Verifier *v) {
+    uint32_t n_blocks = 0;
+    const Block *open = NULL;
+    for (const Node *node = v->graph->first; node != NULL; node = node->next) {
+        const Block *block = node->block;
+        const char *error = NULL;
+        if (block != NULL && !node_computes(node))
+            error = "it is in a kernel, and computes nothing";
+        else if (block != NULL && block != open)
+            error = block->number == n_blocks++ ? block_check(v->arena, block)
+                                                : "nodes of other kernels stand between those of its kernel";
+        if (error != NULL)
+            return node_error(v, node, error);
+        open = node_computes(node) ? block : open;
+    }
+    return NULL;
+}
+
 /* What the memory plan left, where it has run: passes/passes.h. */
 static const char *check_plan(Verifier *v, uint32_t n_values) {
     const Attrs *attrs = &v->graph->attrs;
@@ -240,16 +271,6 @@ static const char *check_plan(Verifier *v, uint32_t n_values) {
     return NULL;
 }
 
-/* "%x.12 = silu: ERROR"; what is about an op starts with its name already. */
-static const char *node_error(Verifier *v, const Node *node, const char *error) {
-    const char *op = op_info(node->op)->name, *hint = node->results[0].hint;
-    size_t n_op = strlen(op);
-    bool has_op = strncmp(error, op, n_op) == 0 && error[n_op] == ':';
-    const char *number = arena_printf(v->arena, "%u", node->results[0].number);
-    const char *value = hint != NULL ? arena_printf(v->arena, "%s.%s", hint, number) : number;
-    return arena_printf(v->arena, "%%%s = %s%s%s", value, has_op ? "" : op, has_op ? "" : ": ", error);
-}
-
 static const char *check_graph(Verifier *v) {
     const char *error = check_links(v);
     if (error != NULL)
@@ -268,6 +289,8 @@ static const char *check_graph(Verifier *v) {
         note_shared(v, node);
     }
     error = check_outputs(v, n_values);
+    if (error == NULL)
+        error = check_blocks(v);
     return error != NULL ? error : check_plan(v, n_values);
 }
 

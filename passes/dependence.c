@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "ir/block.h"
 #include "ir/names.h"
 #include "ir/view.h"
 #include "passes/liveness.h"
@@ -34,17 +35,25 @@ typedef struct {
 typedef struct {
     Arena *arena;
     Dependence *out;
+    const bool *escapes; /* block_escapes */
     Names state_indices;
     StateUse *states;
     Origin *origins;
-    size_t units_capacity, storages_capacity;
+    size_t storages_capacity;
     Pairs order, reads, fills;
     uint32_t *last_reader; /* by storage: the last unit that was noted to read it */
+    uint32_t *block_units; /* by the block's number */
+    uint32_t open_unit;    /* of the block of which nodes stand before and behind the current one; or NO_INDEX */
 } Finder;
 
 static void add_pair(Finder *at, Pairs *pairs, uint32_t from, uint32_t to) {
     Pair pair = {from, to};
     arena_push(at->arena, pairs->items, pairs->n, pairs->capacity, pair);
+}
+
+static void add_order(Finder *at, uint32_t before, uint32_t unit) {
+    if (before != NO_INDEX && before != unit)
+        add_pair(at, &at->order, before, unit);
 }
 
 /* The pairs as lists, by `from` or, reversed, by `to`; pairs keep their order. */
@@ -87,19 +96,15 @@ static void find_states(Finder *at, const Graph *graph) {
 }
 
 static void note_state_read(Finder *at, StateUse *state, uint32_t unit) {
-    if (state->last_writer != NO_INDEX)
-        add_pair(at, &at->order, state->last_writer, unit);
+    add_order(at, state->last_writer, unit);
     if (state->is_updated)
         arena_push(at->arena, state->readers, state->n_readers, state->capacity, unit);
 }
 
 static void note_state_write(Finder *at, StateUse *state, uint32_t unit) {
-    if (state->last_writer != NO_INDEX && state->last_writer != unit)
-        add_pair(at, &at->order, state->last_writer, unit);
-    for (size_t i = 0; i < state->n_readers; i++) {
-        if (state->readers[i] != unit)
-            add_pair(at, &at->order, state->readers[i], unit);
-    }
+    add_order(at, state->last_writer, unit);
+    for (size_t i = 0; i < state->n_readers; i++)
+        add_order(at, state->readers[i], unit);
     state->n_readers = 0;
     state->last_writer = unit;
 }
@@ -135,15 +140,29 @@ static bool find_free_node(Finder *at, const Node *node) {
     return origin->state == NO_INDEX || !at->states[origin->state].is_updated;
 }
 
+/* The unit of a node that is not free: that of its block, or a new one. A view of a state that stands within a block
+   which has written the state shows what it wrote there: it is part of it. */
+static uint32_t find_unit(Finder *at, const Node *node) {
+    uint32_t *unit = node->block ? &at->block_units[node->block->number] : NULL;
+    if (unit && *unit != NO_INDEX)
+        return *unit;
+    const Origin *origin = node_computes(node) ? NULL : &at->origins[node->results[0].number];
+    if (origin && at->open_unit != NO_INDEX && at->states[origin->state].last_writer == at->open_unit)
+        return at->open_unit;
+    uint32_t added = (uint32_t)at->out->n_units++;
+    if (unit)
+        *unit = added;
+    return added;
+}
+
 static void note_reads(Finder *at, const Node *node, uint32_t unit) {
-    bool is_view = op_info(node->op)->class == OP_CLASS_VIEW;
+    bool is_view = !node_computes(node);
     for (int i = 0; i < node->n_operands; i++) {
         const Origin *origin = &at->origins[node->operands[i]->number];
-        if (origin->unit != NO_INDEX)
-            add_pair(at, &at->order, origin->unit, unit);
+        add_order(at, origin->unit, unit);
         if (origin->state != NO_INDEX)
             note_state_read(at, &at->states[origin->state], unit);
-        if (origin->storage == NO_INDEX || is_view || at->last_reader[origin->storage] == unit)
+        if (origin->storage == NO_INDEX || is_view || origin->unit == unit || at->last_reader[origin->storage] == unit)
             continue;
         at->last_reader[origin->storage] = unit;
         add_pair(at, &at->reads, unit, origin->storage);
@@ -157,12 +176,24 @@ static void note_results(Finder *at, Node *node, uint32_t unit) {
         Origin origin = {NO_INDEX, NO_INDEX, unit};
         if (source)
             origin.state = at->origins[source->number].state;
-        else
+        else if (value_has_storage(&node->results[i], at->escapes))
             origin.storage = add_storage(at, &node->results[i], unit);
         if (class == OP_CLASS_UPDATE)
             note_state_write(at, &at->states[origin.state], unit);
         at->origins[node->results[i].number] = origin;
     }
+}
+
+static void find_node(Finder *at, Node *node) {
+    uint32_t *unit = &at->out->unit_of[node->results[0].number];
+    *unit = NO_INDEX;
+    if (find_free_node(at, node))
+        return;
+    *unit = find_unit(at, node);
+    note_reads(at, node, *unit);
+    note_results(at, node, *unit);
+    if (node_computes(node))
+        at->open_unit = node->block && !block_ends_at(node) ? *unit : NO_INDEX;
 }
 
 Dependence dependence_of(Arena *arena, const Graph *graph) {
@@ -171,17 +202,17 @@ Dependence dependence_of(Arena *arena, const Graph *graph) {
     Finder at = {.arena = arena,
                  .out = &out,
                  .state_indices = {.arena = arena},
+                 .escapes = block_escapes(arena, graph),
                  .origins = arena_array_of(arena, Origin, n_values),
-                 .last_reader = arena_array_of(arena, uint32_t, n_values)};
+                 .last_reader = arena_array_of(arena, uint32_t, n_values),
+                 .block_units = arena_array_of(arena, uint32_t, graph->n_nodes),
+                 .open_unit = NO_INDEX};
+    out.unit_of = arena_array_of(arena, uint32_t, n_values);
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        at.block_units[i] = NO_INDEX;
     find_states(&at, graph);
-    for (Node *node = graph->first; node; node = node->next) {
-        if (find_free_node(&at, node))
-            continue;
-        uint32_t unit = (uint32_t)out.n_units;
-        arena_push(arena, out.units, out.n_units, at.units_capacity, node);
-        note_reads(&at, node, unit);
-        note_results(&at, node, unit);
-    }
+    for (Node *node = graph->first; node; node = node->next)
+        find_node(&at, node);
     for (size_t i = 0; i < graph->n_outputs; i++) {
         uint32_t storage = at.origins[graph->outputs[i].value->number].storage;
         assert(storage == NO_INDEX || storage < out.n_storages);

@@ -1,8 +1,10 @@
 /* What must come before what in a graph, and which storage each node fills and reads: the problem that the scheduler
    solves.
 
-   In: a graph in any valid order. Out: units, the nodes whose order matters, with their dependences. Data, and for each
-   state the order of its reads and writes (views of it and updates in place included). Never here: choosing an order.
+   In: a graph in any valid order; nodes of a block need not be neighbours. Out: units, what runs as one and whose order
+   matters: blocks, other kernels, and views of states that the graph updates; with their dependences. Data, and for
+   each state the order of its reads and writes (views of it and updates in place included). Never here: choosing an
+   order.
  */
 #ifndef MOEC_PASSES_DEPENDENCE_H
 #define MOEC_PASSES_DEPENDENCE_H
@@ -34,15 +36,15 @@ typedef struct {
 } Storage;
 
 typedef struct {
-    Node **units; /* kernels, and views of states that the graph updates, in list order */
-    size_t n_units;
+    size_t n_units;    /* they count from 0 in the order of their first nodes */
+    uint32_t *unit_of; /* by the number of a node's first result: the unit that it is part of, or NO_INDEX */
     Storage *storages;
     size_t n_storages;
-    /* By unit, each without repeats: */
-    IndexLists reads;        /* storages that it reads */
+    /* By unit, each without repeats (but for blocks whose nodes are not neighbours): */
+    IndexLists reads;        /* storages that it reads, other than those that it fills */
     IndexLists fills;        /* storages of its results */
-    IndexLists predecessors; /* units; may repeat */
-    IndexLists successors;   /* units; may repeat */
+    IndexLists predecessors; /* other units; may repeat */
+    IndexLists successors;   /* other units; may repeat */
     IndexLists readers;      /* by storage: units that read it */
 } Dependence;
 

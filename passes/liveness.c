@@ -1,29 +1,48 @@
 #include "passes/liveness.h"
 
+#include "ir/block.h"
 #include "ir/view.h"
 
 int64_t arena_bytes_of(const Type *type) {
     return (type_n_bytes(type) + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
 }
 
-/* Inputs, which the runtime writes, and what kernels make; results of updates are the states'. */
-static bool has_storage(const Value *value) {
-    OpClass class = op_info(value->def->op)->class;
-    return value->def->op == OP_input || (class != OP_CLASS_LEAF && !view_source(value));
+/* When a node's kernel begins and ends, both included. */
+typedef struct {
+    uint32_t first, last;
+} Span;
+
+/* By the number of the node in list order. A block runs from its first node to its last; inputs are there before all
+   nodes. */
+static Span *find_spans(Arena *arena, const Graph *graph) {
+    Span *spans = arena_array_of(arena, Span, graph->n_nodes),
+         *block_spans = arena_array_of(arena, Span, graph->n_nodes);
+    uint32_t time = 1;
+    for (const Node *node = graph->first; node; node = node->next, time++) {
+        Span *span = node->block ? &block_spans[node->block->number] : &spans[time - 1];
+        if (span->first == 0 && node->op != OP_input)
+            span->first = time;
+        span->last = node->op != OP_input ? time : 0;
+    }
+    time = 1;
+    for (const Node *node = graph->first; node; node = node->next, time++) {
+        if (node->block)
+            spans[time - 1] = block_spans[node->block->number];
+    }
+    return spans;
 }
 
 /* One lifetime for each value with storage; `of_value` gets its index + 1 by the value's number. False: too many
    bytes. */
-static bool add_lifetimes(Arena *arena, const Graph *graph, Liveness *liveness, size_t *of_value) {
+static bool add_lifetimes(Arena *arena, const Graph *graph, const Span *spans, Liveness *liveness, size_t *of_value) {
+    const bool *escapes = block_escapes(arena, graph);
     size_t capacity = 0;
     int64_t n_total = 0;
-    uint32_t time = 1;
-    for (const Node *node = graph->first; node; node = node->next, time++) {
+    for (const Node *node = graph->first; node; node = node->next, spans++) {
         for (int i = 0; i < node->n_results; i++) {
             const Value *value = &node->results[i];
-            uint32_t first = node->op == OP_input ? 0 : time;
-            Lifetime lifetime = {value, arena_bytes_of(&value->type), first, first};
-            if (!has_storage(value))
+            Lifetime lifetime = {value, arena_bytes_of(&value->type), spans->first, spans->last};
+            if (!value_has_storage(value, escapes))
                 continue;
             if (lifetime.n_bytes > INT64_MAX - n_total)
                 return false;
@@ -57,12 +76,12 @@ static int64_t largest_sum(Arena *arena, const Liveness *liveness, size_t n_node
 bool liveness_of(Arena *arena, const Graph *graph, Liveness *out) {
     *out = (Liveness){0};
     size_t *of_value = arena_array_of(arena, size_t, graph_number(graph));
-    if (!add_lifetimes(arena, graph, out, of_value))
+    const Span *spans = find_spans(arena, graph), *span = spans;
+    if (!add_lifetimes(arena, graph, spans, out, of_value))
         return false;
-    uint32_t time = 1;
-    for (const Node *node = graph->first; node; node = node->next, time++) {
-        for (int i = 0; i < node->n_operands && op_info(node->op)->class != OP_CLASS_VIEW; i++)
-            extend(out, of_value, node->operands[i], time);
+    for (const Node *node = graph->first; node; node = node->next, span++) {
+        for (int i = 0; i < node->n_operands && node_computes(node); i++)
+            extend(out, of_value, node->operands[i], span->last);
     }
     for (size_t i = 0; i < graph->n_outputs; i++)
         extend(out, of_value, graph->outputs[i].value, (uint32_t)graph->n_nodes);

@@ -10,7 +10,8 @@
 enum { ARENA_ALIGNMENT = 64 };
 
 /* One value that owns storage: an input or the result of a kernel. Views of it live in it. Time counts nodes from 1 in
-   list order; 0 is before the first. */
+   list order; 0 is before the first. The nodes of a block run at once: what they read lives to the last of them, and
+   what they store is there from the first on. */
 typedef struct {
     const Value *value;
     int64_t n_bytes;      /* rounded up to ARENA_ALIGNMENT */

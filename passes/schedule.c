@@ -5,12 +5,11 @@
 
    A list scheduler takes, of the units that are ready, the one that adds the fewest live bytes (equals: in the order
    found). It runs from the front, where it frees operands early, and from the back, where it makes results late; of
-   these orders and the one found, the best is taken. Leaves and views cost nothing and follow: inputs first, the others
-   before their first user. O(n log n). */
+   these orders and the one found, the best is taken. O(n log n). */
 #include <assert.h>
 
-#include "passes/dependence.h"
 #include "passes/liveness.h"
+#include "passes/order.h"
 #include "passes/passes.h"
 
 typedef struct {
@@ -251,58 +250,13 @@ static const uint32_t *best_order(Arena *arena, const Dependence *graph) {
     return best;
 }
 
-/* ---- The list of nodes ----------------------------------------------------------------------------------------- */
-
-/* Where a node goes: unit number p of the order is at 2p + 2; what it needs stands just before it, inputs stand at 0,
-   and what no unit needs at the end. */
-typedef struct {
-    uint32_t place;
-    bool is_unit;
-} Placement;
-
-static void place_before(Node *needed, uint32_t place) {
-    Placement *placement = needed->scratch;
-    if (!placement->is_unit && place < placement->place)
-        placement->place = place;
-}
-
-static void place_nodes(Arena *arena, const Graph *graph, const Dependence *units, const uint32_t *order) {
-    for (Node *node = graph->first; node; node = node->next) {
-        Placement *placement = arena_new_of(arena, Placement);
-        placement->place = node->op == OP_input ? 0 : 2 * (uint32_t)units->n_units + 1;
-        node->scratch = placement;
-    }
-    for (uint32_t i = 0; i < units->n_units; i++)
-        *(Placement *)units->units[order[i]]->scratch = (Placement){.place = 2 * i + 2, .is_unit = true};
-    for (Node *node = graph->last; node; node = node->prev) {
-        const Placement *placement = node->scratch;
-        for (int i = 0; i < node->n_operands; i++)
-            place_before(node->operands[i]->def, placement->place - placement->is_unit);
-    }
-}
-
-/* Nodes of one place keep their order: views stay behind what they show. */
-static void sort_nodes(Arena *arena, Graph *graph, size_t n_places) {
-    Node **sorted = arena_array_of(arena, Node *, graph->n_nodes);
-    uint32_t *starts = arena_array_of(arena, uint32_t, n_places + 1);
-    for (const Node *node = graph->first; node; node = node->next)
-        starts[((const Placement *)node->scratch)->place + 1]++;
-    for (size_t i = 1; i <= n_places; i++)
-        starts[i] += starts[i - 1];
-    for (Node *node = graph->first; node; node = node->next)
-        sorted[starts[((const Placement *)node->scratch)->place]++] = node;
-    for (size_t i = 0, n = graph->n_nodes; i < n; i++)
-        graph_move(graph, sorted[i], NULL);
-}
-
 static void schedule_graph(Graph *graph) {
     Arena *arena = arena_new();
     Liveness liveness;
     graph_forget_plan(graph);
     if (liveness_of(arena, graph, &liveness)) { /* else sums of bytes have no meaning; the memory pass says so */
         Dependence units = dependence_of(arena, graph);
-        place_nodes(arena, graph, &units, best_order(arena, &units));
-        sort_nodes(arena, graph, 2 * units.n_units + 2);
+        graph_order_units(arena, graph, &units, best_order(arena, &units));
     }
     arena_free(arena);
 }

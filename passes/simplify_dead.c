@@ -1,4 +1,5 @@
 /* Dead nodes: one walk from the end of the list, in which users come before what they use. */
+#include "ir/block.h"
 #include "passes/passes.h"
 #include "passes/simplify.h"
 
@@ -9,6 +10,7 @@ static void mark_needed(Node *node) {
 
 void graph_remove_dead(Graph *graph) {
     graph_forget_plan(graph);
+    graph_forget_blocks(graph);
     for (Node *node = graph->first; node; node = node->next)
         node->scratch = NULL;
     for (size_t i = 0; i < graph->n_outputs; i++)

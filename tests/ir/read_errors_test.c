@@ -159,6 +159,21 @@ static const Case cases[] = {
     {"two inputs of one name",
      GRAPH INPUT "  %y = input {name = \"x\"} : f32[2]\n" "}\n",
      "1:1: graph g: %y.1 = input: the graph has two inputs \"x\""},
+    {"a kernel without a brace",
+     GRAPH INPUT "  kernel %1 = neg %x : f32[2, 3]\n" "}\n",
+     "4:10: expected '{', found '%1'"},
+    {"a kernel without end",
+     GRAPH INPUT "  kernel { %1 = neg %x : f32[2, 3]\n" "}\n",
+     "6:1: expected a value, found the end of the text"},
+    {"a kernel in a kernel", GRAPH INPUT "  kernel { kernel {\n", "4:12: expected a value, found 'kernel'"},
+    {"an output in a kernel", GRAPH INPUT "  kernel { output \"y\" = %x }\n", "4:12: expected a value, found 'output'"},
+    {"a kernel that computes nothing",
+     GRAPH INPUT "  kernel { %1 = reshape %x : f32[6] }\n" "}\n",
+     "4:10: the kernel computes nothing: it needs a node that is neither leaf nor view"},
+    {"an attribute that kernels do not have",
+     GRAPH INPUT "  kernel attrs {shape = \"rows\"} { %1 = neg %x : f32[2, 3] }\n" "}\n",
+     "1:1: graph g: %1 = neg: kernel: it has no attribute 'shape'; its attributes: form:s? "
+     "bytes_in:i? bytes_out:i? flops:f? intensity:f? apart:s?"},
     {"an update of what is no state",
      GRAPH INPUT "  %y = accumulate %x, %x : f32[2, 3]\n" "}\n",
      "1:1: graph g: %y.1 = accumulate: operand 0 is written to, and is not a state"},
@@ -203,6 +218,7 @@ static void a_text_may_end_anywhere(void **state) {
                        "graph main attrs {a = [1, 2]} {\n"
                        "  %0 = input {name = \"x\"} : f32[~rows=2, 3] @0:9:9 in 0\n"
                        "  %v.1, %2 = top_k %0 {k = 2} : f32[2, 2], i32[2, 2] # comment\n"
+                       "  kernel attrs {form = \"rows\"} { %3 = exp %v : f32[2, 2] }\n"
                        "  output \"y\" = %2\n"
                        "}\n";
     for (size_t n = 0; n <= strlen(text); n++) {

@@ -96,6 +96,24 @@ static void canonical_text_stays_as_it_is(void **state) {
               "  output \"\" = %2\n"
               "  output \"x y\" = %a.b.1\n"
               "}\n");
+    read_back(arena, "kernels",
+              "module kernels\n"
+              "\n"
+              "graph main {\n"
+              "  %0 = input {name = \"x\"} : f32[2, 3]\n"
+              "  kernel {\n"
+              "    %1 = neg %0 : f32[2, 3]\n"
+              "  }\n"
+              "  kernel attrs {form = \"rows\", bytes_in = 24, flops = 6.0} {\n"
+              "    %2 = neg %1 : f32[2, 3]\n"
+              "    %3 = transpose %2 {perm = [1, 0]} : f32[3, 2]\n"
+              "    %4 = constant {value = 2.0} : f32[3, 2]\n"
+              "    %5 = mul %3, %4 : f32[3, 2]\n"
+              "  }\n"
+              "  %6 = reshape %5 : f32[6]\n"
+              "  %7 = exp %6 : f32[6]\n"
+              "  output \"y\" = %7\n"
+              "}\n");
     arena_free(arena);
 }
 
@@ -105,7 +123,8 @@ static void other_layouts_mean_the_same(void **state) {
     Arena *arena = arena_new();
     const char *text = "# a comment\n"
                        "module m graph main{%x=input{name=\"x\"}:f32[ 2 ,d=3]# another\n"
-                       "%y\t=\r\n neg %x : f32[2, e=3] %7 = exp %y : f32[2,3] output \"z\" = %7}";
+                       "%y\t=\r\n neg %x : f32[2, e=3] kernel{%v=reshape%y:f32[2,3]%7 = exp %v : f32[2,3] "
+                       "%w=reshape%7:f32[2,3]} output \"z\" = %w}";
     const char *error;
     const Module *module = module_read(arena, "m.ir", text, strlen(text), &error);
     assert_non_null(module);
@@ -116,8 +135,12 @@ static void other_layouts_mean_the_same(void **state) {
                      "graph main {\n"
                      "  %x.0 = input {name = \"x\"} : f32[2, d=3]\n"
                      "  %y.1 = neg %x.0 : f32[2, e=3]\n"
-                     "  %2 = exp %y.1 : f32[2, 3]\n"
-                     "  output \"z\" = %2\n"
+                     "  %v.2 = reshape %y.1 : f32[2, 3]\n"
+                     "  kernel {\n"
+                     "    %3 = exp %v.2 : f32[2, 3]\n"
+                     "  }\n"
+                     "  %w.4 = reshape %3 : f32[2, 3]\n"
+                     "  output \"z\" = %w.4\n"
                      "}\n",
                      module_text(arena, module, &n_bytes));
     arena_free(arena);
@@ -157,6 +180,9 @@ static const char *const odd = "file 0 \"a\\\"b\\\\\\n\\x01.moe\"\n"
                                "graph main attrs {kept = \"\\t\"} {\n"
                                "  %x.0 = input {name = \"\\\"x\\\"\"} : f32[~rows=2, 3] @0:3:4\n"
                                "  %1 = constant {value = -inf} : f32[]\n"
+                               "  kernel attrs {form = \"rows\"} {\n"
+                               "    %2 = neg %1 : f32[]\n"
+                               "  }\n"
                                "  output \"a\\\\b\" = %x.0\n"
                                "}\n";
 
@@ -195,32 +221,35 @@ static void json_strings_are_utf8(void **state) {
 /* Any string and any number is JSON, where it has none as a string. */
 static void json_holds_all(void **state) {
     (void)state;
-    expect_form(module_print_json,
-                "{\n"
-                "  \"module\": \"test\",\n"
-                "  \"scopes\": [\n"
-                "    {\"function\": \"main\", \"path\": \"\", \"ordinal\": 0, \"parent\": 0, \"file\": "
-                "\"a\\\"b\\\\\\u000a\\u0001.moe\", \"line\": 1, \"column\": 2}\n"
-                "  ],\n"
-                "  \"directives\": [\n"
-                "    {\"kind\": \"export\", \"name\": \"q\\\"\", \"attrs\": {\"k \\\"\\\\\": \"nan\", \"list\": [1, "
-                "-2], \"on\": true}, \"file\": \"a\\\"b\\\\\\u000a\\u0001.moe\", \"line\": 2, \"column\": 1}\n"
-                "  ],\n"
-                "  \"states\": [\n"
-                "    {\"name\": \"w\\u000a\", \"kind\": \"weight\", \"type\": {\"dtype\": \"f32\", \"dims\": "
-                "[{\"extent\": 6, \"name\": \"a*b\"}]}, \"attrs\": {\"std\": 1e+30}}\n"
-                "  ],\n"
-                "  \"graphs\": [\n"
-                "    {\"name\": \"main\", \"attrs\": {\"kept\": \"\\u0009\"}, \"nodes\": [\n"
-                "      {\"op\": \"input\", \"results\": [{\"value\": \"%x.0\", \"type\": {\"dtype\": \"f32\", "
-                "\"dims\": [{\"extent\": 2, \"name\": \"rows\", \"ragged\": true}, {\"extent\": 3}]}}], "
-                "\"operands\": [], \"attrs\": {\"name\": \"\\\"x\\\"\"}, \"file\": \"a\\\"b\\\\\\u000a\\u0001.moe\", "
-                "\"line\": 3, \"column\": 4, \"flops\": 0, \"bytes\": 0},\n"
-                "      {\"op\": \"constant\", \"results\": [{\"value\": \"%1\", \"type\": {\"dtype\": \"f32\", "
-                "\"dims\": []}}], \"operands\": [], \"attrs\": {\"value\": \"-inf\"}, \"flops\": 0, \"bytes\": 0}\n"
-                "    ], \"outputs\": {\"a\\\\b\": \"%x.0\"}}\n"
-                "  ]\n"
-                "}\n");
+    expect_form(
+        module_print_json,
+        "{\n"
+        "  \"module\": \"test\",\n"
+        "  \"scopes\": [\n"
+        "    {\"function\": \"main\", \"path\": \"\", \"ordinal\": 0, \"parent\": 0, \"file\": "
+        "\"a\\\"b\\\\\\u000a\\u0001.moe\", \"line\": 1, \"column\": 2}\n"
+        "  ],\n"
+        "  \"directives\": [\n"
+        "    {\"kind\": \"export\", \"name\": \"q\\\"\", \"attrs\": {\"k \\\"\\\\\": \"nan\", \"list\": [1, "
+        "-2], \"on\": true}, \"file\": \"a\\\"b\\\\\\u000a\\u0001.moe\", \"line\": 2, \"column\": 1}\n"
+        "  ],\n"
+        "  \"states\": [\n"
+        "    {\"name\": \"w\\u000a\", \"kind\": \"weight\", \"type\": {\"dtype\": \"f32\", \"dims\": "
+        "[{\"extent\": 6, \"name\": \"a*b\"}]}, \"attrs\": {\"std\": 1e+30}}\n"
+        "  ],\n"
+        "  \"graphs\": [\n"
+        "    {\"name\": \"main\", \"attrs\": {\"kept\": \"\\u0009\"}, \"nodes\": [\n"
+        "      {\"op\": \"input\", \"results\": [{\"value\": \"%x.0\", \"type\": {\"dtype\": \"f32\", "
+        "\"dims\": [{\"extent\": 2, \"name\": \"rows\", \"ragged\": true}, {\"extent\": 3}]}}], "
+        "\"operands\": [], \"attrs\": {\"name\": \"\\\"x\\\"\"}, \"file\": \"a\\\"b\\\\\\u000a\\u0001.moe\", "
+        "\"line\": 3, \"column\": 4, \"flops\": 0, \"bytes\": 0},\n"
+        "      {\"op\": \"constant\", \"results\": [{\"value\": \"%1\", \"type\": {\"dtype\": \"f32\", "
+        "\"dims\": []}}], \"operands\": [], \"attrs\": {\"value\": \"-inf\"}, \"flops\": 0, \"bytes\": 0},\n"
+        "      {\"op\": \"neg\", \"results\": [{\"value\": \"%2\", \"type\": {\"dtype\": \"f32\", "
+        "\"dims\": []}}], \"operands\": [\"%1\"], \"attrs\": {}, \"kernel\": 0, \"flops\": 1, \"bytes\": 8}\n"
+        "    ], \"kernels\": [{\"number\": 0, \"attrs\": {\"form\": \"rows\"}}], \"outputs\": {\"a\\\\b\": \"%x.0\"}}\n"
+        "  ]\n"
+        "}\n");
 }
 
 static void dot_quotes_names(void **state) {
@@ -231,6 +260,8 @@ static void dot_quotes_names(void **state) {
                                   "    label=\"main\";\n"
                                   "    g0_0 [label=\"input\\n\\\"x\\\"\"];\n"
                                   "    g0_1 [label=\"constant\"];\n"
+                                  "    subgraph cluster_0_0 { g0_2 [label=\"neg\"]; }\n"
+                                  "    g0_1 -> g0_2 [label=\"f32[]\"];\n"
                                   "    g0_output0 [shape=ellipse, label=\"a\\\\b\"];\n"
                                   "    g0_0 -> g0_output0;\n"
                                   "  }\n"

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "ir/block.h"
 #include "tests/support/program.h"
 
 /* What the cases break: the parts of one valid module. */
@@ -269,6 +270,26 @@ static void output_value_of_another_graph(Parts *parts) {
     graph_add_output(parts->graph, "x", &module_find_graph(parts->module, "other")->first->results[0]);
 }
 
+static void put_view_in_kernel(Parts *parts) {
+    parts->view->block = block_new(parts->graph);
+}
+
+static void part_kernel(Parts *parts) {
+    Builder builder = {.graph = parts->graph};
+    Value *last = build_unary(&builder, OP_neg, &parts->sum->results[0]);
+    parts->sum->block = last->def->block = block_new(parts->graph);
+}
+
+static void part_kernel_by_kernel(Parts *parts) {
+    part_kernel(parts);
+    parts->update->block = block_new(parts->graph);
+}
+
+static void invent_attribute_of_kernel(Parts *parts) {
+    parts->sum->block = block_new(parts->graph);
+    attrs_set_int(parts->arena, &parts->sum->block->attrs, "form", 1);
+}
+
 /* ---- The memory plan -------------------------------------------------------------------------------------------- */
 
 static void plan(Parts *parts, int64_t input, int64_t sum, int n, int64_t n_bytes) {
@@ -367,6 +388,13 @@ static const Case cases[] = {
     {"input twice", repeat_input, "graph main: %5 = input: the graph has two inputs \"x\""},
     {"output twice", repeat_output, "graph main: output \"sum\" is there twice"},
     {"output of another graph", output_value_of_another_graph, "graph main: output \"x\" is not a value of this graph"},
+    {"view in a kernel", put_view_in_kernel, "graph main: %2 = transpose: it is in a kernel, and computes nothing"},
+    {"kernel in two parts", part_kernel,
+     "graph main: %3 = reduce_sum: nodes of other kernels stand between those of its kernel"},
+    {"kernel in two parts with one between", part_kernel_by_kernel,
+     "graph main: %3 = reduce_sum: nodes of other kernels stand between those of its kernel"},
+    {"kernel's attribute", invent_attribute_of_kernel,
+     "graph main: %3 = reduce_sum: kernel: attribute 'form' must be a string, and is an integer"},
     {"plan of fewer values", plan_fewer_values, "graph main: offsets has 4 entries for 5 values"},
     {"plan between lines", plan_between_lines, "graph main: value 0 of 96 bytes has offset 32 in an arena of 256"},
     {"plan below zero", plan_below_zero, "graph main: value 0 of 96 bytes has offset -64 in an arena of 192"},

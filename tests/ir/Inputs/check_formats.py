@@ -16,8 +16,8 @@ assert len(module["directives"]) == len(re.findall(r"^directive ", text, re.M))
 graphs = re.findall(r"^graph (\w+)[^\n]* \{\n(.*?)^\}", text, re.M | re.S)
 assert [g["name"] for g in module["graphs"]] == [name for name, _ in graphs]
 for graph, (name, body) in zip(module["graphs"], graphs):
-    lines = [line for line in body.splitlines() if line.startswith("  %")]
-    assert [n["op"] for n in graph["nodes"]] == [re.match(r"  (?:%[\w.]+(?:, )?)+ = (\w+)", l).group(1) for l in lines]
+    lines = [line.strip() for line in body.splitlines() if line.lstrip().startswith("%")]
+    assert [n["op"] for n in graph["nodes"]] == [re.match(r"(?:%[\w.]+(?:, )?)+ = (\w+)", l).group(1) for l in lines]
     defined = set()
     for node in graph["nodes"]:
         assert set(node["operands"]) <= defined

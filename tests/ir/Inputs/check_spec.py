@@ -22,7 +22,7 @@ for path in sorted((root / "spec").glob("*.md")):
         # What the examples of these two passes say is what the passes leave.
         if example.startswith("module layout"):
             assert opt(printed, "--pass", "layout") == printed
-        if example.startswith("module memory"):
+        if example.startswith(("module memory", "module kernels")):
             assert opt(printed, "--pass", "memory") == printed
 assert n_examples >= 4, n_examples
 
