@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "codegen/c_print.h"
+#include "codegen/c_words.h"
 
 Nest nest_new(const Type *type) {
     Nest nest = {.n_loops = type->rank};
@@ -36,22 +37,15 @@ void nest_sort(Nest *nest, int tensor) {
 
 enum { MAX_VARIABLE_LENGTH = 16 };
 
-/* What a loop variable may not be: C's words, macros that compilers and headers have, functions that statements call.
- */
-static const char *const reserved[] = {
-    "args",     "out",      "x",       "y",        "sum",    "chunk",  "partial",  "first",   "end",    "logf",
-    "sqrtf",    "auto",     "break",   "case",     "char",   "const",  "continue", "default", "do",     "double",
-    "else",     "enum",     "extern",  "float",    "for",    "goto",   "if",       "inline",  "int",    "long",
-    "register", "restrict", "return",  "short",    "signed", "sizeof", "static",   "struct",  "switch", "typedef",
-    "union",    "unsigned", "void",    "volatile", "while",  "asm",    "typeof",   "bool",    "true",   "false",
-    "unix",     "linux",    "int64_t", "int32_t",  NULL};
+/* What a loop variable may not be: other variables of kernels. */
+static const char *const reserved[] = {"out", "x", "y", "sum", "chunk", "partial", "first", "end", NULL};
 
 static bool is_reserved(const char *name) {
     for (int i = 0; reserved[i] != NULL; i++) {
         if (strcmp(name, reserved[i]) == 0)
             return true;
     }
-    return false;
+    return c_is_word(name);
 }
 
 /* The lower-case form of a dim's name; NULL if it is none or no identifier. */
@@ -79,7 +73,7 @@ static void name_loops(Nest *nest) {
     bool is_usable = nest->n_loops > 1;
     for (int i = 0; i < nest->n_loops && is_usable; i++) {
         const char *variable = nest->loops[i].variable;
-        is_usable = variable != NULL && !is_reserved(variable) && strncmp(variable, "moec_", 5) != 0;
+        is_usable = variable != NULL && !is_reserved(variable);
         for (int tensor = 0; tensor < nest->n_tensors && is_usable; tensor++)
             is_usable = strcmp(variable, nest->tensors[tensor]) != 0;
         for (int other = 0; other < i && is_usable; other++)

@@ -85,7 +85,7 @@ $(OUT)/%: tests/tools/%.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 # the files that need OpenMP, which no fuzzer calls.
 FUZZ_CC := clang-14
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -I. -I$(OUT)
-COMPILER_FUZZERS := dsl module
+COMPILER_FUZZERS := dsl form module
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 FUZZ_COMPILER_OBJECTS := $(patsubst $(OUT)/%,$(OUT)/fuzz/%,$(LIBRARY_OBJECTS))
 FUZZ_RUNTIME_SOURCES := $(filter-out runtime/main.c runtime/cpu.c runtime/matmul.c,$(wildcard runtime/*.c))

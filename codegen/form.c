@@ -1,0 +1,219 @@
+/* Building and joining of indices. */
+#include "codegen/form.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "codegen/form_internal.h"
+
+/* ---- What there is -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *word;
+    int n_operands;
+    bool has_map;
+} OpRow;
+
+static const OpRow rows[] = {
+#define X(id, word, n_operands, has_map) [FORM_##id] = {word, n_operands, has_map},
+    FORM_OPS(X)
+#undef X
+};
+
+const char *form_instr_word(const FormInstr *instr) {
+    return instr->op == FORM_MAP ? op_info(instr->map_op)->name : rows[instr->op].word;
+}
+
+int form_instr_n_operands(const FormInstr *instr) {
+    return instr->op == FORM_MAP ? op_info(instr->map_op)->n_operands : rows[instr->op].n_operands;
+}
+
+bool form_instr_has_map(const FormInstr *instr) {
+    return rows[instr->op].has_map;
+}
+
+bool form_instr_writes(const FormInstr *instr) {
+    return instr->op == FORM_STORE || instr->op == FORM_ADD;
+}
+
+bool form_instr_is_reduction(const FormInstr *instr) {
+    return instr->op == FORM_SUM_COLS || instr->op == FORM_MAX_COLS || instr->op == FORM_SUM_ROWS;
+}
+
+static int64_t extent_of(const FormBody *body, bool is_col) {
+    int64_t n = 1;
+    for (int i = 0; i < body->n_indices; i++) {
+        if (body->indices[i].is_col == is_col)
+            n *= body->indices[i].extent;
+    }
+    return n;
+}
+
+int64_t form_n_rows(const FormBody *body) {
+    return extent_of(body, false);
+}
+
+int64_t form_n_cols(const FormBody *body) {
+    return extent_of(body, true);
+}
+
+int64_t form_operand_side(const Form *form, bool is_lhs) {
+    if (!is_lhs)
+        return form_n_cols(&form->body);
+    int64_t n_rows = form_n_rows(&form->body);
+    return form->ragged == FORM_RAGGED_K ? n_rows / form->n_groups : n_rows;
+}
+
+bool form_gathers_k(const FormOperand *operand) {
+    return operand->k_stride != 1;
+}
+
+int64_t form_find_arg(const Form *form, const char *name) {
+    for (size_t i = 0; i < form->n_args; i++) {
+        if (strcmp(form->args[i].name, name) == 0)
+            return (int64_t)i;
+    }
+    return -1;
+}
+
+/* ---- Instructions --------------------------------------------------------------------------------------------- */
+
+bool form_map_varies(const FormBody *body, const FormAccessMap *map, bool by_col) {
+    for (int i = 0; i < body->n_indices; i++) {
+        if (body->indices[i].is_col == by_col && body->indices[i].extent > 1 && map->strides[i] != 0)
+            return true;
+    }
+    return false;
+}
+
+FormLevel form_level(const FormBody *body, const FormInstr *instr) {
+    FormLevel level = FORM_LEVEL_ROW;
+    if (form_instr_has_map(instr)) {
+        bool is_full = form_map_varies(body, &instr->map, true);
+        if (instr->map.gather != FORM_NONE && instr->map.gather < body->n_instrs)
+            is_full = is_full || body->instrs[instr->map.gather].level == FORM_LEVEL_FULL;
+        level = is_full ? FORM_LEVEL_FULL : FORM_LEVEL_ROW;
+    }
+    switch (instr->op) {
+    case FORM_SUM:
+        return FORM_LEVEL_FULL;
+    case FORM_SUM_ROWS:
+        return FORM_LEVEL_COL;
+    case FORM_STORE:
+    case FORM_ADD:
+        return body->instrs[instr->a].level == FORM_LEVEL_COL ? FORM_LEVEL_COL : level;
+    case FORM_MAP:
+        for (int i = 0; i < form_instr_n_operands(instr); i++) {
+            if (body->instrs[i == 0 ? instr->a : instr->b].level == FORM_LEVEL_FULL)
+                level = FORM_LEVEL_FULL;
+        }
+        return level;
+    default:
+        return level;
+    }
+}
+
+/* Only the fields that the op has; the rest as if left out. */
+static FormInstr canonical(const FormBody *body, const FormInstr *instr) {
+    FormInstr clean = {.op = instr->op, .a = FORM_NONE, .b = FORM_NONE, .divisor = 1};
+    clean.map = (FormAccessMap){.arg = FORM_NONE, .gather = FORM_NONE};
+    int n_operands = form_instr_n_operands(instr);
+    if (instr->op == FORM_MAP)
+        clean.map_op = instr->map_op;
+    if (n_operands > 0)
+        clean.a = instr->a;
+    if (n_operands > 1)
+        clean.b = instr->b;
+    if (instr->op == FORM_CONST)
+        clean.value = instr->value;
+    if (instr->op == FORM_SUM)
+        clean.result = instr->result;
+    if (instr->op == FORM_POSITION)
+        clean.divisor = instr->divisor;
+    if (!form_instr_has_map(instr))
+        return clean;
+    clean.map.arg = instr->map.arg;
+    clean.map.offset = instr->map.offset;
+    memcpy(clean.map.strides, instr->map.strides, sizeof(int64_t) * (size_t)body->n_indices);
+    clean.map.gather = instr->map.gather;
+    if (instr->map.gather != FORM_NONE)
+        clean.map.gather_stride = instr->map.gather_stride;
+    return clean;
+}
+
+static bool maps_equal(const FormAccessMap *a, const FormAccessMap *b) {
+    return a->arg == b->arg && a->offset == b->offset && a->gather == b->gather &&
+           a->gather_stride == b->gather_stride && memcmp(a->strides, b->strides, sizeof a->strides) == 0;
+}
+
+static bool is_commutative(const FormInstr *instr) {
+    return instr->op == FORM_MAP && (instr->map_op == OP_add || instr->map_op == OP_mul);
+}
+
+static bool instrs_equal(const FormInstr *a, const FormInstr *b) {
+    bool same = a->op == b->op && a->map_op == b->map_op && memcmp(&a->value, &b->value, sizeof a->value) == 0 &&
+                maps_equal(&a->map, &b->map) && a->divisor == b->divisor && a->result == b->result;
+    bool straight = a->a == b->a && a->b == b->b, crossed = a->a == b->b && a->b == b->a;
+    return same && (straight || (is_commutative(a) && crossed));
+}
+
+uint32_t form_add(Arena *arena, FormBody *body, FormInstr instr) {
+    for (int i = 0; i < form_instr_n_operands(&instr); i++)
+        assert((i == 0 ? instr.a : instr.b) < body->n_instrs);
+    FormInstr clean = canonical(body, &instr);
+    clean.level = form_level(body, &clean);
+    for (size_t i = 0; i < body->n_instrs && !form_instr_writes(&clean); i++) {
+        if (instrs_equal(&body->instrs[i], &clean))
+            return (uint32_t)i;
+    }
+    arena_push(arena, body->instrs, body->n_instrs, body->capacity, clean);
+    return (uint32_t)body->n_instrs - 1;
+}
+
+/* ---- Joining indices ------------------------------------------------------------------------------------------ */
+
+static void remove_index(FormBody *body, int index) {
+    size_t n_after = (size_t)(body->n_indices - index - 1);
+    memmove(&body->indices[index], &body->indices[index + 1], n_after * sizeof(FormIndex));
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        int64_t *strides = body->instrs[i].map.strides;
+        memmove(&strides[index], &strides[index + 1], n_after * sizeof(int64_t));
+        strides[body->n_indices - 1] = 0;
+    }
+    body->n_indices--;
+}
+
+/* Whether one index over both steps through every array as the two do. */
+static bool can_join(const FormBody *body, int outer, int inner) {
+    bool can = body->indices[outer].is_col == body->indices[inner].is_col;
+    for (size_t i = 0; i < body->n_instrs && can; i++) {
+        const int64_t *strides = body->instrs[i].map.strides;
+        if (form_instr_has_map(&body->instrs[i]))
+            can = strides[outer] == strides[inner] * body->indices[inner].extent;
+    }
+    return can;
+}
+
+/* A joined index has the name of the inner one. */
+static void merge_body(FormBody *body) {
+    for (int i = body->n_indices - 1; i >= 0; i--) {
+        if (body->indices[i].extent == 1)
+            remove_index(body, i);
+    }
+    for (int i = body->n_indices - 2; i >= 0; i--) {
+        if (!can_join(body, i, i + 1))
+            continue;
+        FormIndex joined = body->indices[i + 1];
+        joined.extent *= body->indices[i].extent;
+        body->indices[i + 1] = joined;
+        remove_index(body, i);
+    }
+}
+
+void form_merge_indices(Form *form) {
+    merge_body(&form->body);
+    for (int i = 0; i < form->n_operands; i++) {
+        if (form->operands[i].part != NULL)
+            merge_body(form->operands[i].part);
+    }
+}

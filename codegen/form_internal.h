@@ -1,0 +1,42 @@
+/* What the files of the kernel form share. */
+#ifndef MOEC_CODEGEN_FORM_INTERNAL_H
+#define MOEC_CODEGEN_FORM_INTERNAL_H
+
+#include "codegen/form.h"
+
+/* op, its word in the text, number of operands, whether it has a map; a FORM_MAP's word and operands are its map_op's
+ */
+#define FORM_OPS(X)                                                                                                    \
+    X(CONST, "const", 0, false)                                                                                        \
+    X(LOAD, "load", 0, true)                                                                                           \
+    X(POSITION, "position", 0, true)                                                                                   \
+    X(MAP, "map", 0, false)                                                                                            \
+    X(SUM_COLS, "sum_cols", 1, false)                                                                                  \
+    X(MAX_COLS, "max_cols", 1, false)                                                                                  \
+    X(SUM_ROWS, "sum_rows", 1, false)                                                                                  \
+    X(SUM, "sum", 0, false)                                                                                            \
+    X(STORE, "store", 1, true)                                                                                         \
+    X(ADD, "add", 1, true)
+
+const char *form_instr_word(const FormInstr *instr);
+int form_instr_n_operands(const FormInstr *instr);
+bool form_instr_has_map(const FormInstr *instr);
+/* Whether it writes: a store or an add. */
+bool form_instr_writes(const FormInstr *instr);
+bool form_instr_is_reduction(const FormInstr *instr);
+
+/* The level that the instruction has as number `n` of the body, from those of its operands. Of one that writes: where
+   it writes. */
+FormLevel form_level(const FormBody *body, const FormInstr *instr);
+
+/* Whether the map moves with some row index, or some column index. */
+bool form_map_varies(const FormBody *body, const FormAccessMap *map, bool by_col);
+
+/* Extents of an operand as the product takes it: [side, k], across all groups where they are ragged. */
+int64_t form_operand_side(const Form *form, bool is_lhs);
+/* Whether the gather replaces k; else it replaces the side. */
+bool form_gathers_k(const FormOperand *operand);
+
+int64_t form_find_arg(const Form *form, const char *name); /* -1: none */
+
+#endif

@@ -1,0 +1,127 @@
+/* The text of a form: spec/kernels.md, "Text". */
+#include "codegen/form_internal.h"
+#include "ir/text.h"
+
+static const char *const access_words[] = {[FORM_IN] = "in", [FORM_OUT] = "out", [FORM_INOUT] = "inout"};
+
+/* One term of an index, "t*576" or "d"; nothing where the factor is 0. */
+static void print_term(FILE *out, const char *name, int64_t factor, bool *is_first) {
+    if (factor == 0)
+        return;
+    fprintf(out, "%s%s", *is_first ? "" : " + ", name);
+    if (factor != 1)
+        fprintf(out, "*%lld", (long long)factor);
+    *is_first = false;
+}
+
+/* Whether the offset is left out, and what follows comes first. */
+static bool print_offset(FILE *out, int64_t offset) {
+    if (offset != 0)
+        fprintf(out, "%lld", (long long)offset);
+    return offset == 0;
+}
+
+static void print_map(FILE *out, const Form *form, const FormBody *body, const FormAccessMap *map) {
+    fprintf(out, "%s[", form->args[map->arg].name);
+    bool is_first = print_offset(out, map->offset);
+    if (map->gather != FORM_NONE) {
+        char name[16];
+        snprintf(name, sizeof name, "%%%u", map->gather);
+        print_term(out, name, map->gather_stride, &is_first);
+    }
+    for (int i = 0; i < body->n_indices; i++)
+        print_term(out, body->indices[i].name, map->strides[i], &is_first);
+    fputs(is_first ? "0]" : "]", out);
+}
+
+static void print_instr(FILE *out, const Form *form, const FormBody *body, const FormInstr *instr) {
+    fputs(form_instr_word(instr), out);
+    if (instr->op == FORM_CONST) {
+        fputc(' ', out);
+        text_print_float(out, instr->value);
+    }
+    if (instr->op == FORM_SUM)
+        fprintf(out, " %d", instr->result);
+    if (form_instr_has_map(instr)) {
+        fputc(' ', out);
+        print_map(out, form, body, &instr->map);
+    }
+    if (instr->op == FORM_POSITION && instr->divisor != 1)
+        fprintf(out, " / %lld", (long long)instr->divisor);
+    if (form_instr_writes(instr))
+        fputs(instr->op == FORM_STORE ? " =" : " +=", out);
+    for (int i = 0; i < form_instr_n_operands(instr); i++)
+        fprintf(out, "%s %%%u", i > 0 ? "," : "", i == 0 ? instr->a : instr->b);
+    fputc('\n', out);
+}
+
+static void print_body(FILE *out, const Form *form, const FormBody *body, const char *indent) {
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        fputs(indent, out);
+        if (!form_instr_writes(&body->instrs[i]))
+            fprintf(out, "%%%zu = ", i);
+        print_instr(out, form, body, &body->instrs[i]);
+    }
+    if (body->yield != FORM_NONE)
+        fprintf(out, "%syield %%%u\n", indent, body->yield);
+}
+
+static void print_indices(FILE *out, const FormBody *body, const char *indent) {
+    for (int i = 0; i < body->n_indices; i++) {
+        const FormIndex *index = &body->indices[i];
+        fprintf(out, "%s%s %s %lld\n", indent, index->is_col ? "col" : "row", index->name, (long long)index->extent);
+    }
+}
+
+/* ---- Products ------------------------------------------------------------------------------------------------- */
+
+static void print_operand(FILE *out, const Form *form, const FormOperand *operand) {
+    if (operand->part != NULL) {
+        fprintf(out, "  part %s %s {\n", operand->name, operand->k_is_major ? "k_major" : "k_minor");
+        print_indices(out, operand->part, "    ");
+        print_body(out, form, operand->part, "    ");
+        fputs("  }\n", out);
+        return;
+    }
+    fprintf(out, "  operand %s = %s[", operand->name, form->args[operand->arg].name);
+    bool is_first = print_offset(out, operand->offset);
+    print_term(out, "g", operand->group_stride, &is_first);
+    print_term(out, "i", operand->stride, &is_first);
+    print_term(out, "k", operand->k_stride, &is_first);
+    fputs(is_first ? "0]" : "]", out);
+    if (operand->gather != FORM_NONE) {
+        fprintf(out, " gather %s", form->args[operand->gather].name);
+        if (operand->gather_divisor != 1)
+            fprintf(out, " / %lld", (long long)operand->gather_divisor);
+    }
+    fputc('\n', out);
+}
+
+static void print_products(FILE *out, const Form *form) {
+    if (form->ragged != FORM_DENSE)
+        fprintf(out, "  ragged %s groups %lld offsets %s\n", form->ragged == FORM_RAGGED_ROWS ? "rows" : "k",
+                (long long)form->n_groups, form->args[form->offsets].name);
+    if (form->is_bf16)
+        fputs("  bf16\n", out);
+    for (int i = 0; i < form->n_operands; i++)
+        print_operand(out, form, &form->operands[i]);
+    for (int i = 0; i < form->n_products; i++) {
+        const FormProduct *product = &form->products[i];
+        fprintf(out, "  product %d = %s, %s k %lld\n", product->result, form->operands[product->lhs].name,
+                form->operands[product->rhs].name, (long long)product->k);
+    }
+}
+
+void form_print(FILE *out, const Form *form) {
+    fprintf(out, "form %s %s {\n", form->name, form->kind == FORM_KIND_ROWS ? "rows" : "product");
+    for (size_t i = 0; i < form->n_args; i++) {
+        const FormArg *arg = &form->args[i];
+        fprintf(out, "  arg %s %s[%lld] %s\n", arg->name, dtype_name(arg->dtype), (long long)arg->n_elements,
+                access_words[arg->access]);
+    }
+    print_indices(out, &form->body, "  ");
+    if (form->kind == FORM_KIND_PRODUCT)
+        print_products(out, form);
+    print_body(out, form, &form->body, "  ");
+    fputs("}\n", out);
+}

@@ -1,0 +1,417 @@
+/* The invariants of a form, in the order in which spec/kernels.md lists them. */
+#include <string.h>
+
+#include "codegen/c_words.h"
+#include "codegen/form_internal.h"
+
+typedef struct {
+    Arena *arena;
+    const Form *form;
+    const FormBody *body;   /* being checked: the kernel's, or that of operand `operand` */
+    const char *where;      /* "" or "part h: " */
+    const FormInstr *instr; /* being checked */
+} Verifier;
+
+__attribute__((format(printf, 2, 3))) static const char *broken(const Verifier *v, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const char *reason = arena_vprintf(v->arena, format, arguments);
+    va_end(arguments);
+    const char *what = "";
+    if (v->instr != NULL)
+        what = arena_printf(v->arena, "instruction %zu, %s: ", (size_t)(v->instr - v->body->instrs),
+                            form_instr_word(v->instr));
+    return arena_printf(v->arena, "form %s: %s%s%s", v->form->name, v->where, what, reason);
+}
+
+/* ---- Arguments and indices ------------------------------------------------------------------------------------- */
+
+static const char *check_args(const Verifier *v) {
+    const Form *form = v->form;
+    if (!c_is_identifier(form->name))
+        return broken(v, "its name is no identifier of C");
+    for (size_t i = 0; i < form->n_args; i++) {
+        const FormArg *arg = &form->args[i];
+        if (!c_is_identifier(arg->name) || form_find_arg(form, arg->name) != (int64_t)i)
+            return broken(v, "argument '%s': a name must be an identifier of C, and no two are equal", arg->name);
+        if (arg->dtype != DTYPE_F32 && arg->dtype != DTYPE_I32)
+            return broken(v, "argument %s is of %s; it can be of f32 or i32", arg->name, dtype_name(arg->dtype));
+        if (arg->access != FORM_IN && arg->dtype != DTYPE_F32)
+            return broken(v, "argument %s is written, and only f32 can be", arg->name);
+        if (arg->n_elements < 1 || arg->n_elements > MAX_ELEMENTS)
+            return broken(v, "argument %s has %lld elements; it can have from 1 to 2^48", arg->name,
+                          (long long)arg->n_elements);
+    }
+    return NULL;
+}
+
+static const char *check_indices(const Verifier *v) {
+    const FormBody *body = v->body;
+    int64_t n_elements = 1;
+    for (int i = 0; i < body->n_indices; i++) {
+        const FormIndex *index = &body->indices[i];
+        if (!c_is_identifier(index->name))
+            return broken(v, "index '%s': a name must be an identifier of C", index->name);
+        for (int j = 0; j < i; j++) {
+            if (strcmp(index->name, body->indices[j].name) == 0)
+                return broken(v, "two indices have the name %s", index->name);
+        }
+        if (i > 0 && body->indices[i - 1].is_col && !index->is_col)
+            return broken(v, "row index %s stands behind a column's", index->name);
+        if (index->extent < 1 || index->extent > MAX_ELEMENTS / n_elements)
+            return broken(v, "index %s runs to %lld; an extent is at least 1, and all together at most 2^48",
+                          index->name, (long long)index->extent);
+        n_elements *= index->extent;
+    }
+    return NULL;
+}
+
+/* ---- Maps ------------------------------------------------------------------------------------------------------ */
+
+/* How many elements after `from` the steps can reach; -1: more than `room`. */
+static int64_t take_room(int64_t room, int64_t stride, int64_t extent) {
+    if (room < 0 || extent == 1)
+        return room;
+    return stride > room / (extent - 1) ? -1 : room - stride * (extent - 1);
+}
+
+static const char *check_map(const Verifier *v, const FormAccessMap *map) {
+    const FormBody *body = v->body;
+    if (map->arg >= v->form->n_args)
+        return broken(v, "it has no argument");
+    const FormArg *arg = &v->form->args[map->arg];
+    int64_t room = arg->n_elements - 1;
+    bool is_negative = map->offset < 0;
+    room = map->offset > room ? -1 : room - map->offset;
+    for (int i = 0; i < body->n_indices && !is_negative; i++) {
+        is_negative = map->strides[i] < 0;
+        room = take_room(room, map->strides[i], body->indices[i].extent);
+    }
+    if (is_negative)
+        return broken(v, "offsets and strides are not negative");
+    if (room < 0)
+        return broken(v, "it reaches past the %lld elements of %s", (long long)arg->n_elements, arg->name);
+    if (map->gather == FORM_NONE)
+        return NULL;
+    if (v->instr->op != FORM_LOAD)
+        return broken(v, "only loads gather");
+    if (map->gather >= (size_t)(v->instr - body->instrs) || body->instrs[map->gather].op != FORM_POSITION)
+        return broken(v, "what it gathers by is no position from above");
+    if (map->gather_stride < 1 || map->gather_stride > MAX_ELEMENTS)
+        return broken(v, "a gather steps by 1 to 2^48 elements");
+    return NULL;
+}
+
+/* The indices of the body with more than one value that a write runs over, largest stride first. */
+typedef struct {
+    int n;
+    int64_t extents[FORM_MAX_INDICES], strides[FORM_MAX_INDICES];
+} Span;
+
+static Span span_of(const Verifier *v, const FormInstr *write) {
+    const FormBody *body = v->body;
+    Span span = {0};
+    bool has_rows = write->level != FORM_LEVEL_COL;
+    bool has_cols = write->level != FORM_LEVEL_ROW || body->instrs[write->a].level == FORM_LEVEL_FULL;
+    for (int i = 0; i < body->n_indices; i++) {
+        const FormIndex *index = &body->indices[i];
+        if (index->extent == 1 || !(index->is_col ? has_cols : has_rows))
+            continue;
+        int64_t stride = write->map.strides[i];
+        int at = span.n++;
+        for (; at > 0 && span.strides[at - 1] < stride; at--) {
+            span.strides[at] = span.strides[at - 1];
+            span.extents[at] = span.extents[at - 1];
+        }
+        span.strides[at] = stride;
+        span.extents[at] = index->extent;
+    }
+    return span;
+}
+
+/* Steps of one index never reach as far as one step of the next larger stride. */
+static bool is_injective(const Span *span) {
+    int64_t reached = 0;
+    for (int i = span->n - 1; i >= 0; i--) {
+        if (span->strides[i] <= reached)
+            return false;
+        reached += span->strides[i] * (span->extents[i] - 1);
+    }
+    return true;
+}
+
+/* Whether two index vectors of an injective span, from index i on, are `distance` elements apart. */
+static bool is_distance(const Span *span, int i, int64_t distance) {
+    if (i == span->n)
+        return distance == 0;
+    int64_t stride = span->strides[i], steps = distance / stride - (distance % stride < 0 ? 1 : 0);
+    for (int more = 0; more <= 1; more++, steps++) {
+        if (steps < span->extents[i] && -steps < span->extents[i] &&
+            is_distance(span, i + 1, distance - steps * stride))
+            return true;
+    }
+    return false;
+}
+
+static int64_t last_of(const Span *span, int64_t offset) {
+    for (int i = 0; i < span->n; i++)
+        offset += span->strides[i] * (span->extents[i] - 1);
+    return offset;
+}
+
+static bool writes_overlap(const Verifier *v, const FormInstr *a, const FormInstr *b) {
+    Span of_a = span_of(v, a), of_b = span_of(v, b);
+    bool same = of_a.n == of_b.n;
+    for (int i = 0; i < of_a.n && same; i++)
+        same = of_a.strides[i] == of_b.strides[i] && of_a.extents[i] == of_b.extents[i];
+    if (same)
+        return is_distance(&of_a, 0, a->map.offset - b->map.offset);
+    return a->map.offset <= last_of(&of_b, b->map.offset) && b->map.offset <= last_of(&of_a, a->map.offset);
+}
+
+static const char *check_write(const Verifier *v) {
+    const FormBody *body = v->body;
+    const FormInstr *write = v->instr;
+    const FormArg *arg = &v->form->args[write->map.arg];
+    if (arg->access != (write->op == FORM_STORE ? FORM_OUT : FORM_INOUT))
+        return broken(v, "argument %s is %s", arg->name, write->op == FORM_STORE ? "not out" : "not inout");
+    if (write->level == FORM_LEVEL_COL && form_map_varies(body, &write->map, false))
+        return broken(v, "a value of columns has no rows to be written to");
+    if (v->form->kind == FORM_KIND_PRODUCT && write->level != FORM_LEVEL_FULL && form_n_cols(body) > 1)
+        return broken(v, "what a product writes has an element for each row and column");
+    Span span = span_of(v, write);
+    if (!is_injective(&span))
+        return broken(v, "it writes elements of %s more than once", arg->name);
+    for (const FormInstr *other = body->instrs; other < write; other++) {
+        if (form_instr_writes(other) && other->map.arg == write->map.arg && writes_overlap(v, other, write))
+            return broken(v, "it writes elements of %s that instruction %zu writes", arg->name,
+                          (size_t)(other - body->instrs));
+    }
+    return NULL;
+}
+
+/* ---- Instructions ---------------------------------------------------------------------------------------------- */
+
+static const char *check_operands(const Verifier *v) {
+    const FormInstr *instr = v->instr;
+    size_t number = (size_t)(instr - v->body->instrs);
+    for (int i = 0; i < form_instr_n_operands(instr); i++) {
+        uint32_t operand = i == 0 ? instr->a : instr->b;
+        if (operand >= number)
+            return broken(v, "an operand does not come before it");
+        const FormInstr *source = &v->body->instrs[operand];
+        if (form_instr_writes(source))
+            return broken(v, "%%%u has no value", operand);
+        if (source->op == FORM_POSITION)
+            return broken(v, "%%%u is a position, which only gathers take", operand);
+        if (source->level == FORM_LEVEL_COL && !form_instr_writes(instr))
+            return broken(v, "%%%u is a sum over rows, which only a store or an add reads", operand);
+    }
+    return NULL;
+}
+
+static const char *check_place(const Verifier *v) {
+    const FormInstr *instr = v->instr;
+    bool is_kernel = v->body == &v->form->body, is_product = v->form->kind == FORM_KIND_PRODUCT;
+    if (is_product && form_instr_is_reduction(instr))
+        return broken(v, "a product has no reductions");
+    if (!is_kernel && form_instr_writes(instr))
+        return broken(v, "a part writes nothing");
+    if (instr->op == FORM_SUM && (!is_kernel || !is_product))
+        return broken(v, "only the body of a product has its results");
+    if (instr->op == FORM_SUM && (instr->result < 0 || instr->result >= v->form->n_results))
+        return broken(v, "there is no result %d", instr->result);
+    return NULL;
+}
+
+static const char *check_instr(const Verifier *v) {
+    const FormInstr *instr = v->instr;
+    if (instr->op == FORM_MAP && (instr->map_op >= OP_COUNT || op_info(instr->map_op)->class != OP_CLASS_MAP))
+        return broken(v, "it is no map");
+    const char *error = check_operands(v);
+    if (error == NULL)
+        error = check_place(v);
+    if (error == NULL && form_instr_has_map(instr))
+        error = check_map(v, &instr->map);
+    if (error != NULL)
+        return error;
+    if (instr->level != form_level(v->body, instr))
+        return broken(v, "its level does not follow from those of its operands");
+    if (form_instr_writes(instr))
+        return check_write(v);
+    if (!form_instr_has_map(instr))
+        return NULL;
+    const FormArg *arg = &v->form->args[instr->map.arg];
+    if (arg->access != FORM_IN)
+        return broken(v, "argument %s is not only read", arg->name);
+    if (instr->op == FORM_POSITION && (arg->dtype != DTYPE_I32 || instr->divisor < 1))
+        return broken(v, "positions are of i32, and divided by 1 or more");
+    return NULL;
+}
+
+static const char *check_body(Verifier *v, const FormBody *body, const char *where) {
+    v->body = body;
+    v->where = where;
+    const char *error = check_indices(v);
+    for (size_t i = 0; i < body->n_instrs && error == NULL; i++) {
+        v->instr = &body->instrs[i];
+        error = check_instr(v);
+    }
+    v->instr = NULL;
+    if (error != NULL)
+        return error;
+    bool is_part = body != &v->form->body, yields = body->yield != FORM_NONE;
+    if (is_part != yields)
+        return broken(v, "a part yields a value, and no other body does");
+    if (is_part && (body->yield >= body->n_instrs || body->instrs[body->yield].op == FORM_POSITION))
+        return broken(v, "what it yields is no value");
+    return NULL;
+}
+
+/* Every element of what is to be written. */
+static const char *check_coverage(const Verifier *v) {
+    for (size_t i = 0; i < v->form->n_args; i++) {
+        const FormArg *arg = &v->form->args[i];
+        int64_t n_written = 0;
+        for (size_t j = 0; j < v->body->n_instrs; j++) {
+            const FormInstr *instr = &v->body->instrs[j];
+            if (!form_instr_writes(instr) || instr->map.arg != i)
+                continue;
+            Span span = span_of(v, instr);
+            int64_t n = 1;
+            for (int k = 0; k < span.n; k++)
+                n *= span.extents[k];
+            n_written += n;
+        }
+        if (arg->access == FORM_OUT && n_written != arg->n_elements)
+            return broken(v, "%lld of the %lld elements of %s are written", (long long)n_written,
+                          (long long)arg->n_elements, arg->name);
+    }
+    return NULL;
+}
+
+/* ---- Products -------------------------------------------------------------------------------------------------- */
+
+static const char *check_ragged(const Verifier *v) {
+    const Form *form = v->form;
+    if (form->ragged == FORM_DENSE)
+        return form->n_groups == 1 && form->offsets == FORM_NONE ? NULL : broken(v, "a dense product has no groups");
+    if (form->n_groups < 1 || form->offsets >= form->n_args)
+        return broken(v, "a ragged product has groups, and offsets that say where they start");
+    const FormArg *offsets = &form->args[form->offsets];
+    if (offsets->dtype != DTYPE_I32 || offsets->access != FORM_IN || offsets->n_elements < form->n_groups + 1)
+        return broken(v, "the offsets of %lld groups are %lld integers that are only read", (long long)form->n_groups,
+                      (long long)form->n_groups + 1);
+    if (form->ragged == FORM_RAGGED_K && form_n_rows(&form->body) % form->n_groups != 0)
+        return broken(v, "%lld groups do not have %lld rows together", (long long)form->n_groups,
+                      (long long)form_n_rows(&form->body));
+    return NULL;
+}
+
+static const char *check_gather(const Verifier *v, const FormOperand *operand, int64_t extent) {
+    if (operand->gather >= v->form->n_args || operand->gather_divisor < 1)
+        return broken(v, "operand %s has no argument to gather by, or no divisor", operand->name);
+    const FormArg *gather = &v->form->args[operand->gather];
+    if (gather->dtype != DTYPE_I32 || gather->access != FORM_IN || gather->n_elements < extent)
+        return broken(v, "operand %s is gathered by %lld integers that are only read", operand->name,
+                      (long long)extent);
+    return NULL;
+}
+
+/* Operand of `side` rows, as one product takes it. */
+static const char *check_array(const Verifier *v, const FormOperand *operand, int64_t side, int64_t k) {
+    if (operand->arg >= v->form->n_args)
+        return broken(v, "operand %s has no argument", operand->name);
+    const FormArg *arg = &v->form->args[operand->arg];
+    if (arg->dtype != DTYPE_F32 || arg->access != FORM_IN)
+        return broken(v, "operand %s: argument %s is not of f32 and only read", operand->name, arg->name);
+    if (operand->stride != 1 && operand->k_stride != 1)
+        return broken(v, "operand %s has no stride of 1", operand->name);
+    if (operand->offset < 0 || operand->stride < 0 || operand->k_stride < 0 || operand->group_stride < 0)
+        return broken(v, "operand %s: offsets and strides are not negative", operand->name);
+    bool is_gathered = operand->gather != FORM_NONE, gathers_k = form_gathers_k(operand);
+    int64_t room = arg->n_elements - 1;
+    room = operand->offset > room ? -1 : room - operand->offset;
+    room = take_room(room, operand->stride, is_gathered && !gathers_k ? 1 : side);
+    room = take_room(room, operand->k_stride, is_gathered && gathers_k ? 1 : k);
+    room = take_room(room, operand->group_stride, v->form->n_groups);
+    if (room < 0)
+        return broken(v, "operand %s reaches past the %lld elements of %s", operand->name, (long long)arg->n_elements,
+                      arg->name);
+    return is_gathered ? check_gather(v, operand, gathers_k ? k : side) : NULL;
+}
+
+static const char *check_part(Verifier *v, const FormOperand *operand, int64_t side, int64_t k) {
+    const FormBody *part = operand->part;
+    const char *error = check_body(v, part, arena_printf(v->arena, "part %s: ", operand->name));
+    if (error == NULL && (form_n_rows(part) != (operand->k_is_major ? k : side) ||
+                          form_n_cols(part) != (operand->k_is_major ? side : k)))
+        error =
+            broken(v, "it is [%lld, %lld], and its product's operand [%lld, %lld], k %s", (long long)form_n_rows(part),
+                   (long long)form_n_cols(part), (long long)(operand->k_is_major ? k : side),
+                   (long long)(operand->k_is_major ? side : k), operand->k_is_major ? "first" : "last");
+    v->body = &v->form->body;
+    v->where = "";
+    return error;
+}
+
+static const char *check_operand(Verifier *v, int index, bool is_lhs, int64_t k) {
+    if (index < 0 || index >= v->form->n_operands)
+        return broken(v, "there is no operand %d", index);
+    const FormOperand *operand = &v->form->operands[index];
+    int64_t side = form_operand_side(v->form, is_lhs);
+    return operand->part != NULL ? check_part(v, operand, side, k) : check_array(v, operand, side, k);
+}
+
+static const char *check_products(Verifier *v) {
+    const Form *form = v->form;
+    for (int i = 0; i < form->n_operands; i++) {
+        if (!c_is_identifier(form->operands[i].name))
+            return broken(v, "operand '%s': a name must be an identifier of C", form->operands[i].name);
+        for (int j = 0; j < i; j++) {
+            if (strcmp(form->operands[i].name, form->operands[j].name) == 0)
+                return broken(v, "two operands have the name %s", form->operands[i].name);
+        }
+    }
+    bool is_made[FORM_MAX_RESULTS] = {false}, is_used[FORM_MAX_OPERANDS] = {false};
+    for (int i = 0; i < form->n_products; i++) {
+        const FormProduct *product = &form->products[i];
+        if (product->result < 0 || product->result >= form->n_results || product->k < 1 || product->k > MAX_ELEMENTS)
+            return broken(v, "product %d has the result %d and k %lld", i, product->result, (long long)product->k);
+        is_made[product->result] = true;
+        const char *error = check_operand(v, product->lhs, true, product->k);
+        if (error == NULL)
+            error = check_operand(v, product->rhs, false, product->k);
+        if (error != NULL)
+            return error;
+        is_used[product->lhs] = is_used[product->rhs] = true;
+    }
+    for (int i = 0; i < form->n_operands; i++) {
+        if (!is_used[i])
+            return broken(v, "operand %s is in no product", form->operands[i].name);
+    }
+    for (int i = 0; i < form->n_results; i++) {
+        if (!is_made[i])
+            return broken(v, "no product makes result %d", i);
+    }
+    return form->n_products > 0 ? NULL : broken(v, "it has no products");
+}
+
+const char *form_verify(Arena *arena, const Form *form) {
+    Verifier v = {.arena = arena, .form = form, .body = &form->body, .where = ""};
+    const char *error = check_args(&v);
+    if (error == NULL)
+        error = check_indices(&v);
+    if (error == NULL)
+        error = check_ragged(&v);
+    if (error == NULL)
+        error = check_body(&v, &form->body, "");
+    if (error == NULL)
+        error = check_coverage(&v);
+    if (error != NULL)
+        return error;
+    bool has_products = form->n_operands > 0 || form->n_products > 0 || form->ragged != FORM_DENSE;
+    if (form->kind == FORM_KIND_ROWS)
+        return has_products ? broken(&v, "only a form of kind product has products") : NULL;
+    return check_products(&v);
+}

@@ -1,0 +1,486 @@
+// RUN: env MOEC_ROOT=%root %unit %s
+/* The kernel form: what prints reads back, what the verifier refuses, what the interpreter computes. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "codegen/form.h"
+
+static const Form *read_form(Arena *arena, const char *text) {
+    const char *error;
+    const Form *form = form_read(arena, text, strlen(text), &error);
+    if (!form)
+        fail_msg("%s in\n%s", error, text);
+    return form;
+}
+
+static char *printed(Arena *arena, const Form *form) {
+    char *buffer;
+    size_t n_bytes;
+    FILE *out = open_memstream(&buffer, &n_bytes);
+    assert_non_null(out);
+    form_print(out, form);
+    fclose(out);
+    char *text = arena_strndup(arena, buffer, n_bytes);
+    free(buffer);
+    return text;
+}
+
+/* ---- Text ------------------------------------------------------------------------------------------------------- */
+
+static char *read_file(Arena *arena, const char *path) {
+    FILE *in = fopen(path, "r");
+    if (!in)
+        fail_msg("cannot read %s", path);
+    enum { CAPACITY = 1 << 16 };
+    char *text = arena_array_of(arena, char, CAPACITY);
+    assert_true(fread(text, 1, CAPACITY - 1, in) < CAPACITY - 1);
+    fclose(in);
+    return text;
+}
+
+static void examples_of_the_specification_read_back(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    const char *root = getenv("MOEC_ROOT");
+    const char *at = read_file(arena, arena_printf(arena, "%s/spec/kernels.md", root ? root : "."));
+    int n_examples = 0;
+    for (; (at = strstr(at, "```\nform ")) != NULL; n_examples++) {
+        at += strlen("```\n");
+        const char *end = strstr(at, "```");
+        assert_non_null(end);
+        const char *text = arena_strndup(arena, at, (size_t)(end - at));
+        assert_string_equal(printed(arena, read_form(arena, text)), text);
+        at = end + 3;
+    }
+    assert_true(n_examples >= 3);
+    arena_free(arena);
+}
+
+static void everything_that_a_form_can_hold_reads_back(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "form empty rows {\n}\n",
+        "form all rows {\n"
+        "  arg out f32[24] out\n"
+        "  arg acc f32[4] inout\n"
+        "  arg x f32[64] in\n"
+        "  arg slots i32[6] in\n"
+        "  row b 2\n"
+        "  row t 3\n"
+        "  col c 4\n"
+        "  %0 = position slots[b*3 + t] / 2\n"
+        "  %1 = load x[7 + %0*4 + c]\n"
+        "  %2 = position slots[t]\n"
+        "  %3 = load x[%2]\n"
+        "  %4 = load slots[0]\n"
+        "  %5 = const -inf\n"
+        "  %6 = const nan\n"
+        "  %7 = max_cols %1\n"
+        "  %8 = sub %1, %7\n"
+        "  %9 = gelu_tanh_grad %8, %3\n"
+        "  %10 = sum_rows %9\n"
+        "  store out[b*12 + t*4 + c] = %9\n"
+        "  add acc[c] += %10\n"
+        "}\n",
+        "form grouped product {\n"
+        "  arg out f32[24] out\n"
+        "  arg a f32[64] in\n"
+        "  arg b f32[32] in\n"
+        "  arg starts i32[4] in\n"
+        "  row g 3\n"
+        "  row m 4\n"
+        "  col n 2\n"
+        "  ragged k groups 3 offsets starts\n"
+        "  bf16\n"
+        "  operand a = a[i + k*4]\n"
+        "  part part k_minor {\n"
+        "    row n 2\n"
+        "    col k 16\n"
+        "    %0 = load b[16 + k]\n"
+        "    yield %0\n"
+        "  }\n"
+        "  product 0 = a, part k 16\n"
+        "  %0 = sum 0\n"
+        "  store out[g*8 + m*2 + n] = %0\n"
+        "}\n",
+    };
+    Arena *arena = arena_new();
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        assert_string_equal(printed(arena, read_form(arena, texts[i])), texts[i]);
+    arena_free(arena);
+}
+
+static void equal_instructions_are_one(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    const Form *form = read_form(arena, "form f rows { arg y f32[8] out arg x f32[8] in row i 8 # a comment\n"
+                                        "%a = load x[i] %b = load x[i] %c = const 2 %d = mul %a, %c %e = mul %c, %b\n"
+                                        "%f = sub %d, %e store y[i] = %f }");
+    assert_string_equal(printed(arena, form), "form f rows {\n"
+                                              "  arg y f32[8] out\n"
+                                              "  arg x f32[8] in\n"
+                                              "  row i 8\n"
+                                              "  %0 = load x[i]\n"
+                                              "  %1 = const 2.0\n"
+                                              "  %2 = mul %0, %1\n"
+                                              "  %3 = sub %2, %2\n"
+                                              "  store y[i] = %3\n"
+                                              "}\n");
+    arena_free(arena);
+}
+
+/* ---- Errors ----------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name, *text, *error;
+} Case;
+
+#define HEAD "form f rows { arg y f32[6] out arg z f32[3] inout arg x f32[6] in arg p i32[2] in row r 2 col c 3\n"
+#define STORED "store y[r*3 + c] = %x }"
+#define PRODUCT "form f product { arg y f32[6] out arg x f32[8] in arg w f32[12] in arg p i32[4] in row r 2 col c 3\n"
+#define PRODUCT_END "%s = sum 0 store y[r*3 + c] = %s }"
+
+/* clang-format off */
+static const Case cases[] = {
+    /* Text. */
+    {"an empty text", "", "1:1: expected 'form', found the end of the text"},
+    {"a kind that is none", "form f tiles {", "1:8: expected 'rows', found 'tiles'"},
+    {"an argument of no dtype", "form f rows { arg x f33[1] in", "1:21: expected a dtype, found 'f33'"},
+    {"an argument without elements",
+     "form f rows { arg x f32[0] in", "1:25: expected a number of elements from 1 to 2^48, found '0'"},
+    {"an access that is none", "form f rows { arg x f32[1] maybe", "1:28: expected in, out or inout, found 'maybe'"},
+    {"nine indices",
+     "form f rows { row a 1 row b 1 row c 1 row d 1 row e 1 row f 1 row g 1 row h 1 row i 1 }",
+     "1:83: a body has at most 8 indices"},
+    {"an argument that is not there", HEAD "%x = load w[0]", "2:11: expected an argument, found 'w'"},
+    {"an index twice",
+     HEAD "%x = load x[r + r]", "2:17: expected an offset, or an index that the map does not have yet, found 'r'"},
+    {"a value that is not there", HEAD "%x = neg %y", "2:10: expected a value from above, found '%y'"},
+    {"a value twice", HEAD "%x = const 1 %x = const 2", "2:14: %x is there twice"},
+    {"an op that is none", HEAD "%x = norm %y", "2:6: expected an instruction with a value, found 'norm'"},
+    {"a reduction of the IR", HEAD "%x = reduce_sum %y",
+     "2:6: expected an instruction with a value, found 'reduce_sum'"},
+    {"a line that is none", HEAD "load x[0]", "2:1: expected an instruction, found 'load'"},
+    {"text behind the form", "form f rows { } form", "1:17: expected the end of the text, found 'form'"},
+    {"an operand that is not there",
+     PRODUCT "operand a = x[i*4 + k] product 0 = a, b", "2:39: expected an operand, found 'b'"},
+    /* Names, indices. */
+    {"two arguments of one name",
+     "form f rows { arg x f32[1] in arg x f32[1] in }",
+     "1:1: form f: argument 'x': a name must be an identifier of C, and no two are equal"},
+    {"a bf16 argument",
+     "form f rows { arg x bf16[1] in }", "1:1: form f: argument x is of bf16; it can be of f32 or i32"},
+    {"an i32 result", "form f rows { arg x i32[1] out }", "1:1: form f: argument x is written, and only f32 can be"},
+    {"two indices of one name", "form f rows { row i 1 col i 1 }", "1:1: form f: two indices have the name i"},
+    {"a row behind a column", "form f rows { col i 1 row j 1 }",
+     "1:1: form f: row index j stands behind a column's"},
+    {"too many elements",
+     "form f rows { row i 281474976710656 row j 2 }",
+     "1:1: form f: index j runs to 2; an extent is at least 1, and all together at most 2^48"},
+    /* Instructions. */
+    {"a value of a position",
+     HEAD "%p = position p[r] %x = neg %p " STORED,
+     "1:1: form f: instruction 1, neg: %0 is a position, which only gathers take"},
+    {"a value of a sum over rows",
+     HEAD "%l = load x[r*3 + c] %s = sum_rows %l %x = neg %s " STORED,
+     "1:1: form f: instruction 2, neg: %1 is a sum over rows, which only a store or an add reads"},
+    {"a result of no product", HEAD "%x = sum 0 " STORED,
+     "1:1: form f: instruction 0, sum: only the body of a product has its results"},
+    {"a map past the end", HEAD "%x = load x[r*3 + c*2] " STORED,
+     "1:1: form f: instruction 0, load: it reaches past the 6 elements of x"},
+    {"an offset past the end", HEAD "%x = load x[6] " STORED,
+     "1:1: form f: instruction 0, load: it reaches past the 6 elements of x"},
+    {"a stride that overflows", HEAD "%x = load x[c*281474976710656] " STORED,
+     "1:1: form f: instruction 0, load: it reaches past the 6 elements of x"},
+    {"a gather by a value", HEAD "%p = load p[r] %x = load x[%p*3] " STORED,
+     "1:1: form f: instruction 1, load: what it gathers by is no position from above"},
+    {"a store that gathers", HEAD "%p = position p[r] %x = const 1 store y[%p*3] = %x }",
+     "1:1: form f: instruction 2, store: only loads gather"},
+    {"a gather past the end", HEAD "%p = position p[r] %x = load x[4 + %p*3 + c] " STORED,
+     "1:1: form f: instruction 1, load: it reaches past the 6 elements of x"},
+    {"a gather in place", HEAD "%p = position p[r] %x = load x[%p*0 + c] " STORED,
+     "1:1: form f: instruction 1, load: a gather steps by 1 to 2^48 elements"},
+    {"positions of floats", HEAD "%p = position x[r] %x = load x[%p] " STORED,
+     "1:1: form f: instruction 0, position: positions are of i32, and divided by 1 or more"},
+    {"a load of what is written", HEAD "%x = load y[r] " STORED,
+     "1:1: form f: instruction 0, load: argument y is not only read"},
+    {"a load of what is added to", HEAD "%x = load z[c] " STORED,
+     "1:1: form f: instruction 0, load: argument z is not only read"},
+    /* Writes. */
+    {"a store to an input", HEAD "%x = const 1 store x[c] = %x " STORED,
+     "1:1: form f: instruction 1, store: argument x is not out"},
+    {"an add to a result", HEAD "%x = const 1 add y[c] += %x " STORED,
+     "1:1: form f: instruction 1, add: argument y is not inout"},
+    {"a store on itself", HEAD "%x = const 1 store y[r + c] = %x }",
+     "1:1: form f: instruction 1, store: it writes elements of y more than once"},
+    {"columns lost", HEAD "%x = load x[r*3 + c] add z[r] += %x " STORED,
+     "1:1: form f: instruction 1, add: it writes elements of z more than once"},
+    {"rows lost", HEAD "%x = load x[r*3 + c] add z[c] += %x " STORED,
+     "1:1: form f: instruction 1, add: it writes elements of z more than once"},
+    {"two stores to one place", HEAD "%x = const 1 store y[r*3 + c] = %x " STORED,
+     "1:1: form f: instruction 2, store: it writes elements of y that instruction 1 writes"},
+    {"two stores that interleave",
+     "form f rows { arg y f32[8] out row r 2 col c 2 %x = const 1 store y[r*4 + c] = %x store y[3 + r*4 + c] = %x }",
+     "1:1: form f: instruction 2, store: it reaches past the 8 elements of y"},
+    {"two stores that overlap",
+     "form f rows { arg y f32[8] out row r 2 col c 2 %x = const 1 store y[r*4 + c] = %x store y[1 + r*4 + c] = %x }",
+     "1:1: form f: instruction 2, store: it writes elements of y that instruction 1 writes"},
+    {"columns stored to rows", HEAD "%l = load x[r*3 + c] %x = sum_rows %l " STORED,
+     "1:1: form f: instruction 2, store: a value of columns has no rows to be written to"},
+    {"an element that is not written",
+     "form f rows { arg y f32[7] out row r 2 col c 3 %x = const 1 store y[r*3 + c] = %x }",
+     "1:1: form f: 6 of the 7 elements of y are written"},
+    {"a body that yields", HEAD "%x = const 1 store y[r*3 + c] = %x yield %x }",
+     "1:1: form f: a part yields a value, and no other body does"},
+    /* Products. */
+    {"no products", PRODUCT "}", "1:1: form f: 0 of the 6 elements of y are written"},
+    {"no products and no results", "form f product { row r 2 }", "1:1: form f: it has no products"},
+    {"an operand of no stride 1",
+     PRODUCT "operand a = x[i*4 + k*2] operand b = w[i*4 + k] product 0 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: operand a has no stride of 1"},
+    {"an operand past the end",
+     PRODUCT "operand a = x[1 + i*4 + k] operand b = w[i*4 + k] product 0 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: operand a reaches past the 8 elements of x"},
+    {"an operand of integers",
+     PRODUCT "operand a = p[i + k] operand b = w[i*4 + k] product 0 = a, b k 2 " PRODUCT_END,
+     "1:1: form f: operand a: argument p is not of f32 and only read"},
+    {"too few positions",
+     PRODUCT "operand a = x[k] operand b = w[i + k*3] gather p product 0 = a, b k 6 " PRODUCT_END,
+     "1:1: form f: operand b is gathered by 6 integers that are only read"},
+    {"positions of floats in an operand",
+     PRODUCT "operand a = x[i*4 + k] gather w operand b = w[i*4 + k] product 0 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: operand a is gathered by 2 integers that are only read"},
+    {"an operand that is not used",
+     PRODUCT "operand a = x[i*4 + k] operand b = w[i*4 + k] operand d = w[i + k] product 0 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: operand d is in no product"},
+    {"two operands of one name",
+     PRODUCT "operand a = x[i*4 + k] operand a = w[i*4 + k] product 0 = a, a k 4 " PRODUCT_END,
+     "1:1: form f: two operands have the name a"},
+    {"a result that no product makes",
+     PRODUCT "operand a = x[i*4 + k] operand b = w[i*4 + k] product 1 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: no product makes result 0"},
+    {"a result that is not there",
+     PRODUCT "operand a = x[i*4 + k] operand b = w[i*4 + k] product 0 = a, b k 4 %t = sum 1 " PRODUCT_END,
+     "1:1: form f: instruction 0, sum: there is no result 1"},
+    {"a part of another shape",
+     PRODUCT "operand a = x[i*4 + k] part b k_major { row n 3 col k 4 %l = load w[n*4 + k] yield %l } "
+             "product 0 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: part b: it is [3, 4], and its product's operand [4, 3], k first"},
+    {"a part without a value",
+     PRODUCT "operand a = x[i*4 + k] part b k_minor { row n 3 col k 4 %l = load w[n*4 + k] } "
+             "product 0 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: part b: a part yields a value, and no other body does"},
+    {"a part that writes",
+     PRODUCT "operand a = x[i*4 + k] part b k_minor { row n 3 col k 4 %l = const 1 store y[n] = %l yield %l } "
+             "product 0 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: part b: instruction 1, store: a part writes nothing"},
+    {"a reduction in a product",
+     PRODUCT "operand a = x[i*4 + k] operand b = w[i*4 + k] product 0 = a, b k 4 %t = sum 0 %u = sum_cols %t "
+             "store y[r*3 + c] = %u }",
+     "1:1: form f: instruction 1, sum_cols: a product has no reductions"},
+    {"a row of a product",
+     "form f product { arg y f32[2] out arg x f32[8] in arg w f32[12] in row r 2 col c 3 "
+     "operand a = x[i*4 + k] operand b = w[i*4 + k] product 0 = a, b k 4 %t = const 1 store y[r] = %t }",
+     "1:1: form f: instruction 1, store: what a product writes has an element for each row and column"},
+    {"too few offsets",
+     PRODUCT "ragged rows groups 4 offsets p",
+     "2:31: expected an instruction, found the end of the text"},
+    {"offsets that are too few",
+     PRODUCT "ragged rows groups 4 offsets p }",
+     "1:1: form f: the offsets of 4 groups are 5 integers that are only read"},
+    {"rows that groups do not share",
+     PRODUCT "ragged k groups 3 offsets p }", "1:1: form f: 3 groups do not have 2 rows together"},
+};
+/* clang-format on */
+
+static void error_test(void **state) {
+    const Case *at = *state;
+    Arena *arena = arena_new();
+    const char *error = NULL;
+    assert_null(form_read(arena, at->text, strlen(at->text), &error));
+    assert_string_equal(error, at->error);
+    arena_free(arena);
+}
+
+/* What text cannot say. */
+static void forms_that_were_broken_are_refused(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    const char *text = HEAD "%x = load x[r*3 + c] " STORED;
+    const char *error;
+    Form *form = form_read(arena, text, strlen(text), &error);
+    assert_null(form_verify(arena, form));
+    FormInstr *load = &form->body.instrs[0], *store = &form->body.instrs[1];
+    load->level = FORM_LEVEL_ROW;
+    assert_string_equal(form_verify(arena, form),
+                        "form f: instruction 0, load: its level does not follow from those of its operands");
+    load->level = FORM_LEVEL_FULL;
+    store->a = 1;
+    assert_string_equal(form_verify(arena, form), "form f: instruction 1, store: an operand does not come before it");
+    store->a = 0;
+    load->map.strides[1] = -1;
+    assert_string_equal(form_verify(arena, form), "form f: instruction 0, load: offsets and strides are not negative");
+    arena_free(arena);
+}
+
+/* ---- Joining indices -------------------------------------------------------------------------------------------- */
+
+static void indices_that_all_maps_run_through_evenly_are_joined(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    const char *error, *text = "form f rows { arg y f32[720] out arg x f32[720] in arg s f32[30] in\n"
+                               "row b 2 row one 1 row t 3 row h 4 col i 5 col j 6\n"
+                               "%0 = load x[b*360 + t*120 + h*30 + i*6 + j] %1 = load s[i*6 + j]\n"
+                               "%2 = mul %0, %1 store y[b*360 + t*30 + h*90 + i*6 + j] = %2 }";
+    Form *form = form_read(arena, text, strlen(text), &error);
+    assert_non_null(form);
+    form_merge_indices(form);
+    assert_null(form_verify(arena, form));
+    assert_string_equal(printed(arena, form), "form f rows {\n"
+                                              "  arg y f32[720] out\n"
+                                              "  arg x f32[720] in\n"
+                                              "  arg s f32[30] in\n"
+                                              "  row b 2\n"
+                                              "  row t 3\n"
+                                              "  row h 4\n"
+                                              "  col j 30\n"
+                                              "  %0 = load x[b*360 + t*120 + h*30 + j]\n"
+                                              "  %1 = load s[j]\n"
+                                              "  %2 = mul %0, %1\n"
+                                              "  store y[b*360 + t*30 + h*90 + j] = %2\n"
+                                              "}\n");
+    arena_free(arena);
+}
+
+/* ---- Values ----------------------------------------------------------------------------------------------------- */
+
+static void run(Arena *arena, const char *text, double *const *args) {
+    const char *error = form_interpret(arena, read_form(arena, text), args);
+    if (error)
+        fail_msg("%s", error);
+}
+
+static void expect(const double *actual, const double *expected, int n) {
+    for (int i = 0; i < n; i++) {
+        if (fabs(actual[i] - expected[i]) > 1e-12)
+            fail_msg("element %d is %g, expected %g", i, actual[i], expected[i]);
+    }
+}
+
+static void softmax_is_computed_by_rows(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double y[6], x[6] = {0, log(2), log(5), 1, 1, 1}, maxima[2], sums[3] = {1, 0, 0};
+    run(arena,
+        "form f rows { arg y f32[6] out arg m f32[2] out arg s f32[3] inout arg x f32[6] in row r 2 col c 3\n"
+        "%x = load x[r*3 + c] %m = max_cols %x %d = sub %x, %m %e = exp %d %s = sum_cols %e %p = div %e, %s\n"
+        "%all = sum_rows %p store y[r*3 + c] = %p store m[r] = %m add s[c] += %all }",
+        (double *[]){y, maxima, sums, x});
+    expect(y, (double[]){1 / 8., 2 / 8., 5 / 8., 1 / 3., 1 / 3., 1 / 3.}, 6);
+    expect(maxima, (double[]){log(5), 1}, 2);
+    expect(sums, (double[]){1 + 1 / 8. + 1 / 3., 2 / 8. + 1 / 3., 5 / 8. + 1 / 3.}, 3);
+    arena_free(arena);
+}
+
+static void positions_gather_and_negative_ones_read_zero(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double y[8], x[6] = {1, 2, 3, 4, 5, 6}, slots[4] = {5, -1, 0, 3};
+    run(arena,
+        "form f rows { arg y f32[8] out arg x f32[6] in arg p i32[4] in row r 4 col c 2\n"
+        "%p = position p[r] / 2 %x = load x[%p*2 + c] store y[r*2 + c] = %x }",
+        (double *[]){y, x, slots});
+    expect(y, (double[]){5, 6, 0, 0, 1, 2, 3, 4}, 8);
+    arena_free(arena);
+}
+
+static void rows_of_each_group_meet_its_matrix(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double y[5] = {7, 7, 7, 7, 7}, x[6] = {1, 2, 3, 4, 5, 6}, w[6] = {1, 1, 10, 0, 0, 1};
+    double offsets[4] = {0, 2, 2, 4}, slots[5] = {2, 0, -1, 1, 0};
+    run(arena,
+        "form f product { arg y f32[5] out arg x f32[6] in arg w f32[6] in arg o i32[4] in arg p i32[5] in row r 5 col "
+        "c 1\n"
+        "ragged rows groups 3 offsets o operand a = x[i*2 + k] gather p operand b = w[g*2 + k + i] product 0 = a, b k "
+        "2\n"
+        "%s = sum 0 store y[r] = %s }",
+        (double *[]){y, x, w, offsets, slots});
+    expect(y, (double[]){11, 3, 0, 4, 7}, 5);
+    arena_free(arena);
+}
+
+static void groups_sum_over_their_own_k(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double y[4] = {1, 1, 1, 1}, x[6] = {1, 2, 3, 4, 5, 6}, w[3] = {1, -1, 2}, offsets[3] = {0, 0, 2};
+    run(arena,
+        "form f product { arg y f32[4] inout arg x f32[6] in arg w f32[3] in arg o i32[3] in row g 2 row m 2\n"
+        "ragged k groups 2 offsets o operand a = x[i + k*2]\n"
+        "part b k_major { row t 3 %w = load w[t] %r = relu %w yield %r } product 0 = a, b k 3\n"
+        "%s = sum 0 add y[g*2 + m] += %s }",
+        (double *[]){y, x, w, offsets});
+    expect(y, (double[]){1, 1, 2, 3}, 4);
+    arena_free(arena);
+}
+
+static void bf16_rounds_operands_to_nearest(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double y[2], x[2] = {1 + 1 / 256., 1 + 3 / 256.}, w[1] = {1};
+    run(arena,
+        "form f product { arg y f32[2] out arg x f32[2] in arg w f32[1] in row r 2 bf16\n"
+        "operand a = x[i + k] operand b = w[i + k] product 0 = a, b k 1 %s = sum 0 store y[r] = %s }",
+        (double *[]){y, x, w});
+    expect(y, (double[]){1, 1 + 4 / 256.}, 2);
+    arena_free(arena);
+}
+
+static void data_that_leads_astray_is_reported(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double y[4], x[4] = {0}, position[1] = {2}, w[2] = {1, 1};
+    const Form *form = read_form(arena, "form f rows { arg y f32[2] out arg x f32[4] in arg p i32[1] in col c 2\n"
+                                        "%p = position p[0] %x = load x[%p*2 + c] store y[c] = %x }");
+    assert_string_equal(form_interpret(arena, form, (double *[]){y, x, position}),
+                        "form f: position 2 of %0 is past the end of x");
+    form =
+        read_form(arena, "form f product { arg y f32[2] out arg x f32[4] in arg w f32[2] in arg p i32[3] in row r 2\n"
+                         "ragged rows groups 2 offsets p operand a = x[i*2 + k] operand b = w[k + i]\n"
+                         "product 0 = a, b k 2 %s = sum 0 store y[r] = %s }");
+    assert_string_equal(form_interpret(arena, form, (double *[]){y, x, w, (double[]){0, 2, 1}}),
+                        "form f: offset 2 is 1; offsets rise from 0 to at most 2");
+    assert_string_equal(form_interpret(arena, form, (double *[]){y, x, w, (double[]){0, 2, 3}}),
+                        "form f: offset 2 is 3; offsets rise from 0 to at most 2");
+    assert_string_equal(form_interpret(arena, form, (double *[]){y, x, w, (double[]){1, 2, 2}}),
+                        "form f: offset 0 is 1; offsets rise from 0 to at most 2");
+    arena_free(arena);
+}
+
+int main(void) {
+    static const struct CMUnitTest others[] = {
+        cmocka_unit_test(examples_of_the_specification_read_back),
+        cmocka_unit_test(everything_that_a_form_can_hold_reads_back),
+        cmocka_unit_test(equal_instructions_are_one),
+        cmocka_unit_test(forms_that_were_broken_are_refused),
+        cmocka_unit_test(indices_that_all_maps_run_through_evenly_are_joined),
+        cmocka_unit_test(softmax_is_computed_by_rows),
+        cmocka_unit_test(positions_gather_and_negative_ones_read_zero),
+        cmocka_unit_test(rows_of_each_group_meet_its_matrix),
+        cmocka_unit_test(groups_sum_over_their_own_k),
+        cmocka_unit_test(bf16_rounds_operands_to_nearest),
+        cmocka_unit_test(data_that_leads_astray_is_reported),
+    };
+    enum { N_CASES = sizeof cases / sizeof *cases, N_OTHERS = sizeof others / sizeof *others };
+    static struct CMUnitTest tests[N_CASES + N_OTHERS];
+    for (size_t i = 0; i < N_CASES; i++)
+        tests[i] =
+            (struct CMUnitTest){.name = cases[i].name, .test_func = error_test, .initial_state = (void *)&cases[i]};
+    memcpy(tests + N_CASES, others, sizeof others);
+    return _cmocka_run_group_tests("form", tests, N_CASES + N_OTHERS, NULL, NULL);
+}

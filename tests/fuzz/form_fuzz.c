@@ -1,0 +1,56 @@
+// REQUIRES: fuzz
+// RUN: %fuzz
+/* Any bytes as a form's text: a form or an error, never a crash, a leak or a hang. What is read prints as text that
+   reads back and prints the same, also once its indices are joined. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/form.h"
+
+static void fail(const char *what, const char *why) {
+    fprintf(stderr, "%s: %s\n", what, why);
+    abort();
+}
+
+/* The caller frees it. */
+static char *printed(const Form *form, size_t *n_bytes) {
+    char *text;
+    FILE *out = open_memstream(&text, n_bytes);
+    if (out == NULL)
+        abort();
+    form_print(out, form);
+    fclose(out);
+    return text;
+}
+
+static void check_text(Arena *arena, const Form *form) {
+    size_t n_bytes;
+    char *text = printed(form, &n_bytes);
+    const char *error;
+    const Form *again = form_read(arena, text, n_bytes, &error);
+    if (again == NULL)
+        fail("the printed form does not read back", error);
+    char *text_again = printed(again, &n_bytes);
+    if (strcmp(text, text_again) != 0)
+        fail("what is read back prints differently", text_again);
+    free(text);
+    free(text_again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
+    Arena *arena = arena_new();
+    const char *error;
+    Form *form = form_read(arena, (const char *)data, n_bytes, &error);
+    if (form != NULL) {
+        check_text(arena, form);
+        form_merge_indices(form);
+        const char *broken = form_verify(arena, form);
+        if (broken != NULL)
+            fail("joining indices", broken);
+        check_text(arena, form);
+    }
+    arena_free(arena);
+    return 0;
+}
