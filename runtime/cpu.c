@@ -54,6 +54,17 @@ static bool find_feature(const char *name, size_t length, bool *is_there) {
     return false;
 }
 
+bool cpu_has(const char *features) {
+    for (const char *name = features; *name; name += strspn(name, " ")) {
+        size_t length = strcspn(name, " ");
+        bool is_there;
+        if (!find_feature(name, length, &is_there) || !is_there)
+            return false;
+        name += length;
+    }
+    return true;
+}
+
 bool cpu_check(const char *features, Status *status) {
     for (const char *name = features; *name; name += strspn(name, " ")) {
         size_t length = strcspn(name, " ");

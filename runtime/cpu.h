@@ -3,9 +3,13 @@
 #ifndef MOEC_RUNTIME_CPU_H
 #define MOEC_RUNTIME_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "runtime/status.h"
+
+/* Whether the processor has all of `features`, named as below; false where one is unknown. */
+bool cpu_has(const char *features);
 
 /* `features`: blank-separated names as cc's -m flags have them, "avx2 fma". */
 bool cpu_check(const char *features, Status *status);

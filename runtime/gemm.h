@@ -37,10 +37,11 @@ typedef struct {
     int64_t stride, k_stride; /* one of them is 1 */
     int64_t group_stride;     /* 0 where groups share the matrix, or the ragged side tells them apart */
     /* NULL, or: index i of the side whose stride is not 1 (lhs rows, or k) reads i' = gather[i] / gather_divisor in its
-       place, zeros where gather[i] is negative. */
+       place, zeros where gather[i] is negative. Where both strides are 1, that is k with MOEC_GEMM_K, else the other.
+     */
     const int32_t *gather;
-    int64_t gather_divisor;
-    MoecGemmLoad *load; /* NULL, or takes the place of all of the above */
+    int64_t gather_divisor; /* 0 is taken as 1 */
+    MoecGemmLoad *load;     /* NULL, or takes the place of all of the above */
 } MoecGemmOperand;
 
 enum { MOEC_GEMM_MAX_PRODUCTS = 4, MOEC_GEMM_MAX_RESULTS = 3 };
@@ -79,5 +80,8 @@ typedef struct {
 } MoecGemm;
 
 void moec_gemm(const MoecGemm *gemm);
+
+/* Frees what products packed into; threads keep it from the first product on. Not while products run. */
+void moec_gemm_release(void);
 
 #endif

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "runtime/matmul.h"
+#include "runtime/blas.h"
+#include "runtime/gemm.h"
 
 double meter_clock(void) {
     struct timespec now;
@@ -19,28 +20,64 @@ enum { PROBE_SIZE = 1024 };
 /* Long enough for the clock to rise and, on a shared machine, for one run that nothing disturbs. */
 static const double PROBE_SECONDS = 0.5;
 
-static double probe(float *a, float *b, float *c) {
+typedef void Probe(const float *a, const float *b, float *c);
+
+static void probe_own(MoecGemmPrecision precision, const float *a, const float *b, float *c) {
+    MoecGemm gemm = {.precision = precision, .n_groups = 1, .n_rows = PROBE_SIZE, .n_cols = PROBE_SIZE};
+    gemm.n_products = gemm.n_results = 1;
+    gemm.products[0] = (MoecGemmProduct){.lhs = {.data = a, .stride = PROBE_SIZE, .k_stride = 1},
+                                         .rhs = {.data = b, .stride = PROBE_SIZE, .k_stride = 1},
+                                         .k = PROBE_SIZE};
+    gemm.alpha = 1.0f;
+    gemm.out = c;
+    gemm.out_stride = PROBE_SIZE;
+    moec_gemm(&gemm);
+}
+
+static void probe_f32(const float *a, const float *b, float *c) {
+    probe_own(MOEC_GEMM_F32, a, b, c);
+}
+
+static void probe_bf16(const float *a, const float *b, float *c) {
+    probe_own(MOEC_GEMM_BF16, a, b, c);
+}
+
+static void probe_blas(const float *a, const float *b, float *c) {
+    blas_matmul(false, true, PROBE_SIZE, PROBE_SIZE, PROBE_SIZE, 1.0f, a, PROBE_SIZE, b, PROBE_SIZE, 0.0f, c,
+                PROBE_SIZE);
+}
+
+/* FLOP/s of the best run, the probes taking turns. */
+static double best_rate(Probe *const *probes, int n_probes, const float *a, const float *b, float *c) {
     double best = 0.0, start = meter_clock();
-    for (double begin = start; begin - start < PROBE_SECONDS; begin = meter_clock()) {
-        moec_matmul(false, true, PROBE_SIZE, PROBE_SIZE, PROBE_SIZE, 1.0f, a, PROBE_SIZE, b, PROBE_SIZE, 0.0f, c,
-                    PROBE_SIZE);
+    int turn = 0;
+    for (double begin = start; begin - start < PROBE_SECONDS || turn < n_probes; begin = meter_clock()) {
+        probes[turn++ % n_probes](a, b, c);
         double rate = 2.0 * PROBE_SIZE * PROBE_SIZE * PROBE_SIZE / (meter_clock() - begin);
         best = fmax(best, rate);
     }
     return best;
 }
 
-double meter_ceiling(void) {
+static double measure(Probe *const *probes, int n_probes) {
     size_t n = (size_t)PROBE_SIZE * PROBE_SIZE;
     float *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b), *c = malloc(n * sizeof *c);
     double rate = 0.0;
     if (a && b && c) {
         for (size_t i = 0; i < n; i++)
             a[i] = b[i] = (float)(i % 7) - 3.0f;
-        rate = probe(a, b, c);
+        rate = best_rate(probes, n_probes, a, b, c);
     }
     free(a), free(b), free(c);
     return rate;
+}
+
+double meter_ceiling(void) {
+    return measure((Probe *const[]){probe_f32, probe_blas}, 2);
+}
+
+double meter_ceiling_bf16(void) {
+    return measure((Probe *const[]){probe_bf16}, 1);
 }
 
 /* Of each of two blocks. */

@@ -7,9 +7,13 @@
 /* Seconds of a clock that only goes forward. */
 double meter_clock(void);
 
-/* FLOP/s of moec_matmul on [1024, 1024] matrices, the best of a few runs: what training's matrix products can reach at
-   most. 0 when out of memory. Takes less than half a second on anything but the slowest machines. */
+/* FLOP/s of products of [1024, 1024] matrices, the best of a few runs of moec's own and of OpenBLAS, whichever of them
+   a run uses: what training's matrix products can reach at most. 0 when out of memory. Takes half a second on anything
+   but the slowest machines. */
 double meter_ceiling(void);
+
+/* The same where operands are rounded to bf16, which is moec's own alone. */
+double meter_ceiling_bf16(void);
 
 /* Bytes/s that all threads move when they copy from one block to another, both far larger than caches: read and written
    bytes, the best of a few runs. 0 when out of memory. */

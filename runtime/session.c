@@ -8,6 +8,7 @@
 
 #include "runtime/checkpoint.h"
 #include "runtime/cpu.h"
+#include "runtime/gemm.h"
 #include "runtime/meter.h"
 #include "runtime/output.h"
 #include "runtime/program.h"
@@ -272,5 +273,6 @@ void session_close(Session *session) {
     memory_close(&session->memory);
     free(session->checkpoint);
     log_close(&session->log);
+    moec_gemm_release();
     *session = (Session){0};
 }

@@ -14,7 +14,7 @@ LIBTEST_RUNTIME := $(OUT)/libtest_runtime.a
 LIBTEST_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support_runtime/*.c))
 RUNTIME_TEST_LIBS := $(LIBRUNTIME) $(RUNTIME_LIBRARIES) -ldl
 
-.PHONY: test setup-test check units fuzzers lint tidy bench
+.PHONY: test setup-test check units fuzzers lint tidy bench bench-gemm
 # Everything, from a bare machine: what the tests need is installed, then all of it runs under the sanitizers.
 test: setup-test
 	@$(MAKE) --no-print-directory -j$(JOBS) moec
@@ -43,6 +43,14 @@ tidy: $(PARSER)
 bench: moec
 	python3 tests/bench/compile_time.py $(MOEC) models/llama3_8b_e8t2.moe
 
+# Matrix products beside OpenBLAS, whose kernels the environment may have chosen: it shall not here.
+bench-gemm: $(OUT)/gemm_bench
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(OUT)/gemm_bench
+
+$(OUT)/gemm_bench: tests/bench/gemm_bench.c $(LIBRUNTIME)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< $(LIBRUNTIME) $(RUNTIME_LIBRARIES)
+
 # The unit tests' programs, and the script that lit runs them by.
 units: $(UNITS) $(OUT)/tests/units/run
 
@@ -60,7 +68,7 @@ $(LIBTEST_RUNTIME): $(LIBTEST_RUNTIME_OBJECTS)
 
 # Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both, and hold what generated
 # kernels call when they load them.
-KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_matmul
+KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_matmul -Wl,--undefined=moec_gemm
 $(OUT)/tests/units/runtime/%: tests/runtime/%.c $(LIBTEST_RUNTIME) $(LIBRUNTIME)
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
@@ -88,7 +96,8 @@ FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sa
 COMPILER_FUZZERS := dsl form module
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 FUZZ_COMPILER_OBJECTS := $(patsubst $(OUT)/%,$(OUT)/fuzz/%,$(LIBRARY_OBJECTS))
-FUZZ_RUNTIME_SOURCES := $(filter-out runtime/main.c runtime/cpu.c runtime/matmul.c,$(wildcard runtime/*.c))
+FUZZ_RUNTIME_SOURCES := $(filter-out runtime/main.c runtime/cpu.c runtime/matmul.c runtime/blas.c runtime/gemm%.c, \
+    $(wildcard runtime/*.c))
 FUZZ_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/fuzz/%.o,$(FUZZ_RUNTIME_SOURCES))
 
 fuzzers: $(FUZZERS)

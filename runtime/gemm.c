@@ -1,0 +1,370 @@
+/* Matrix products: a round's rhs is packed by all threads together, then each computes pieces of the results
+   (runtime/gemm_plan.h). Which thread computes what is decided as they go, and changes no bit: an element's sum runs
+   over k in the same passes, and in one order within each, in a tile of any size. */
+#include "runtime/gemm.h"
+
+#include <omp.h>
+#include <string.h>
+
+#include "runtime/gemm_plan.h"
+#include "runtime/gemm_workspace.h"
+
+/* What threads claim in a round, in places that do not share a line of cache. */
+typedef struct {
+    _Alignas(64) int64_t next_job; /* of packing rhs */
+    _Alignas(64) int64_t next_panel;
+} Claims;
+
+typedef struct {
+    GemmCall call;
+    float *rhs;
+    Claims claims[2]; /* rounds take turns */
+} Team;
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+/* ---- Packing rhs ------------------------------------------------------------------------------------------------ */
+
+enum { JOB_PANELS = 4, JOB_K = 256 }; /* neighbours in memory, whichever way rhs lies */
+
+/* Packs job number `job` of one slot of a group, whose panels start at `out`. */
+static void pack_job(const Team *team, const GemmRound *round, const GemmGroup *group, int slot, float *out,
+                     int64_t job) {
+    const GemmCall *call = &team->call;
+    int product = call->rhs_product[slot];
+    GemmSource source = {call->gemm, call->kernels, &call->gemm->products[product].rhs, false};
+    int64_t n_k = group->n_k[product], n_units = group->n_units[product], n_parts = ceil_div(n_k, JOB_K);
+    int64_t k = job % n_parts * JOB_K, panel = round->first_panel + job / n_parts * JOB_PANELS;
+    int64_t end_panel = least(panel + JOB_PANELS, round->end_panel);
+    for (; panel < end_panel; panel++) {
+        GemmRange range = {.group = group->group, .row = panel * call->width, .k = group->first_k + k};
+        range.n_rows = least(call->gemm->n_cols - range.row, call->width);
+        range.n_k = least(JOB_K, n_k - k);
+        int64_t width = gemm_panel_width(call, panel);
+        float *panel_start = out + (panel - round->first_panel) * call->width * n_units;
+        gemm_pack(&source, range, panel_start + k / call->kernels->unit * width, width);
+    }
+}
+
+static void pack_rhs(Team *team, const GemmRound *round, Claims *claims) {
+    const GemmCall *call = &team->call;
+    int64_t n_panels = round->end_panel - round->first_panel, first_job = 0;
+    int64_t job = __atomic_fetch_add(&claims->next_job, 1, __ATOMIC_RELAXED);
+    float *out = team->rhs;
+    for (int64_t index = round->first_group; index < round->end_group; index++) {
+        GemmGroup group = gemm_group(call, index);
+        for (int slot = 0; slot < call->n_rhs && group.n_rows > 0; slot++) {
+            int64_t n_jobs = ceil_div(n_panels, JOB_PANELS) * ceil_div(group.n_k[call->rhs_product[slot]], JOB_K);
+            for (; job < first_job + n_jobs; job = __atomic_fetch_add(&claims->next_job, 1, __ATOMIC_RELAXED))
+                pack_job(team, round, &group, slot, out, job - first_job);
+            first_job += n_jobs;
+            out += gemm_slot_floats(call, round, &group, slot);
+        }
+    }
+}
+
+/* ---- One piece -------------------------------------------------------------------------------------------------- */
+
+/* Panels [first_row_panel, end_row_panel) of a group's rows by panels [first_panel, end_panel) of columns. */
+typedef struct {
+    const GemmCall *call;
+    const GemmRound *round;
+    const GemmGroup *group;
+    const float *rhs; /* of the group */
+    float *lhs;       /* of the piece: for each slot, its panels */
+    int64_t first_row_panel, end_row_panel, first_panel, end_panel;
+} Piece;
+
+static int64_t piece_rows(const Piece *piece) {
+    return gemm_panel_row(piece->group, piece->end_row_panel) - gemm_panel_row(piece->group, piece->first_row_panel);
+}
+
+static void pack_lhs(const Piece *piece) {
+    const GemmCall *call = piece->call;
+    const GemmGroup *group = piece->group;
+    float *out = piece->lhs;
+    for (int slot = 0; slot < call->n_lhs; slot++) {
+        int product = call->lhs_product[slot];
+        GemmSource source = {call->gemm, call->kernels, &call->gemm->products[product].lhs, true};
+        for (int64_t panel = piece->first_row_panel; panel < piece->end_row_panel; panel++) {
+            int64_t row = gemm_panel_row(group, panel), n_rows = gemm_panel_row(group, panel + 1) - row;
+            GemmRange range = {group->group, group->first_row + row, n_rows, group->first_k, group->n_k[product]};
+            gemm_pack(&source, range, out, n_rows);
+            out += n_rows * group->n_units[product];
+        }
+    }
+}
+
+/* Columns [first_panel, end_panel) of a piece, and where their sums are if there is an epilogue: result r of row i of
+   the piece, at sums + r * result_floats + i * ld. Where one pass does, all panels of rows use the first rows. */
+typedef struct {
+    int64_t first_panel, end_panel;
+    float *sums;
+    int64_t ld, result_floats;
+} Tile;
+
+/* Of one panel of rows: the first one, and how many. */
+typedef struct {
+    int64_t row, n_rows; /* of the group */
+    int64_t sums_row;
+} RowPanel;
+
+static RowPanel row_panel(const Piece *piece, int64_t index) {
+    int64_t row = gemm_panel_row(piece->group, index);
+    RowPanel panel = {.row = row, .n_rows = gemm_panel_row(piece->group, index + 1) - row};
+    if (piece->group->n_blocks > 1)
+        panel.sums_row = row - gemm_panel_row(piece->group, piece->first_row_panel);
+    return panel;
+}
+
+/* The start of a slot among those that a piece has of lhs, or a round of a group's rhs. */
+static const float *lhs_slot(const Piece *piece, int product) {
+    const float *lhs = piece->lhs;
+    for (int slot = 0; slot < piece->call->lhs_slot[product]; slot++)
+        lhs += piece_rows(piece) * piece->group->n_units[piece->call->lhs_product[slot]];
+    return lhs;
+}
+
+static const float *rhs_slot(const Piece *piece, int product) {
+    const float *rhs = piece->rhs;
+    for (int slot = 0; slot < piece->call->rhs_slot[product]; slot++)
+        rhs += gemm_slot_floats(piece->call, piece->round, piece->group, slot);
+    return rhs;
+}
+
+/* Whether no product before this one adds to its result in the first pass. */
+static bool is_first_product(const Piece *piece, int product) {
+    const MoecGemmProduct *products = piece->call->gemm->products;
+    for (int p = 0; p < product; p++) {
+        if (products[p].result == products[product].result && piece->group->n_units[p] > 0)
+            return false;
+    }
+    return true;
+}
+
+/* One pass of one product over a panel of rows and the columns of a tile. */
+static void multiply_panel(const Piece *piece, const Tile *tile, RowPanel rows, int product, int64_t block) {
+    const GemmCall *call = piece->call;
+    const MoecGemm *gemm = call->gemm;
+    const GemmGroup *group = piece->group;
+    int64_t first, n, n_units = group->n_units[product];
+    gemm_block(group, product, block, &first, &n);
+    if (n == 0)
+        return;
+    int64_t piece_row = gemm_panel_row(group, piece->first_row_panel);
+    const float *lhs = lhs_slot(piece, product) + (rows.row - piece_row) * n_units + first * rows.n_rows;
+    const float *rhs =
+        rhs_slot(piece, product) + (tile->first_panel - piece->round->first_panel) * call->width * n_units;
+    bool is_first = block == 0 && is_first_product(piece, product), has_sums = gemm->epilogue;
+    float alpha = has_sums ? 1.0f : gemm->alpha, beta = !is_first ? 1.0f : has_sums ? 0.0f : gemm->beta;
+    int64_t ld = has_sums ? tile->ld : gemm->out_stride;
+    float *out = has_sums ? tile->sums + gemm->products[product].result * tile->result_floats + rows.sums_row * ld
+                          : gemm->out + group->group * gemm->out_group_stride + (group->first_row + rows.row) * ld +
+                                tile->first_panel * call->width;
+    for (int64_t panel = tile->first_panel; panel < tile->end_panel; panel++) {
+        int64_t width = gemm_panel_width(call, panel);
+        int64_t n_cols = has_sums ? width : least(width, gemm->n_cols - panel * call->width);
+        GemmTile *const *tiles = call->kernels->tiles[width / call->kernels->n_lanes - 1];
+        tiles[rows.n_rows - 1](n, lhs, rhs + first * width, out, ld, alpha, beta, (int)n_cols);
+        rhs += width * n_units;
+        out += width;
+    }
+}
+
+static void clear_rows(float *rows, int64_t ld, int64_t n_rows, int64_t n_cols) {
+    for (int64_t i = 0; i < n_rows; i++)
+        memset(rows + i * ld, 0, (size_t)n_cols * sizeof *rows);
+}
+
+/* Hands the sums of a panel of rows to the epilogue; sums over no k at all are 0. */
+static void finish_panel(const Piece *piece, const Tile *tile, RowPanel rows) {
+    const MoecGemm *gemm = piece->call->gemm;
+    int64_t width = piece->call->width, col = tile->first_panel * width;
+    MoecGemmTile result = {.group = piece->group->group,
+                           .row = piece->group->first_row + rows.row,
+                           .col = col,
+                           .n_rows = rows.n_rows,
+                           .n_cols = least(gemm->n_cols, tile->end_panel * width) - col,
+                           .ld = tile->ld};
+    bool has_sum[MOEC_GEMM_MAX_RESULTS] = {false};
+    for (int p = 0; p < gemm->n_products; p++)
+        has_sum[gemm->products[p].result] |= piece->group->n_units[p] > 0;
+    for (int r = 0; r < gemm->n_results; r++) {
+        result.sums[r] = tile->sums + r * tile->result_floats + rows.sums_row * tile->ld;
+        if (!has_sum[r])
+            clear_rows(result.sums[r], tile->ld, result.n_rows, result.n_cols);
+    }
+    gemm->epilogue(gemm->args, &result);
+}
+
+/* out = beta * out, where there is nothing to sum. */
+static void scale_panel(const Piece *piece, const Tile *tile, RowPanel rows) {
+    const MoecGemm *gemm = piece->call->gemm;
+    int64_t col = tile->first_panel * piece->call->width;
+    int64_t n_cols = least(gemm->n_cols, tile->end_panel * piece->call->width) - col;
+    float *out = gemm->out + piece->group->group * gemm->out_group_stride +
+                 (piece->group->first_row + rows.row) * gemm->out_stride + col;
+    if (gemm->beta == 0.0f) {
+        clear_rows(out, gemm->out_stride, rows.n_rows, n_cols);
+        return;
+    }
+    for (int64_t i = 0; i < rows.n_rows; i++) {
+        for (int64_t j = 0; j < n_cols; j++)
+            out[i * gemm->out_stride + j] *= gemm->beta;
+    }
+}
+
+static void compute_tile(const Piece *piece, const Tile *tile) {
+    const MoecGemm *gemm = piece->call->gemm;
+    int64_t n_blocks = piece->group->n_blocks, block = 0;
+    do {
+        for (int64_t index = piece->first_row_panel; index < piece->end_row_panel; index++) {
+            RowPanel rows = row_panel(piece, index);
+            for (int p = 0; p < gemm->n_products; p++)
+                multiply_panel(piece, tile, rows, p, block);
+            if (gemm->epilogue && block + 1 >= n_blocks)
+                finish_panel(piece, tile, rows);
+            else if (n_blocks == 0)
+                scale_panel(piece, tile, rows);
+        }
+    } while (++block < n_blocks);
+}
+
+static void compute_piece(Piece *piece) {
+    const GemmCall *call = piece->call;
+    const GemmGroup *group = piece->group;
+    int64_t n_rows = piece_rows(piece), n_floats = GEMM_MAX_LANES;
+    for (int slot = 0; slot < call->n_lhs; slot++)
+        n_floats += n_rows * group->n_units[call->lhs_product[slot]];
+    piece->lhs = gemm_workspace(GEMM_BUFFER_LHS, n_floats);
+    pack_lhs(piece);
+    int64_t n_panels = gemm_tile_panels(call, group, piece->end_panel - piece->first_panel);
+    Tile tile = {.ld = n_panels * call->width};
+    tile.result_floats = (group->n_blocks > 1 ? n_rows : call->kernels->n_rows) * tile.ld;
+    if (call->gemm->epilogue)
+        tile.sums = gemm_workspace(GEMM_BUFFER_SUMS, call->gemm->n_results * tile.result_floats);
+    for (int64_t panel = piece->first_panel; panel < piece->end_panel; panel += n_panels) {
+        tile.first_panel = panel;
+        tile.end_panel = least(panel + n_panels, piece->end_panel);
+        compute_tile(piece, &tile);
+    }
+}
+
+/* ---- All pieces of a round -------------------------------------------------------------------------------------- */
+
+/* Panels of rows count on over groups, and again for each part of the columns. A thread's claims only grow, so it finds
+   them by going forward. */
+typedef struct {
+    int64_t part, index, first; /* first: what the group's first panel counts as */
+    GemmGroup group;
+    const float *rhs;
+} Cursor;
+
+static void cursor_move(const Team *team, const GemmRound *round, Cursor *cursor, int64_t panel) {
+    while (panel >= cursor->first + cursor->group.n_panels) {
+        cursor->first += cursor->group.n_panels;
+        cursor->rhs += gemm_rhs_floats(&team->call, round, &cursor->group);
+        if (++cursor->index == round->end_group) {
+            cursor->part++;
+            cursor->index = round->first_group;
+            cursor->rhs = team->rhs;
+        }
+        cursor->group = gemm_group(&team->call, cursor->index);
+    }
+}
+
+/* Claims panels of one group, fewer towards the end so that all threads end at about the same time; how many there are,
+   0 at the end. */
+static int64_t claim_panels(const Team *team, const GemmRound *round, Claims *claims, Cursor *cursor, int64_t n_total,
+                            int64_t *panel) {
+    int64_t at = __atomic_load_n(&claims->next_panel, __ATOMIC_RELAXED), n;
+    do {
+        if (at >= n_total)
+            return 0;
+        cursor_move(team, round, cursor, at);
+        n = gemm_piece_panels(&team->call, &cursor->group, cursor->first + cursor->group.n_panels - at);
+        if (team->call.n_threads > 1)
+            n = least(n, (n_total - at) / (2 * team->call.n_threads) + 1);
+    } while (!__atomic_compare_exchange_n(&claims->next_panel, &at, at + n, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    *panel = at - cursor->first;
+    return n;
+}
+
+static void multiply_round(const Team *team, const GemmRound *round, Claims *claims) {
+    const GemmCall *call = &team->call;
+    int64_t n_row_panels = gemm_round_panels(call, round), n_parts = gemm_parts(call, round, n_row_panels);
+    int64_t n_columns = round->end_panel - round->first_panel, panel, n;
+    Cursor cursor = {.index = round->first_group, .group = gemm_group(call, round->first_group), .rhs = team->rhs};
+    while ((n = claim_panels(team, round, claims, &cursor, n_parts * n_row_panels, &panel)) > 0) {
+        Piece piece = {.call = call, .round = round, .group = &cursor.group, .rhs = cursor.rhs};
+        piece.first_row_panel = panel;
+        piece.end_row_panel = panel + n;
+        piece.first_panel = round->first_panel + cursor.part * n_columns / n_parts;
+        piece.end_panel = round->first_panel + (cursor.part + 1) * n_columns / n_parts;
+        compute_piece(&piece);
+    }
+}
+
+/* ---- The call --------------------------------------------------------------------------------------------------- */
+
+/* A thread alone must not wait: inside of a parallel region, the others would never come. */
+static void team_wait(const Team *team) {
+    if (team->call.n_threads > 1) {
+#pragma omp barrier
+    }
+}
+
+/* What each thread does. */
+static void team_run(Team *team) {
+    GemmRound round = {0};
+    for (int turn = 0; gemm_next_round(&team->call, &round); turn = !turn) {
+        pack_rhs(team, &round, &team->claims[turn]);
+        team_wait(team);
+        __atomic_store_n(&team->claims[!turn].next_job, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&team->claims[!turn].next_panel, 0, __ATOMIC_RELAXED);
+        multiply_round(team, &round, &team->claims[turn]);
+        team_wait(team);
+    }
+}
+
+static int64_t largest_round(const GemmCall *call) {
+    int64_t most = 0;
+    for (GemmRound round = {0}; gemm_next_round(call, &round);) {
+        int64_t n_floats = 0;
+        for (int64_t index = round.first_group; index < round.end_group; index++) {
+            GemmGroup group = gemm_group(call, index);
+            n_floats += gemm_rhs_floats(call, &round, &group);
+        }
+        most = n_floats > most ? n_floats : most;
+    }
+    return most;
+}
+
+/* Multiplications below which starting other threads takes longer than it saves. */
+static const double ALONE = 1e6;
+
+static int count_threads(const MoecGemm *gemm) {
+    double n = 0.0;
+    for (int p = 0; p < gemm->n_products; p++)
+        n += (double)gemm->n_rows * (double)gemm->n_cols * (double)gemm->products[p].k;
+    return omp_in_parallel() || n < ALONE ? 1 : omp_get_max_threads();
+}
+
+void moec_gemm(const MoecGemm *gemm) {
+    if (gemm->n_rows == 0 || gemm->n_cols == 0 || gemm->n_groups == 0)
+        return;
+    Team team = {.call = gemm_call(gemm, count_threads(gemm))};
+    team.rhs = gemm_workspace(GEMM_BUFFER_RHS, largest_round(&team.call));
+    if (team.call.n_threads == 1) {
+        team_run(&team);
+        return;
+    }
+#pragma omp parallel num_threads(team.call.n_threads)
+    team_run(&team);
+}

@@ -1,0 +1,196 @@
+/* How fast matrix products are, in GFLOP/s, beside OpenBLAS: the shapes of a training step of 4096 rows, each measured
+   in turns so that what else the machine does meets all alike. Median of the runs, least and most behind it.
+
+   usage: gemm_bench [RUNS [NAME]] -- NAME: only shapes whose line has it */
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/gemm.h"
+#include "runtime/meter.h"
+#include "runtime/random.h"
+
+typedef enum { FORM_NN, FORM_NT, FORM_TN, FORM_COUNT } Form;
+static const char *const form_names[FORM_COUNT] = {"nn", "nt", "tn"};
+
+/* [m, n] results, sums over k; groups cut m (k for tn) at the offsets. */
+typedef struct {
+    const char *name;
+    Form form;
+    int64_t m, n, k;
+    int64_t n_groups;
+    const int32_t *offsets; /* NULL: equal shares */
+    bool is_gathered;       /* lhs rows, in any order */
+} Shape;
+
+static const int32_t uneven[] = {0, 2000, 4000, 5500, 6500, 7400, 7900, 8176, 8192};
+
+static const Shape shapes[] = {
+    {.name = "square", .form = FORM_NN, .m = 1024, .n = 1024, .k = 1024},
+    {.name = "square", .form = FORM_NT, .m = 1024, .n = 1024, .k = 1024},
+#define TRAINING(n_cols, n_k)                                                                                          \
+    {.name = "rows", .form = FORM_NN, .m = 4096, .n = n_cols, .k = n_k},                                               \
+        {.name = "rows", .form = FORM_NT, .m = 4096, .n = n_cols, .k = n_k}, {                                         \
+        .name = "weights", .form = FORM_TN, .m = n_cols, .n = n_k, .k = 4096                                           \
+    }
+    TRAINING(576, 576),
+    TRAINING(192, 576),
+    TRAINING(1536, 576),
+    TRAINING(576, 1536),
+    TRAINING(256, 256),
+    TRAINING(1024, 256),
+    TRAINING(8192, 256),
+    TRAINING(8, 576),
+    {.name = "experts", .form = FORM_NT, .m = 8192, .n = 1536, .k = 576, .n_groups = 8},
+    {.name = "experts", .form = FORM_NN, .m = 8192, .n = 576, .k = 1536, .n_groups = 8},
+    {.name = "experts gathered", .form = FORM_NT, .m = 8192, .n = 1536, .k = 576, .n_groups = 8, .is_gathered = true},
+    {.name = "experts uneven",
+     .form = FORM_NT,
+     .m = 8192,
+     .n = 1536,
+     .k = 576,
+     .n_groups = 8,
+     .offsets = uneven,
+     .is_gathered = true},
+    {.name = "experts weights", .form = FORM_TN, .m = 1536, .n = 576, .k = 8192, .n_groups = 8},
+    {.name = "experts weights uneven",
+     .form = FORM_TN,
+     .m = 1536,
+     .n = 576,
+     .k = 8192,
+     .n_groups = 8,
+     .offsets = uneven},
+    {.name = "vocabulary", .form = FORM_NT, .m = 512, .n = 49152, .k = 576},
+    {.name = "few rows", .form = FORM_NT, .m = 16, .n = 1536, .k = 576},
+};
+enum { N_SHAPES = sizeof shapes / sizeof *shapes, MAX_RUNS = 101 };
+
+typedef enum { RUN_OWN, RUN_BLAS, RUN_BF16, RUN_COUNT } RunKind;
+
+typedef struct {
+    const Shape *shape;
+    int64_t n_groups;
+    int32_t offsets[17], *gather;
+    float *a, *b, *c;
+} Bench;
+
+static float *drawn(int64_t n) {
+    float *values = malloc((size_t)n * sizeof *values);
+    if (!values)
+        abort();
+    RandomStream stream = random_stream(1, "bench");
+    random_normal(&stream, 0, (size_t)n, values);
+    return values;
+}
+
+static Bench bench_open(const Shape *shape) {
+    Bench bench = {.shape = shape, .n_groups = shape->n_groups > 0 ? shape->n_groups : 1};
+    bool sums_groups = shape->form == FORM_TN;
+    for (int64_t group = 0; group <= bench.n_groups; group++)
+        bench.offsets[group] = shape->offsets ? shape->offsets[group]
+                                              : (int32_t)((sums_groups ? shape->k : shape->m) * group / bench.n_groups);
+    bench.a = drawn(shape->m * shape->k);
+    bench.b = drawn(shape->n * shape->k * (sums_groups ? 1 : bench.n_groups));
+    bench.c = drawn(shape->m * shape->n * (sums_groups ? bench.n_groups : 1));
+    bench.gather = calloc((size_t)shape->m, sizeof *bench.gather);
+    for (int64_t row = 0; row < shape->m; row++)
+        bench.gather[row] = (int32_t)(row * 3571 % shape->m);
+    return bench;
+}
+
+static void bench_close(Bench *bench) {
+    free(bench->a), free(bench->b), free(bench->c), free(bench->gather);
+}
+
+static void run_own(const Bench *bench, MoecGemmPrecision precision) {
+    const Shape *s = bench->shape;
+    bool is_tn = s->form == FORM_TN, is_grouped = s->n_groups > 0;
+    MoecGemm gemm = {.precision = precision, .n_groups = 1, .n_rows = s->m, .n_cols = s->n};
+    gemm.n_products = gemm.n_results = 1;
+    MoecGemmProduct *product = &gemm.products[0];
+    product->k = s->k;
+    product->lhs = (MoecGemmOperand){.data = bench->a, .stride = is_tn ? 1 : s->k, .k_stride = is_tn ? s->m : 1};
+    product->rhs = (MoecGemmOperand){
+        .data = bench->b, .stride = s->form == FORM_NT ? s->k : 1, .k_stride = s->form == FORM_NT ? 1 : s->n};
+    if (is_grouped) {
+        gemm.ragged = is_tn ? MOEC_GEMM_K : MOEC_GEMM_ROWS;
+        gemm.n_groups = bench->n_groups;
+        gemm.offsets = bench->offsets;
+        product->rhs.group_stride = is_tn ? 0 : s->n * s->k;
+    }
+    if (s->is_gathered)
+        product->lhs.gather = bench->gather;
+    gemm.alpha = 1.0f;
+    gemm.beta = is_tn ? 1.0f : 0.0f;
+    gemm.out = bench->c;
+    gemm.out_stride = s->n;
+    gemm.out_group_stride = is_tn ? s->m * s->n : 0;
+    moec_gemm(&gemm);
+}
+
+/* OpenBLAS does not gather: for it, rows are in place. */
+static void run_blas(const Bench *bench) {
+    const Shape *s = bench->shape;
+    for (int64_t group = 0; group < bench->n_groups; group++) {
+        int start = bench->offsets[group], n = bench->offsets[group + 1] - start, m = (int)s->m, k = (int)s->k;
+        int n_cols = (int)s->n;
+        if (s->form == FORM_TN)
+            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, m, n_cols, n, 1.0f, bench->a + start * s->m, m,
+                        bench->b + start * s->n, n_cols, 1.0f, bench->c + group * s->m * s->n, n_cols);
+        else
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, s->form == FORM_NT ? CblasTrans : CblasNoTrans, n, n_cols, k, 1.0f,
+                        bench->a + start * s->k, k, bench->b + group * s->n * s->k, s->form == FORM_NT ? k : n_cols,
+                        0.0f, bench->c + start * s->n, n_cols);
+    }
+}
+
+static double measure(const Bench *bench, RunKind kind) {
+    double start = meter_clock();
+    if (kind == RUN_BLAS)
+        run_blas(bench);
+    else
+        run_own(bench, kind == RUN_BF16 ? MOEC_GEMM_BF16 : MOEC_GEMM_F32);
+    const Shape *s = bench->shape;
+    return 2e-9 * (double)s->m * (double)s->n * (double)s->k / (meter_clock() - start);
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void run_shape(const Shape *shape, int n_runs, const char *line) {
+    double rates[RUN_COUNT][MAX_RUNS];
+    Bench bench = bench_open(shape);
+    for (int kind = 0; kind < RUN_COUNT; kind++)
+        measure(&bench, (RunKind)kind); /* pages and caches are warm from here on */
+    for (int run = 0; run < n_runs; run++) {
+        for (int kind = 0; kind < RUN_COUNT; kind++)
+            rates[kind][run] = measure(&bench, (RunKind)kind);
+    }
+    bench_close(&bench);
+    printf("%-46s", line);
+    for (int kind = 0; kind < RUN_COUNT; kind++) {
+        qsort(rates[kind], (size_t)n_runs, sizeof **rates, compare);
+        printf("%6.0f %4.0f-%-4.0f", rates[kind][n_runs / 2], rates[kind][0], rates[kind][n_runs - 1]);
+    }
+    putchar('\n');
+    fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+    int n_runs = argc > 1 ? atoi(argv[1]) : 15;
+    n_runs = n_runs < 1 ? 1 : n_runs > MAX_RUNS ? MAX_RUNS : n_runs;
+    printf("%-46s%16s%16s%16s\n", "GFLOP/s", "own f32", "OpenBLAS", "own bf16");
+    for (int i = 0; i < N_SHAPES; i++) {
+        const Shape *s = &shapes[i];
+        char line[128];
+        snprintf(line, sizeof line, "%s %s [%ld, %ld] over %ld", s->name, form_names[s->form], (long)s->m, (long)s->n,
+                 (long)s->k);
+        if (argc < 3 || strstr(line, argv[2]))
+            run_shape(s, n_runs, line);
+    }
+    moec_gemm_release();
+    return 0;
+}
