@@ -3,6 +3,8 @@
 
 TEST_PACKAGES := llvm-14-tools clang-14 libclang-rt-14-dev libomp-14-dev libcmocka-dev clang-format clang-tidy \
     shellcheck black git
+# torch.compile calls g++.
+BENCH_PACKAGES := g++ python3-venv
 UNIT_SOURCES := $(wildcard tests/*/*_test.c)
 UNITS := $(patsubst tests/%.c,$(OUT)/tests/units/%,$(UNIT_SOURCES))
 TOOLS := $(patsubst tests/tools/%.c,$(OUT)/%,$(wildcard tests/tools/*.c))
@@ -40,8 +42,17 @@ lint: $(PARSER)
 tidy: $(PARSER)
 	@echo $(CLANG_SOURCES) | xargs -P$(JOBS) -n1 sh -c 'clang-tidy --quiet "$$@" -- $(CLANG_FLAGS) 2>/dev/null' tidy
 
-bench: moec
-	python3 tests/bench/compile_time.py $(MOEC) models/llama3_8b_e8t2.moe
+# Training steps beside PyTorch's (tests/bench/training_step.py --help lists flags for BENCHFLAGS), how they grow, and what
+# compiling takes. MOEC_BENCH_PYTHON: a Python with torch; without it one is made below build/.
+BENCH := $(BUILD)/bench
+BENCHFLAGS ?=
+bench:
+	@tests/tools/install-packages $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+	@$(MAKE) --no-print-directory -j$(JOBS) moec
+	@python=$$(tests/bench/setup-torch $(BENCH)) && python3 tests/bench/training_step.py $(MOEC) --python "$$python" \
+	    --folder $(BENCH) --json $(BENCH)/training_step.json $(BENCHFLAGS)
+	@python3 tests/bench/growth.py $(MOEC) --folder $(BENCH) --json $(BENCH)/growth.json $(filter --quick,$(BENCHFLAGS))
+	@python3 tests/bench/compile_time.py $(MOEC) models/llama3_8b_e8t2.moe $(if $(filter --quick,$(BENCHFLAGS)),1)
 
 # Matrix products beside OpenBLAS, whose kernels the environment may have chosen: it shall not here.
 bench-gemm: $(OUT)/gemm_bench
