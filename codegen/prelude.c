@@ -1,10 +1,12 @@
 /* What every generated source starts with: the functions that kernels call. They are inlined into loops that gcc
    vectorises, so they have no branches and call nothing; errors are a few units in the last place of f32. A NaN
    argument gives a NaN. */
+#include "codegen/prelude.h"
 #include "codegen/kernels.h"
 
 static const char includes[] = "#include <float.h>\n"
                                "#include <math.h>\n"
+                               "#include <sched.h>\n"
                                "#include <stdint.h>\n"
                                "#include <string.h>\n"
                                "\n"
@@ -18,17 +20,14 @@ static const char exponentials[] =
     "\n"
     "/* 2^n for -126 <= n <= 127, from the bits of the float. */\n"
     "INLINE float moec_power_of_2(int32_t n) {\n"
-    "    union { uint32_t bits; float value; } power = {.bits = (uint32_t)(n + 127) << 23};\n"
+    "    union { uint32_t bits; float value; } power = {.bits = ((uint32_t)n + 127u) << 23};\n"
     "    return power.value;\n"
     "}\n"
     "\n"
-    "/* exp(x) = 2^n exp(r), |r| <= log(2) / 2: n is the nearest integer to x / log(2), which adding 1.5 * 2^23 leaves "
-    "in\n"
-    "   the low bits. 2^n comes in two factors, as it may be too large or too small for one. */\n"
-    "INLINE float moec_exp(float x) {\n"
-    "    x = x < -104.0f ? -104.0f : x;\n"
-    "    x = x > 89.0f ? 89.0f : x;\n"
-    "    union { float value; int32_t bits; } shifted = {x * 1.44269504f + 12582912.0f};\n"
+    "/* exp(x) = 2^n exp(r), |r| <= log(2) / 2; returns exp(r). n is the nearest integer to x / log(2), which adding\n"
+    "   1.5 * 2^23 leaves in the low bits. */\n"
+    "INLINE float moec_exp_parts(float x, int32_t *n) {\n"
+    "    union { float value; uint32_t bits; } shifted = {x * 1.44269504f + 12582912.0f};\n"
     "    float whole = shifted.value - 12582912.0f;\n"
     "    float r = x - whole * 0.693359375f - whole * -2.12194440e-4f;\n"
     "    float p = 1.9875691500e-4f;\n"
@@ -37,9 +36,26 @@ static const char exponentials[] =
     "    p = p * r + 4.1665795894e-2f;\n"
     "    p = p * r + 1.6666665459e-1f;\n"
     "    p = p * r + 5.0000001201e-1f;\n"
-    "    p = p * r * r + r + 1.0f;\n"
-    "    int32_t n = shifted.bits - 0x4b400000, half = n >> 1;\n"
+    "    *n = (int32_t)(shifted.bits - 0x4b400000u);\n"
+    "    return p * r * r + r + 1.0f;\n"
+    "}\n"
+    "\n"
+    "/* 2^n comes in two factors, as it may be too large or too small for one. */\n"
+    "INLINE float moec_exp(float x) {\n"
+    "    x = x < -104.0f ? -104.0f : x;\n"
+    "    x = x > 89.0f ? 89.0f : x;\n"
+    "    int32_t n;\n"
+    "    float p = moec_exp_parts(x, &n);\n"
+    "    int32_t half = n >> 1;\n"
     "    return p * moec_power_of_2(half) * moec_power_of_2(n - half);\n"
+    "}\n"
+    "\n"
+    "/* exp(x) for x <= 88, where less than 1e-37 counts as 0: a softmax's weight, from the distance to the maximum. "
+    "*/\n"
+    "INLINE float moec_exp_weight(float x) {\n"
+    "    int32_t n;\n"
+    "    float p = moec_exp_parts(x, &n) * moec_power_of_2(n);\n"
+    "    return x < -87.0f ? 0.0f : p;\n"
     "}\n"
     "\n"
     "INLINE float moec_sigmoid(float x) {\n"
@@ -136,57 +152,12 @@ static const char rows[] =
     "    return (float)(maximum + log(moec_sum_exp(x, n, maximum)));\n"
     "}\n";
 
-/* Of a block of attention: row i of scores, for the query at `distance` positions behind the block's first key. It sees
-   key j where 0 <= distance - j < window. */
-static const char attention[] =
-    "\n"
-    "/* scores[j] becomes exp(score - maximum) where key j is seen, else 0; the maximum grows as needed. Returns "
-    "`sum`,\n"
-    "   the sum of earlier keys' weights under the earlier maximum, with the row's own added, under the new one. */\n"
-    "INLINE float moec_attend(float *scores, int n_keys, int distance, int window, float *maximum, float sum) {\n"
-    "    float before = *maximum, after = before, added = 0.0f;\n"
-    "    #pragma omp simd reduction(max : after)\n"
-    "    for (int j = 0; j < n_keys; j++) {\n"
-    "        float seen = j <= distance && distance - j < window ? scores[j] : -FLT_MAX;\n"
-    "        after = seen > after ? seen : after;\n"
-    "    }\n"
-    "    #pragma omp simd reduction(+ : added)\n"
-    "    for (int j = 0; j < n_keys; j++) {\n"
-    "        float weight = moec_exp(scores[j] - after);\n"
-    "        scores[j] = j <= distance && distance - j < window ? weight : 0.0f;\n"
-    "        added += scores[j];\n"
-    "    }\n"
-    "    *maximum = after;\n"
-    "    return sum * moec_exp(before - after) + added;\n"
-    "}\n"
-    "\n"
-    "/* From scores to weights p, and from the weights' gradients to those of the scores: p (dweight - mean). */\n"
-    "INLINE void moec_attend_backward(float *scores, float *dweights, int n_keys, int distance, int window,\n"
-    "                                 float logsumexp, float mean) {\n"
-    "    #pragma omp simd\n"
-    "    for (int j = 0; j < n_keys; j++) {\n"
-    "        float weight = moec_exp(scores[j] - logsumexp);\n"
-    "        scores[j] = j <= distance && distance - j < window ? weight : 0.0f;\n"
-    "        dweights[j] = j <= distance && distance - j < window ? weight * (dweights[j] - mean) : 0.0f;\n"
-    "    }\n"
-    "}\n"
-    "\n"
-    "/* products[i] = a[i] . b[i], rows of n elements. */\n"
-    "INLINE void moec_row_products(float *products, const float *a, const float *b, int64_t n_rows, int64_t n,\n"
-    "                              int64_t row_stride) {\n"
-    "    for (int64_t i = 0; i < n_rows; i++) {\n"
-    "        float sum = 0.0f;\n"
-    "        #pragma omp simd reduction(+ : sum)\n"
-    "        for (int64_t j = 0; j < n; j++)\n"
-    "            sum += a[i * row_stride + j] * b[i * row_stride + j];\n"
-    "        products[i] = sum;\n"
-    "    }\n"
-    "}\n";
-
 void kernels_print_prelude(FILE *out) {
     fputs(includes, out);
     fputs(exponentials, out);
     fputs(activations, out);
     fputs(rows, out);
-    fputs(attention, out);
+    fputs(prelude_vectors, out);
+    fputs(prelude_products, out);
+    fputs(prelude_attention, out);
 }
