@@ -159,12 +159,12 @@ static bool set_size(Finder *at, Space *space, const Node *node, int64_t n_rows,
 
 /* What the node says about the number of rows and columns, if anything. */
 static bool note_size(Finder *at, Space *space, const Node *node) {
+    if (part_of(node) == PART_NONE)
+        return refuse(at, node, "has a kernel of its own");
     const Type *result = &node->results[0].type, *operand = &node->operands[0]->type;
     int64_t n_elements = type_n_elements(operand), n_reduced;
     bool is_over_cols;
     switch (part_of(node)) {
-    case PART_NONE:
-        return refuse(at, node, "has a kernel of its own");
     case PART_REDUCE:
         if (!reduced_sides(node, &is_over_cols, &n_reduced))
             return refuse(at, node, "sums neither whole rows nor whole columns");

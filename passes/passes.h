@@ -20,6 +20,7 @@
      layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
                            a reduce_sum, which read through any: copies where that was not so. Outputs are dense and
                            some kernel's own. spec/ir.md, "Layout"
+     fuse                  nodes that run as one kernel in blocks, those of each block neighbours. spec/ir.md, "Fusion"
      schedule              the order of nodes, chosen for low peak memory
      memory                arena offsets: attributes of each graph (below) */
 #ifndef MOEC_PASSES_PASSES_H
@@ -47,6 +48,7 @@ bool products_run(Module *module, Reporter *reporter);
 bool recompute_run(Module *module, Reporter *reporter);
 bool precision_run(Module *module, Reporter *reporter);
 bool layout_run(Module *module, Reporter *reporter);
+bool fuse_run(Module *module, Reporter *reporter);
 bool schedule_run(Module *module, Reporter *reporter);
 bool memory_run(Module *module, Reporter *reporter);
 
