@@ -24,7 +24,7 @@ def parse_arguments():
     )
     parser.add_argument("moec")
     parser.add_argument("--folder", default="build/bench")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="that count in a round")
     parser.add_argument("--quick", action="store_true", help="a small model, one step: only whether it works")
     parser.add_argument("--json", help="file to write all numbers to")

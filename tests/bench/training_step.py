@@ -1,7 +1,8 @@
 """Compares whole training steps of moec with PyTorch's.
 
     training_step.py MOEC --python PYTHON [--folder DIR] [--models dense-256,moe-256,dense-576,moe-576]
-                     [--sequences 256,1024] [--rounds N] [--steps N] [--all] [--quick] [--json FILE]
+                     [--sequences 256,1024] [--rounds N] [--steps N]
+                     [--peers eager,compile,bf16,bf16-compile] [--quick] [--json FILE]
 
 Both sides start from the same weights, see the same tokens, take the same optimizer steps; the losses of their first
 step must agree. A step is one micro-batch of 4096 tokens. PyTorch is tests/bench/torch_model.py, eager or compiled, with
@@ -30,16 +31,14 @@ QUICK_TOKENS = 1024
 EAGER, COMPILED, AUTOCAST, AUTOCAST_COMPILED = "torch f32", "torch.compile f32", "torch bf16", "torch.compile bf16"
 OURS, OURS_BF16 = "moec f32", "moec bf16"
 
-# Of these, what is compared on models without experts only with --all.
-MOE_ONLY = (COMPILED, AUTOCAST, AUTOCAST_COMPILED)
-# The same by --all alone.
-EXTRA = (AUTOCAST_COMPILED,)
-FLAGS = {
-    EAGER: [],
-    COMPILED: ["--compile"],
-    AUTOCAST: ["--bf16"],
-    AUTOCAST_COMPILED: ["--bf16", "--compile"],
+# What --peers calls them, and flags of torch_train.py.
+PEERS = {
+    "eager": (EAGER, []),
+    "compile": (COMPILED, ["--compile"]),
+    "bf16": (AUTOCAST, ["--bf16"]),
+    "bf16-compile": (AUTOCAST_COMPILED, ["--bf16", "--compile"]),
 }
+MOE_PEERS, DENSE_PEERS = "eager,compile,bf16", "eager"
 
 # What the project wants to reach: (what, of MoE, of dense), each (least, aim).
 GOALS = {
@@ -67,10 +66,13 @@ def parse_arguments():
     parser.add_argument("--sequences", default="256,1024")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="that count in a round")
-    parser.add_argument("--all", action="store_true", help="PyTorch in all its ways on all models")
+    parser.add_argument("--peers", help=f"of PyTorch; without it {MOE_PEERS} with experts, {DENSE_PEERS} without")
     parser.add_argument("--quick", action="store_true", help="small models, one step: only whether it works")
     parser.add_argument("--json", help="file to write all numbers to")
     arguments = parser.parse_args()
+    unknown = set((arguments.peers or "eager").split(",")) - PEERS.keys()
+    if unknown:
+        parser.error(f"--peers: found {', '.join(sorted(unknown))}, expected of {', '.join(PEERS)}")
     if arguments.quick:
         arguments.rounds, arguments.steps = 2, 1
     return arguments
@@ -90,25 +92,33 @@ def make_model(arguments, name, sequence):
     return model
 
 
-def start_peer(model, setup, weights, name):
-    """PyTorch's side, warmed up; of the ways to run experts, the faster one. None where it does not work."""
-    ways = [[], ["--sorted-experts"]] if model.is_moe else [[]]
-    best = None
+def start_peer(model, setup, weights, flags):
+    """PyTorch's side, warmed up."""
+    peer = Peer(model, setup["python"], weights, flags, setup["environment"])
+    peer.run(1)
+    return peer, peer.run(1).seconds
+
+
+def start_fastest(model, setup, weights, name, flags):
+    """PyTorch's side in the faster way to run experts; None where none works. What is compiled keeps the way that was
+    found for the first model: compiling takes long."""
+    ways = ([], ["--sorted-experts"]) if model.is_moe else ([],)
+    if model.is_moe and name in setup["ways"]:
+        ways = (setup["ways"][name],)
+    best, best_seconds = None, float("inf")
     for way in ways:
         try:
-            peer = Peer(model, setup["python"], weights, FLAGS[name] + way, setup["environment"])
-            peer.run(1)
-            seconds = peer.run(1).seconds
+            peer, seconds = start_peer(model, setup, weights, flags + way)
         except Failure as failure:
             print(f"{model.name}: {name}: {failure}", file=sys.stderr)
             continue
-        if best is None or seconds < best[0]:
-            best, loser = (seconds, peer), best
-        else:
-            loser = (seconds, peer)
-        if loser:
-            loser[1].close()
-    return best[1] if best else None
+        best, worse = (peer, best) if seconds < best_seconds else (best, peer)
+        best_seconds = min(seconds, best_seconds)
+        if worse:
+            worse.close()
+        if model.is_moe and "--compile" in flags and best is peer:
+            setup["ways"][name] = way
+    return best
 
 
 def has_build_option(moec, option):
@@ -122,9 +132,9 @@ def start_sides(arguments, setup, model):
         path = model.build("bf16", "--precision", "bf16", is_dense=not model.is_moe)
         sides[OURS_BF16] = Executable(model, path)
     weights = model.export(ours.executable)
-    for name in FLAGS:
-        is_left_out = name in EXTRA or (name in MOE_ONLY and not model.is_moe)
-        peer = start_peer(model, setup, weights, name) if arguments.all or not is_left_out else None
+    for word in (arguments.peers or (MOE_PEERS if model.is_moe else DENSE_PEERS)).split(","):
+        name, flags = PEERS[word]
+        peer = start_fastest(model, setup, weights, name, flags)
         if peer:
             sides[name] = peer
     return sides
@@ -262,7 +272,8 @@ def prepare(arguments):
     n_tokens = QUICK_TOKENS if arguments.quick else TOKENS
     print(f"a step: {n_tokens} tokens, one micro-batch; {arguments.rounds} rounds of {arguments.steps} steps")
     print("median (least..greatest) of the rounds; MiB: the process at most, and after importing torch\n", flush=True)
-    return {"python": arguments.python, "environment": environment, "torch": version, "blas": blas, "env": settings}
+    setup = {"python": arguments.python, "environment": environment, "torch": version, "blas": blas}
+    return setup | {"variables": settings, "ways": {}}
 
 
 def main():
