@@ -110,6 +110,10 @@ static void evaluate(Fuser *at, FusePair *pair, bool is_edge) {
         pair->reason = arena_printf(fuse->arena, "directive fuse leaves out %s", fuse_kind_name(pair->kind));
         return;
     }
+    if (pair->kind == FUSE_SIBLINGS && (fuse_only_gathers(pair->a) || fuse_only_gathers(pair->b))) {
+        pair->reason = "rows are gathered where they are read";
+        return;
+    }
     if (n == 0) {
         pair->reason = "a kernel has no room for so many nodes";
         return;
@@ -290,6 +294,8 @@ static void fuse_graph(Graph *graph, const bool *allows) {
     Arena *arena = arena_new();
     graph_forget_plan(graph);
     graph_forget_blocks(graph);
+    if (allows[FUSE_PROLOGUE])
+        fuse_split_gathers(graph, allows[FUSE_SIBLINGS]);
     Fuser fuser = {.fuse = fuse_new(arena, graph), .pairs = {.arena = arena}};
     memcpy(fuser.fuse.allows, allows, sizeof fuser.fuse.allows);
     for (size_t unit = 0; unit < fuser.fuse.units.n_units; unit++)
@@ -317,6 +323,12 @@ static bool read_kinds(const char *list, bool *allows, const char **wrong) {
         list += n + (list[n] == ',');
     }
     return true;
+}
+
+bool pass_takes_fuse_list(const char *list) {
+    bool allows[FUSE_KIND_COUNT];
+    const char *wrong;
+    return read_kinds(list, allows, &wrong);
 }
 
 static bool find_kinds(const Module *module, bool *allows, Reporter *reporter) {

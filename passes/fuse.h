@@ -82,6 +82,14 @@ const char *fuse_find_path(Fuse *fuse, const FuseGroup *a, const FuseGroup *b);
 /* Makes one group of the two, of the nodes that fuse_union gave, right after fuse_find_path found nothing. */
 FuseGroup *fuse_merge(Fuse *fuse, FuseGroup *a, FuseGroup *b, Node *const *nodes, size_t n, const FuseCost *cost);
 
+/* ---- fuse_gathers.c -------------------------------------------------------------------------------------------- */
+
+/* Whether all that the group does is to put rows elsewhere, which whoever reads them may do. */
+bool fuse_only_gathers(const FuseGroup *group);
+
+/* Gathers rows again for each kernel of products that reads them, if nothing else does. */
+void fuse_split_gathers(Graph *graph, bool allows_siblings);
+
 /* ---- fuse_cost.c ----------------------------------------------------------------------------------------------- */
 
 /* Bytes and FLOPs; `seconds` is left out. The nodes' units, and what the nodes read, are marked with fuse->n_marks. */

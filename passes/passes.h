@@ -57,6 +57,9 @@ bool memory_run(Module *module, Reporter *reporter);
      recomputed_bytes  of these values
      recomputed_flops  of the nodes that compute them again, and what they are made of; in no other figure */
 
+/* Whether the text is a list of kinds of fusion, "rows,epilogue", as the directive fuse takes them. */
+bool pass_takes_fuse_list(const char *list);
+
 /* What the memory pass leaves in Graph.attrs, in the text as `graph train attrs {offsets = [..], arena_bytes = N} {`:
      offsets      one int per value number: byte offset in the activation arena (64-byte aligned), or -1 for values that
                   have no storage of their own (states, constants, views, in-place results)
