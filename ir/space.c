@@ -164,6 +164,8 @@ static bool note_size(Finder *at, Space *space, const Node *node) {
     const Type *result = &node->results[0].type, *operand = &node->operands[0]->type;
     int64_t n_elements = type_n_elements(operand), n_reduced;
     bool is_over_cols;
+    if (result->dtype != DTYPE_F32)
+        return refuse(at, node, "of %s has a kernel of its own", dtype_name(result->dtype));
     switch (part_of(node)) {
     case PART_REDUCE:
         if (!reduced_sides(node, &is_over_cols, &n_reduced))
@@ -549,4 +551,19 @@ Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason)
         check_states(&at, nodes, n);
     *reason = at.reason;
     return at.reason ? NULL : space;
+}
+
+const Node *space_find_unstorable(const Space *space, const bool *escapes) {
+    for (size_t i = 0; i < space->n_nodes && space->kind == SPACE_PRODUCT; i++) {
+        if (space->roles[i] == ROLE_ROW && escapes[space->nodes[i]->results[0].number])
+            return space->nodes[i];
+    }
+    for (int i = 0; i < space->n_operands; i++) {
+        const Space *part = space->operands[i].part;
+        for (size_t j = 0; part && j < part->n_nodes; j++) {
+            if (escapes[part->nodes[j]->results[0].number])
+                return part->nodes[j];
+        }
+    }
+    return NULL;
 }

@@ -62,8 +62,12 @@ struct Space {
 /* The space of the nodes, which are neither leaves nor views (views between them are looked through), in list order of
    a graph whose values are numbered; on the arena. NULL, and the reason why they cannot be one kernel: a sentence about
    the one that does not fit. Whether running them together keeps the order of dependences is the caller's to check, and
-   that no value of a part is read outside of the block. */
+   that what is read outside of the block can be stored. */
 Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason);
+
+/* The first node of the block whose value is read outside of it (`escapes`, by value number: ir/block.h) and can't be
+   stored, as no one place of the kernel has all of it once: of a part, or of ROW role behind a product. NULL: none. */
+const Node *space_find_unstorable(const Space *space, const bool *escapes);
 
 /* Where the value's elements are: element offset + sum(x[i] * strides[i]) of view->owner at space indices x, one stride
    an index. False: the value does not have this role, or no affine map. */

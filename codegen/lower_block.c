@@ -1,0 +1,466 @@
+#include "codegen/lower_block.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <string.h>
+
+#include "ir/block.h"
+
+/* A block under way. */
+typedef struct {
+    Arena *arena;
+    const Space *space;
+    const bool *escapes;
+    bool is_named;
+    Form *form;
+    LoweredArgument *arguments;
+    size_t n_arguments, capacity;
+} Lowering;
+
+/* A body under way: the nodes of one space. */
+typedef struct {
+    Lowering *lowering;
+    const Space *space;
+    FormBody *body;
+    uint32_t instrs[SPACE_MAX_NODES]; /* of each node's result */
+} BodyLowering;
+
+/* ---- Names ------------------------------------------------------------------------------------------------------ */
+
+/* The text in lower case where it is a C identifier, else NULL. What C has taken already, the printer avoids. */
+static const char *identifier_of(Arena *arena, const char *text) {
+    if (!text || strlen(text) > 16 || !(isalpha((unsigned char)text[0]) || text[0] == '_'))
+        return NULL;
+    char *name = arena_strdup(arena, text);
+    for (char *at = name; *at; at++) {
+        if (!isalnum((unsigned char)*at) && *at != '_')
+            return NULL;
+        *at = (char)tolower((unsigned char)*at);
+    }
+    return name;
+}
+
+static bool is_taken(const Form *form, const char *name) {
+    for (size_t i = 0; i < form->n_args; i++) {
+        if (strcmp(form->args[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The hint with a number where another argument has it; by number alone where there is none. */
+static const char *argument_name(const Lowering *at, const Value *owner, FormAccess access) {
+    const char *hint = at->is_named ? identifier_of(at->arena, owner->hint) : NULL;
+    const char *otherwise = access == FORM_IN ? "x" : access == FORM_OUT ? "y" : "sum";
+    if (hint && !is_taken(at->form, hint))
+        return hint;
+    return arena_printf(at->arena, "%s%s%zu", hint ? hint : otherwise, hint ? "_" : "", at->form->n_args);
+}
+
+/* ---- Arguments -------------------------------------------------------------------------------------------------- */
+
+/* The argument that starts at the view's element [0, .., 0]; at least n_elements are used from there on. */
+static uint32_t argument_of(Lowering *at, const View *view, FormAccess access, int64_t n_elements) {
+    Form *form = at->form;
+    for (size_t i = 0; i < form->n_args; i++) {
+        FormArg *arg = &form->args[i];
+        bool is_same = at->arguments[i].owner == view->owner && at->arguments[i].offset == view->offset;
+        if (!is_same)
+            continue;
+        assert(arg->access == access);
+        arg->n_elements = n_elements > arg->n_elements ? n_elements : arg->n_elements;
+        return (uint32_t)i;
+    }
+    FormArg arg = {.name = argument_name(at, view->owner, access),
+                   .dtype = view->owner->type.dtype,
+                   .n_elements = n_elements,
+                   .access = access};
+    LoweredArgument argument = {view->owner, view->offset};
+    arena_push(at->arena, form->args, form->n_args, form->args_capacity, arg);
+    arena_push(at->arena, at->arguments, at->n_arguments, at->capacity, argument);
+    return (uint32_t)form->n_args - 1;
+}
+
+/* How many elements from the first the strides reach. */
+static int64_t n_reached(const Space *space, const int64_t *strides) {
+    int64_t last = 0;
+    for (int i = 0; i < space->n_row_indices + space->n_col_indices; i++)
+        last += (space->extents[i] - 1) * strides[i];
+    return last + 1;
+}
+
+/* Where the value's elements are, as an argument and strides. */
+static FormAccessMap map_of(BodyLowering *at, Value *value, Role role, FormAccess access) {
+    View view;
+    FormAccessMap map = {.gather = FORM_NONE};
+    bool has_map = space_map(at->space, value, role, &view, map.strides);
+    assert(has_map);
+    (void)has_map;
+    map.arg = argument_of(at->lowering, &view, access, n_reached(at->space, map.strides));
+    return map;
+}
+
+/* ---- Instructions ----------------------------------------------------------------------------------------------- */
+
+static uint32_t add(BodyLowering *at, FormInstr instr) {
+    return form_add(at->lowering->arena, at->body, instr);
+}
+
+static uint32_t add_map(BodyLowering *at, OpKind op, uint32_t a, uint32_t b) {
+    return add(at, (FormInstr){.op = FORM_MAP, .map_op = op, .a = a, .b = b, .map.gather = FORM_NONE});
+}
+
+static uint32_t add_reduction(BodyLowering *at, FormOp op, uint32_t a) {
+    return add(at, (FormInstr){.op = op, .a = a, .b = FORM_NONE, .map.gather = FORM_NONE});
+}
+
+/* The value at the row and column: a literal, what the block made, or a load. */
+static uint32_t element_of(BodyLowering *at, Value *value, Role role) {
+    Node *owner = view_owner(value)->def;
+    int source = space_find(at->space, owner);
+    if (source >= 0)
+        return at->instrs[source];
+    FormInstr instr = {.op = FORM_CONST, .a = FORM_NONE, .b = FORM_NONE, .map.gather = FORM_NONE};
+    if (owner->op == OP_constant) {
+        instr.value = attrs_float(&owner->attrs, "value", 0);
+    } else {
+        instr.op = FORM_LOAD;
+        instr.map = map_of(at, value, role, FORM_IN);
+    }
+    return add(at, instr);
+}
+
+/* Rows of `table`, of `width` elements each, at positions: row p / divisor of it, zero where p is negative. The
+   positions have the map `positions`. */
+static uint32_t add_gathered(BodyLowering *at, Value *table, int64_t width, FormAccessMap positions, int64_t divisor) {
+    const Space *space = at->space;
+    uint32_t position =
+        add(at, (FormInstr){.op = FORM_POSITION, .a = FORM_NONE, .b = FORM_NONE, .map = positions, .divisor = divisor});
+    View view;
+    bool has_map = view_of(table, &view); /* dense: passes/layout.c */
+    assert(has_map);
+    (void)has_map;
+    FormAccessMap map = {.gather = position, .gather_stride = width};
+    map.arg = argument_of(at->lowering, &view, FORM_IN, type_n_elements(&table->type));
+    int64_t stride = 1;
+    for (int i = space->n_row_indices + space->n_col_indices - 1; i >= space->n_row_indices && width > 1; i--) {
+        map.strides[i] = stride;
+        stride *= space->extents[i];
+    }
+    return add(at, (FormInstr){.op = FORM_LOAD, .a = FORM_NONE, .b = FORM_NONE, .map = map});
+}
+
+/* Row r is the row of x of slot slot_of_row[r]'s token. */
+static uint32_t lower_dispatch_rows(BodyLowering *at, const Node *node, Role role) {
+    const Type *result = &node->results[0].type;
+    bool is_per_slot = attrs_bool(&node->attrs, "per_slot", false);
+    FormAccessMap positions = map_of(at, node->operands[1], result->rank > 1 ? ROLE_ROW : role, FORM_IN);
+    return add_gathered(at, node->operands[0], type_span(result, 1, result->rank), positions,
+                        is_per_slot ? 1 : type_extent(&node->operands[2]->type, -1));
+}
+
+/* The sum of a token's rows, in the order of its slots. */
+static uint32_t lower_combine_rows(BodyLowering *at, const Node *node) {
+    const Type *rows = &node->operands[0]->type, *slots = &node->operands[2]->type;
+    int64_t n_slots = type_extent(slots, -1), width = type_span(rows, 1, rows->rank);
+    View view;
+    bool has_map = view_of(node->operands[2], &view); /* dense: passes/layout.c */
+    assert(has_map);
+    (void)has_map;
+    uint32_t sum = FORM_NONE;
+    for (int64_t slot = 0; slot < n_slots; slot++) {
+        FormAccessMap positions = {.offset = slot, .gather = FORM_NONE};
+        positions.arg = argument_of(at->lowering, &view, FORM_IN, type_n_elements(slots));
+        int64_t stride = n_slots;
+        for (int i = at->space->n_row_indices - 1; i >= 0; stride *= at->space->extents[i--])
+            positions.strides[i] = stride;
+        uint32_t row = add_gathered(at, node->operands[0], width, positions, 1);
+        sum = sum == FORM_NONE ? row : add_map(at, OP_add, sum, row);
+    }
+    return sum;
+}
+
+/* softmax(x) = exp(x - max) / sum; logsumexp(x) = max + log(sum). */
+static uint32_t lower_along_cols(BodyLowering *at, const Node *node) {
+    uint32_t x = element_of(at, node->operands[0], ROLE_FULL);
+    uint32_t maximum = add_reduction(at, FORM_MAX_COLS, x);
+    uint32_t power = add_map(at, OP_exp, add_map(at, OP_sub, x, maximum), FORM_NONE);
+    uint32_t sum = add_reduction(at, FORM_SUM_COLS, power);
+    return node->op == OP_softmax ? add_map(at, OP_div, power, sum)
+                                  : add_map(at, OP_add, maximum, add_map(at, OP_log, sum, FORM_NONE));
+}
+
+static uint32_t lower_node(BodyLowering *at, size_t i) {
+    const Node *node = at->space->nodes[i];
+    Role role = at->space->roles[i];
+    switch (node->op) {
+    case OP_reduce_sum:
+        return add_reduction(at, role == ROLE_COL ? FORM_SUM_ROWS : FORM_SUM_COLS,
+                             element_of(at, node->operands[0], ROLE_FULL));
+    case OP_softmax:
+    case OP_logsumexp:
+        return lower_along_cols(at, node);
+    case OP_dispatch:
+        return lower_dispatch_rows(at, node, role);
+    case OP_combine:
+        return lower_combine_rows(at, node);
+    case OP_accumulate:
+        return add(at, (FormInstr){.op = FORM_ADD,
+                                   .a = element_of(at, node->operands[1], role),
+                                   .b = FORM_NONE,
+                                   .map = map_of(at, node->operands[0], role, FORM_INOUT)});
+    default:
+        break;
+    }
+    uint32_t elements[2] = {FORM_NONE, FORM_NONE};
+    assert(op_info(node->op)->class == OP_CLASS_MAP && node->n_operands <= 2);
+    for (int j = 0; j < node->n_operands; j++)
+        elements[j] = element_of(at, node->operands[j], role);
+    return add_map(at, node->op, elements[0], elements[1]);
+}
+
+static void store(BodyLowering *at, size_t i) {
+    Node *node = at->space->nodes[i];
+    add(at, (FormInstr){.op = FORM_STORE,
+                        .a = at->instrs[i],
+                        .b = FORM_NONE,
+                        .map = map_of(at, &node->results[0], at->space->roles[i], FORM_OUT)});
+}
+
+/* ---- Bodies ----------------------------------------------------------------------------------------------------- */
+
+/* The name of the dim that is this index alone, in the first value that has one. */
+static const char *index_name(const Lowering *at, const Space *space, int index) {
+    for (size_t i = 0; i < space->n_nodes; i++) {
+        Value *value = &space->nodes[i]->results[0];
+        View view;
+        int64_t strides[SPACE_MAX_INDICES], stride = 1;
+        if (space->roles[i] != ROLE_FULL || !space_map(space, value, ROLE_FULL, &view, strides))
+            continue;
+        for (int dim = value->type.rank - 1; dim >= 0; stride *= value->type.dims[dim--].extent) {
+            if (stride == strides[index] && value->type.dims[dim].extent == space->extents[index])
+                return identifier_of(at->arena, value->type.dims[dim].name);
+        }
+    }
+    return NULL;
+}
+
+static void set_indices(const Lowering *at, const Space *space, FormBody *body) {
+    static const char *const positions[SPACE_MAX_INDICES] = {"i", "j", "k", "l", "m", "n", "o", "p"};
+    body->n_indices = space->n_row_indices + space->n_col_indices;
+    for (int i = 0; i < body->n_indices; i++) {
+        const char *name = index_name(at, space, i);
+        for (int j = 0; j < i && name; j++)
+            name = strcmp(body->indices[j].name, name) == 0 ? NULL : name;
+        body->indices[i] = (FormIndex){
+            .name = name ? name : positions[i], .extent = space->extents[i], .is_col = i >= space->n_row_indices};
+    }
+}
+
+/* Arguments that the block writes come before those that it reads. */
+static void add_results(BodyLowering *at) {
+    for (size_t i = 0; i < at->space->n_nodes; i++) {
+        Node *node = at->space->nodes[i];
+        if (node->op == OP_accumulate)
+            map_of(at, node->operands[0], at->space->roles[i], FORM_INOUT);
+        else if (value_has_storage(&node->results[0], at->lowering->escapes))
+            map_of(at, &node->results[0], at->space->roles[i], FORM_OUT);
+    }
+}
+
+/* The nodes that are not done yet, and what must be stored. */
+static void lower_nodes(BodyLowering *at, const bool *is_done) {
+    for (size_t i = 0; i < at->space->n_nodes; i++) {
+        const Node *node = at->space->nodes[i];
+        if (op_info(node->op)->class != OP_CLASS_CONTRACT && !is_done[i])
+            at->instrs[i] = lower_node(at, i);
+        if (node->op != OP_accumulate && value_has_storage(&node->results[0], at->lowering->escapes))
+            store(at, i);
+    }
+}
+
+/* ---- Products --------------------------------------------------------------------------------------------------- */
+
+static bool is_mode(const Node *product, const char *mode) {
+    return strcmp(attrs_string(&product->attrs, "mode", ""), mode) == 0;
+}
+
+/* Whether rows of the operand are just gathered, and rows and columns are told apart by their strides. */
+static bool is_gather_only(const Space *part) {
+    return part && part->n_nodes == 1 && part->nodes[0]->op == OP_dispatch && part->n_rows > 1 && part->n_cols > 1;
+}
+
+/* Strides of the operand's tensor [major, minor] with `width` minor elements. */
+static void set_strides(FormOperand *operand, const Node *product, bool is_lhs, int64_t width) {
+    operand->k_is_major = is_mode(product, "tn") || (!is_lhs && is_mode(product, "nn"));
+    operand->stride = operand->k_is_major ? 1 : width;
+    operand->k_stride = operand->k_is_major ? width : 1;
+}
+
+static FormBody *lower_part(Lowering *at, const Space *space, Value *value) {
+    FormBody *body = arena_new_of(at->arena, FormBody);
+    BodyLowering part = {.lowering = at, .space = space, .body = body};
+    set_indices(at, space, body);
+    for (size_t i = 0; i < space->n_nodes; i++)
+        part.instrs[i] = lower_node(&part, i);
+    body->yield = part.instrs[space_find(space, view_owner(value)->def)];
+    return body;
+}
+
+static void set_memory(Lowering *at, FormOperand *operand, Value *value) {
+    View view;
+    bool has_map = view_of(value, &view); /* dense: passes/layout.c */
+    assert(has_map);
+    (void)has_map;
+    operand->arg = argument_of(at, &view, FORM_IN, type_n_elements(&value->type));
+}
+
+static void lower_operand(Lowering *at, int index, const Node *product, bool is_lhs) {
+    const SpaceOperand *source = &at->space->operands[index];
+    FormOperand *operand = &at->form->operands[index];
+    int64_t width = type_extent(&source->value->type, -1);
+    if (operand->name)
+        return;
+    *operand = (FormOperand){
+        .name = arena_printf(at->arena, "%c", 'a' + index), .arg = FORM_NONE, .gather = FORM_NONE, .gather_divisor = 1};
+    set_strides(operand, product, is_lhs, width);
+    if (is_gather_only(source->part)) {
+        const Node *dispatch = source->part->nodes[0];
+        View view;
+        set_memory(at, operand, dispatch->operands[0]);
+        view_of(dispatch->operands[1], &view);
+        operand->gather = argument_of(at, &view, FORM_IN, type_n_elements(&dispatch->operands[1]->type));
+        if (!attrs_bool(&dispatch->attrs, "per_slot", false))
+            operand->gather_divisor = type_extent(&dispatch->operands[2]->type, -1);
+    } else if (source->part) {
+        operand->part = lower_part(at, source->part, source->value);
+    } else {
+        set_memory(at, operand, source->value);
+        bool is_of_experts = product->op == OP_grouped_matmul && !is_lhs && !is_mode(product, "tn");
+        if (is_of_experts)
+            operand->group_stride = type_span(&source->value->type, 1, source->value->type.rank);
+    }
+}
+
+/* The number of terms of the sum: the operand's other dim. */
+static int64_t n_terms(const Node *product) {
+    const Type *a = &product->operands[0]->type;
+    return is_mode(product, "tn") ? type_n_elements(a) / type_extent(a, -1) : type_extent(a, -1);
+}
+
+static void lower_ragged(Lowering *at) {
+    const Node *first = at->space->products[0].node;
+    Form *form = at->form;
+    form->is_bf16 = strcmp(attrs_string(&first->attrs, "inputs", "f32"), "bf16") == 0;
+    form->n_groups = 1;
+    form->offsets = FORM_NONE;
+    if (first->op != OP_grouped_matmul)
+        return;
+    View view;
+    view_of(first->operands[2], &view);
+    form->ragged = is_mode(first, "tn") ? FORM_RAGGED_K : FORM_RAGGED_ROWS;
+    form->n_groups = first->operands[2]->type.dims[0].extent - 1;
+    form->offsets = argument_of(at, &view, FORM_IN, form->n_groups + 1);
+}
+
+/* How often the block's nodes read what node i makes. */
+static int n_uses(const Space *space, size_t i) {
+    int n = 0;
+    for (size_t j = 0; j < space->n_nodes; j++) {
+        for (int k = 0; k < space->nodes[j]->n_operands; k++)
+            n += view_owner(space->nodes[j]->operands[k]) == &space->nodes[i]->results[0];
+    }
+    return n;
+}
+
+/* Products that are only added to each other are one sum: sets the result of each product, and is_sum for the adds. */
+static void join_results(Lowering *at, bool *is_sum) {
+    const Space *space = at->space;
+    int results[SPACE_MAX_NODES]; /* of a node that is a product or a sum of them; -1 */
+    for (size_t i = 0; i < space->n_nodes; i++) {
+        const Node *node = space->nodes[i];
+        results[i] = -1;
+        is_sum[i] = false;
+        for (int j = 0; j < space->n_products; j++)
+            results[i] = space->products[j].node == node ? j : results[i];
+        if (node->op != OP_add)
+            continue;
+        int sources[2];
+        bool is_joined = true;
+        for (int j = 0; j < 2; j++) {
+            sources[j] = space_find(space, view_owner(node->operands[j])->def);
+            is_joined = is_joined && sources[j] >= 0 && results[sources[j]] >= 0 &&
+                        n_uses(space, (size_t)sources[j]) == 1 &&
+                        !value_has_storage(&space->nodes[sources[j]]->results[0], at->escapes);
+        }
+        if (!is_joined)
+            continue;
+        int left = at->form->products[results[sources[0]]].result;
+        int right = at->form->products[results[sources[1]]].result;
+        for (int j = 0; j < space->n_products; j++) { /* the lower number stands for both */
+            if (at->form->products[j].result == (left < right ? right : left))
+                at->form->products[j].result = left < right ? left : right;
+        }
+        results[i] = results[sources[0]];
+        is_sum[i] = true;
+    }
+}
+
+/* Results count from 0 without gaps, in the order of the products. */
+static void number_results(Form *form) {
+    int numbers[FORM_MAX_PRODUCTS], n = 0;
+    for (int i = 0; i < form->n_products; i++) {
+        int result = form->products[i].result;
+        if (result == i) /* the first of its sum */
+            numbers[i] = n++;
+        form->products[i].result = numbers[result];
+    }
+    form->n_results = n;
+}
+
+/* The form's products, and the instructions of their results and of sums of them. */
+static void lower_products(BodyLowering *body, bool *is_sum) {
+    Lowering *at = body->lowering;
+    const Space *space = at->space;
+    Form *form = at->form;
+    lower_ragged(at);
+    form->n_operands = space->n_operands;
+    form->n_products = space->n_products;
+    for (int i = 0; i < space->n_products; i++) {
+        const SpaceProduct *product = &space->products[i];
+        lower_operand(at, product->lhs, product->node, true);
+        lower_operand(at, product->rhs, product->node, false);
+        form->products[i] = (FormProduct){product->lhs, product->rhs, n_terms(product->node), i};
+    }
+    join_results(at, is_sum);
+    number_results(form);
+    for (int i = 0; i < space->n_products; i++) {
+        FormInstr sum = {.op = FORM_SUM,
+                         .a = FORM_NONE,
+                         .b = FORM_NONE,
+                         .map.gather = FORM_NONE,
+                         .result = form->products[i].result};
+        body->instrs[space_find(space, space->products[i].node)] = add(body, sum);
+    }
+    for (size_t i = 0; i < space->n_nodes; i++) {
+        if (is_sum[i])
+            body->instrs[i] = body->instrs[space_find(space, view_owner(space->nodes[i]->operands[0])->def)];
+    }
+}
+
+LoweredBlock lower_block(Arena *arena, const Space *space, const bool *escapes, const char *name, bool is_named) {
+    Form *form = arena_new_of(arena, Form);
+    *form = (Form){.name = name, .kind = FORM_KIND_ROWS, .offsets = FORM_NONE, .n_groups = 1, .body.yield = FORM_NONE};
+    Lowering at = {.arena = arena, .space = space, .escapes = escapes, .is_named = is_named, .form = form};
+    BodyLowering body = {.lowering = &at, .space = space, .body = &form->body};
+    bool is_done[SPACE_MAX_NODES] = {false}; /* sums of products */
+    set_indices(&at, space, &form->body);
+    add_results(&body);
+    if (space->kind == SPACE_PRODUCT) {
+        form->kind = FORM_KIND_PRODUCT;
+        lower_products(&body, is_done);
+    }
+    lower_nodes(&body, is_done);
+    form_merge_indices(form);
+    return (LoweredBlock){form, at.arguments};
+}
