@@ -553,17 +553,7 @@ Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason)
     return at.reason ? NULL : space;
 }
 
-const Node *space_find_unstorable(const Space *space, const bool *escapes) {
-    for (size_t i = 0; i < space->n_nodes && space->kind == SPACE_PRODUCT; i++) {
-        if (space->roles[i] == ROLE_ROW && escapes[space->nodes[i]->results[0].number])
-            return space->nodes[i];
-    }
-    for (int i = 0; i < space->n_operands; i++) {
-        const Space *part = space->operands[i].part;
-        for (size_t j = 0; part && j < part->n_nodes; j++) {
-            if (escapes[part->nodes[j]->results[0].number])
-                return part->nodes[j];
-        }
-    }
-    return NULL;
+bool space_can_store(const Space *space, const Node *node) {
+    int i = space_find(space, node);
+    return i >= 0 && (space->kind == SPACE_ROWS || space->roles[i] != ROLE_ROW);
 }

@@ -65,9 +65,9 @@ struct Space {
    that what is read outside of the block can be stored. */
 Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason);
 
-/* The first node of the block whose value is read outside of it (`escapes`, by value number: ir/block.h) and can't be
-   stored, as no one place of the kernel has all of it once: of a part, or of ROW role behind a product. NULL: none. */
-const Node *space_find_unstorable(const Space *space, const bool *escapes);
+/* Whether what the node, one of the block's, makes can be stored: not of a part, and not of ROW role behind a product,
+   as no one place of the kernel has all of it once. */
+bool space_can_store(const Space *space, const Node *node);
 
 /* Where the value's elements are: element offset + sum(x[i] * strides[i]) of view->owner at space indices x, one stride
    an index. False: the value does not have this role, or no affine map. */

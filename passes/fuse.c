@@ -188,14 +188,11 @@ static void consider_group(Fuser *at, FuseGroup *group) {
 
 /* ---- Merging ---------------------------------------------------------------------------------------------------- */
 
-/* What makes an operand while it is packed is not stored: nobody else may read it. Of nodes that are marked. */
-static const char *find_shared_part(const Fuse *fuse, const Space *space) {
-    for (int i = 0; i < space->n_operands; i++) {
-        const Space *part = space->operands[i].part;
-        for (size_t j = 0; part && j < part->n_nodes; j++) {
-            if (fuse_escapes(fuse, &part->nodes[j]->results[0]))
-                return arena_printf(fuse->arena, "others read what %s makes", op_info(part->nodes[j]->op)->name);
-        }
+/* What others read must be stored. Of nodes that are marked. */
+static const char *find_unstorable(const Fuse *fuse, const Space *space, Node *const *nodes, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (fuse_escapes(fuse, &nodes[i]->results[0]) && !space_can_store(space, nodes[i]))
+            return arena_printf(fuse->arena, "others read what %s makes", op_info(nodes[i]->op)->name);
     }
     return NULL;
 }
@@ -212,7 +209,7 @@ static FuseGroup *try_merge(Fuse *fuse, FusePair *pair) {
     const char *reason;
     const Space *space = space_of(arena, nodes, n, &reason);
     if (space)
-        reason = find_shared_part(fuse, space);
+        reason = find_unstorable(fuse, space, nodes, n);
     if (!reason) {
         fuse_time(space, &cost);
         reason = cost.seconds < pair->a->cost.seconds + pair->b->cost.seconds
