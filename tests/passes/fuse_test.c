@@ -186,10 +186,8 @@ static void a_kind_that_is_none_is_an_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_programs_compute_the_same),
-        cmocka_unit_test(programs_about_states_compute_the_same),
-        cmocka_unit_test(equal_programs_get_equal_kernels),
-        cmocka_unit_test(the_directive_says_what_may_be_fused),
+        cmocka_unit_test(random_programs_compute_the_same), cmocka_unit_test(programs_about_states_compute_the_same),
+        cmocka_unit_test(equal_programs_get_equal_kernels), cmocka_unit_test(the_directive_says_what_may_be_fused),
         cmocka_unit_test(a_kind_that_is_none_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
