@@ -407,11 +407,15 @@ static bool check_product(Finder *at, const Space *space, const Node *node) {
     return is_alike || refuse(at, node, "has other rows and columns than the product before it");
 }
 
-/* The number of the operand, added if it is not there yet. */
-static int add_operand(Space *space, Value *value, bool is_lhs) {
+/* The number of the product's operand, added if it is not there yet. Of one value, "nt" and "nn" read other elements.
+ */
+static int add_operand(Space *space, const Node *node, bool is_lhs) {
+    Value *value = node->operands[is_lhs ? 0 : 1];
     for (int i = 0; i < space->n_products; i++) {
-        int known = is_lhs ? space->products[i].lhs : space->products[i].rhs;
-        if (space->operands[known].value == value)
+        const SpaceProduct *product = &space->products[i];
+        int known = is_lhs ? product->lhs : product->rhs;
+        bool is_alike = is_lhs || is_mode(product->node, "nn") == is_mode(node, "nn");
+        if (is_alike && space->operands[known].value == value)
             return known;
     }
     space->operands[space->n_operands].value = value;
@@ -428,8 +432,7 @@ static bool add_product(Finder *at, Space *space, Node *node) {
     }
     if (!check_product(at, space, node))
         return false;
-    SpaceProduct product = {node, add_operand(space, node->operands[0], true),
-                            add_operand(space, node->operands[1], false)};
+    SpaceProduct product = {node, add_operand(space, node, true), add_operand(space, node, false)};
     space->products[space->n_products++] = product;
     return true;
 }

@@ -33,11 +33,8 @@ static int check_spaces(const Graph *graph) {
         const Space *space = space_of(arena, nodes, n, &reason);
         if (!space)
             fail_msg("graph %s: the kernel of %%%u has no space: %s", graph->name, node->results[0].number, reason);
-        for (int i = 0; i < space->n_operands; i++) {
-            const Space *part = space->operands[i].part;
-            for (size_t j = 0; part && j < part->n_nodes; j++)
-                assert_false(escapes[part->nodes[j]->results[0].number]);
-        }
+        for (size_t i = 0; i < n; i++)
+            assert_true(space_can_store(space, nodes[i]) || !escapes[nodes[i]->results[0].number]);
         n_fused += n > 1;
         node = nodes[n - 1];
     }

@@ -31,7 +31,7 @@ for graph, (name, body) in zip(module["graphs"], graphs):
 bare = re.sub(r'"(?:[^"\\]|\\.)*"', '""', dot, flags=re.S)
 assert '"' not in bare.replace('""', "")
 assert bare.count("{") == bare.count("}")
-nodes = set(re.findall(r"^\s*(\w+) \[", bare, re.M))
+nodes = set(re.findall(r"^\s*(?:subgraph \w+ { )?(\w+) \[", bare, re.M))
 for a, b in re.findall(r"(\w+) -> (\w+)", bare):
     assert a in nodes and b in nodes, (a, b)
 print("dot: balanced")

@@ -1,0 +1,160 @@
+// RUN: %unit %s
+/* Random programs, fused: each block in the kernel form against its nodes in the IR's interpreter. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "codegen/lower_block.h"
+#include "ir/block.h"
+#include "passes/passes.h"
+#include "tests/support/program.h"
+#include "tests/support/random_program.h"
+#include "tests/support/stages.h"
+
+enum { N_PROGRAMS = 80, N_STEPS = 16 };
+
+/* A graph that the interpreter has run, and the blocks of which run again. */
+typedef struct {
+    Arena *arena;
+    const Module *module;
+    Interpreter *interpreter;
+    const Graph *graph;
+    const bool *escapes;
+    Tensor *states; /* as the blocks so far leave them */
+    int n_fused;
+} Run;
+
+static Tensor *state_of(const Run *at, const Value *owner) {
+    for (size_t i = 0; i < at->module->n_states && owner->def->op == OP_state; i++) {
+        if (strcmp(at->module->states[i]->name, attrs_string(&owner->def->attrs, "name", "")) == 0)
+            return &at->states[i];
+    }
+    return NULL;
+}
+
+static Tensor *storage_of(const Run *at, const Value *owner) {
+    Tensor *state = state_of(at, owner);
+    return state ? state : interpreter_value(at->interpreter, owner);
+}
+
+/* Values of an argument before the kernel runs; NaN where it is to write. */
+static double *argument_values(const Run *at, const FormArg *arg, const LoweredArgument *place) {
+    double *values = arena_array_of(at->arena, double, (size_t)arg->n_elements);
+    const Tensor *source = arg->access == FORM_OUT ? NULL : storage_of(at, place->owner);
+    for (int64_t i = 0; i < arg->n_elements; i++)
+        values[i] = source ? source->data[place->offset + i] : NAN;
+    return values;
+}
+
+/* Rows past the last offset are nobody's. */
+static void check_values(const Run *at, const Form *form, const Value *owner, const double *actual) {
+    const Tensor *expected = interpreter_value(at->interpreter, owner);
+    for (int64_t i = 0; i < type_n_elements(&owner->type); i++) {
+        double e = expected->data[i], a = actual[i];
+        bool is_nobodys = type_is_ragged(&owner->type) && (isnan(e) || isnan(a) || e == 0);
+        if (!is_nobodys && !(fabs(a - e) <= 1e-10 * fmax(1, fabs(e)))) {
+            form_print(stderr, form);
+            fail_msg("graph %s, %%%u, element %lld: %.17g, expected %.17g", at->graph->name, owner->number,
+                     (long long)i, a, e);
+        }
+    }
+}
+
+static void run_block(Run *at, Node *first, size_t *n) {
+    const char *reason;
+    Node **nodes = block_nodes(at->arena, first, n);
+    Space *space = space_of(at->arena, nodes, *n, &reason);
+    if (!space)
+        fail_msg("refused: %s", reason);
+    LoweredBlock lowered = lower_block(at->arena, space, at->escapes, "kernel", true);
+    const Form *form = lowered.form;
+    reason = form_verify(at->arena, form);
+    double **args = arena_array_of(at->arena, double *, form->n_args);
+    for (size_t i = 0; i < form->n_args; i++)
+        args[i] = argument_values(at, &form->args[i], &lowered.arguments[i]);
+    if (!reason)
+        reason = form_interpret(at->arena, form, args);
+    if (reason) {
+        form_print(stderr, form);
+        fail_msg("graph %s, %%%u: %s", at->graph->name, first->results[0].number, reason);
+    }
+    for (size_t i = 0; i < form->n_args; i++) {
+        const Value *owner = lowered.arguments[i].owner;
+        Tensor *state = state_of(at, owner);
+        if (form->args[i].access == FORM_IN)
+            continue;
+        if (state)
+            memcpy(state->data + lowered.arguments[i].offset, args[i],
+                   sizeof(double) * (size_t)form->args[i].n_elements);
+        else
+            check_values(at, form, owner, args[i]);
+    }
+    at->n_fused += *n > 1;
+}
+
+/* Whether kernels of rows and products are all that writes to states. */
+static bool only_accumulates(const Graph *graph) {
+    for (const Node *node = graph->first; node; node = node->next) {
+        if (op_info(node->op)->class == OP_CLASS_UPDATE && !node->block)
+            return false;
+    }
+    return true;
+}
+
+static void run_graph(Run *at, const Graph *graph) {
+    at->graph = graph;
+    at->escapes = block_escapes(at->arena, graph);
+    at->states = arena_array_of(at->arena, Tensor, at->module->n_states);
+    for (size_t i = 0; i < at->module->n_states; i++) {
+        const State *state = at->module->states[i];
+        at->states[i] = tensor_new(at->arena, &state->type);
+        memcpy(at->states[i].data, interpreter_state(at->interpreter, state->name)->data,
+               sizeof(double) * (size_t)type_n_elements(&state->type));
+    }
+    const char *error = interpreter_run(at->interpreter, graph);
+    if (error)
+        fail_msg("%s", error);
+    if (!only_accumulates(graph))
+        return;
+    for (Node *node = graph->first; node; node = node->next) {
+        size_t n = 1;
+        if (!node->block)
+            continue;
+        run_block(at, node, &n);
+        for (; n > 1; n -= node_computes(node))
+            node = node->next;
+    }
+    for (size_t i = 0; i < at->module->n_states; i++) {
+        const State *state = at->module->states[i];
+        expect_near(state->name, type_n_elements(&state->type), at->states[i].data,
+                    interpreter_state(at->interpreter, state->name)->data, 1e-10);
+    }
+}
+
+static void fused_kernels_compute_what_their_nodes_do(void **state) {
+    (void)state;
+    int n_fused = 0;
+    for (uint64_t seed = 0; seed < N_PROGRAMS; seed++) {
+        Arena *arena = arena_new();
+        uint64_t data_seed;
+        Module *module = random_stage(arena, seed, N_STEPS, "layout", &data_seed);
+        run_pass(module, "fuse");
+        Run run = {.arena = arena, .module = module, .interpreter = interpreter_new(arena, module)};
+        random_program_bind(run.interpreter, module, data_seed);
+        for (size_t i = 0; i < module->n_graphs; i++)
+            run_graph(&run, module->graphs[i]);
+        n_fused += run.n_fused;
+        arena_free(arena);
+    }
+    assert_true(n_fused > 8 * N_PROGRAMS);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(fused_kernels_compute_what_their_nodes_do)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
