@@ -41,15 +41,15 @@ static void pack_job(const Team *team, const GemmRound *round, const GemmGroup *
     GemmSource source = {call->gemm, call->kernels, &call->gemm->products[product].rhs, false};
     int64_t n_k = group->n_k[product], n_units = group->n_units[product], n_parts = ceil_div(n_k, JOB_K);
     int64_t k = job % n_parts * JOB_K, panel = round->first_panel + job / n_parts * JOB_PANELS;
-    int64_t end_panel = least(panel + JOB_PANELS, round->end_panel);
-    for (; panel < end_panel; panel++) {
-        GemmRange range = {.group = group->group, .row = panel * call->width, .k = group->first_k + k};
-        range.n_rows = least(call->gemm->n_cols - range.row, call->width);
-        range.n_k = least(JOB_K, n_k - k);
-        int64_t width = gemm_panel_width(call, panel);
-        float *panel_start = out + (panel - round->first_panel) * call->width * n_units;
-        gemm_pack(&source, range, panel_start + k / call->kernels->unit * width, width);
+    int n_panels = (int)least(JOB_PANELS, round->end_panel - panel);
+    GemmPanel panels[JOB_PANELS];
+    for (int i = 0; i < n_panels; i++) {
+        int64_t row = (panel + i) * call->width, width = gemm_panel_width(call, panel + i);
+        float *panel_start = out + (panel + i - round->first_panel) * call->width * n_units;
+        panels[i] = (GemmPanel){row, least(call->gemm->n_cols - row, call->width),
+                                panel_start + k / call->kernels->unit * width, width};
     }
+    gemm_pack(&source, group->group, panels, n_panels, group->first_k + k, least(JOB_K, n_k - k));
 }
 
 static void pack_rhs(Team *team, const GemmRound *round, Claims *claims) {
@@ -85,19 +85,35 @@ static int64_t piece_rows(const Piece *piece) {
     return gemm_panel_row(piece->group, piece->end_row_panel) - gemm_panel_row(piece->group, piece->first_row_panel);
 }
 
+/* Floats of one slot of a piece's lhs: packing may write past a panel. */
+static int64_t lhs_slot_floats(const Piece *piece, int slot) {
+    return piece_rows(piece) * piece->group->n_units[piece->call->lhs_product[slot]] +
+           (piece->end_row_panel - piece->first_row_panel) * GEMM_MAX_LANES;
+}
+
+static float *lhs_panel(const Piece *piece, int product, int64_t panel) {
+    int64_t index = panel - piece->first_row_panel;
+    int64_t row = gemm_panel_row(piece->group, panel) - gemm_panel_row(piece->group, piece->first_row_panel);
+    float *lhs = piece->lhs + row * piece->group->n_units[product] + index * GEMM_MAX_LANES;
+    for (int slot = 0; slot < piece->call->lhs_slot[product]; slot++)
+        lhs += lhs_slot_floats(piece, slot);
+    return lhs;
+}
+
 static void pack_lhs(const Piece *piece) {
     const GemmCall *call = piece->call;
     const GemmGroup *group = piece->group;
-    float *out = piece->lhs;
     for (int slot = 0; slot < call->n_lhs; slot++) {
         int product = call->lhs_product[slot];
         GemmSource source = {call->gemm, call->kernels, &call->gemm->products[product].lhs, true};
-        for (int64_t panel = piece->first_row_panel; panel < piece->end_row_panel; panel++) {
-            int64_t row = gemm_panel_row(group, panel), n_rows = gemm_panel_row(group, panel + 1) - row;
-            GemmRange range = {group->group, group->first_row + row, n_rows, group->first_k, group->n_k[product]};
-            gemm_pack(&source, range, out, n_rows);
-            out += n_rows * group->n_units[product];
+        GemmPanel panels[GEMM_PACK_PANELS];
+        int n = (int)(piece->end_row_panel - piece->first_row_panel);
+        for (int i = 0; i < n; i++) {
+            int64_t index = piece->first_row_panel + i, row = gemm_panel_row(group, index);
+            int64_t n_rows = gemm_panel_row(group, index + 1) - row;
+            panels[i] = (GemmPanel){group->first_row + row, n_rows, lhs_panel(piece, product, index), n_rows};
         }
+        gemm_pack(&source, group->group, panels, n, group->first_k, group->n_k[product]);
     }
 }
 
@@ -111,26 +127,20 @@ typedef struct {
 
 /* Of one panel of rows: the first one, and how many. */
 typedef struct {
+    int64_t index;
     int64_t row, n_rows; /* of the group */
     int64_t sums_row;
 } RowPanel;
 
 static RowPanel row_panel(const Piece *piece, int64_t index) {
     int64_t row = gemm_panel_row(piece->group, index);
-    RowPanel panel = {.row = row, .n_rows = gemm_panel_row(piece->group, index + 1) - row};
+    RowPanel panel = {.index = index, .row = row, .n_rows = gemm_panel_row(piece->group, index + 1) - row};
     if (piece->group->n_blocks > 1)
         panel.sums_row = row - gemm_panel_row(piece->group, piece->first_row_panel);
     return panel;
 }
 
-/* The start of a slot among those that a piece has of lhs, or a round of a group's rhs. */
-static const float *lhs_slot(const Piece *piece, int product) {
-    const float *lhs = piece->lhs;
-    for (int slot = 0; slot < piece->call->lhs_slot[product]; slot++)
-        lhs += piece_rows(piece) * piece->group->n_units[piece->call->lhs_product[slot]];
-    return lhs;
-}
-
+/* Where a slot of rhs starts among those of the group. */
 static const float *rhs_slot(const Piece *piece, int product) {
     const float *rhs = piece->rhs;
     for (int slot = 0; slot < piece->call->rhs_slot[product]; slot++)
@@ -157,8 +167,7 @@ static void multiply_panel(const Piece *piece, const Tile *tile, RowPanel rows, 
     gemm_block(group, product, block, &first, &n);
     if (n == 0)
         return;
-    int64_t piece_row = gemm_panel_row(group, piece->first_row_panel);
-    const float *lhs = lhs_slot(piece, product) + (rows.row - piece_row) * n_units + first * rows.n_rows;
+    const float *lhs = lhs_panel(piece, product, rows.index) + first * rows.n_rows;
     const float *rhs =
         rhs_slot(piece, product) + (tile->first_panel - piece->round->first_panel) * call->width * n_units;
     bool is_first = block == 0 && is_first_product(piece, product), has_sums = gemm->epilogue;
@@ -239,9 +248,9 @@ static void compute_tile(const Piece *piece, const Tile *tile) {
 static void compute_piece(Piece *piece) {
     const GemmCall *call = piece->call;
     const GemmGroup *group = piece->group;
-    int64_t n_rows = piece_rows(piece), n_floats = GEMM_MAX_LANES;
+    int64_t n_rows = piece_rows(piece), n_floats = 0;
     for (int slot = 0; slot < call->n_lhs; slot++)
-        n_floats += n_rows * group->n_units[call->lhs_product[slot]];
+        n_floats += lhs_slot_floats(piece, slot);
     piece->lhs = gemm_workspace(GEMM_BUFFER_LHS, n_floats);
     pack_lhs(piece);
     int64_t n_panels = gemm_tile_panels(call, group, piece->end_panel - piece->first_panel);

@@ -24,9 +24,9 @@ typedef enum {
     MOEC_GEMM_K      /* the sum: result g sums over k in [offsets[g], offsets[g+1]); zero for an empty group */
 } MoecGemmRagged;
 
-/* Computes elements of an operand instead of reading them: out[i * ld + j] = element (major + i, minor + j) of group g,
-   where major counts the side that is gathered (lhs: rows, or k if the product is ragged in k; rhs: k then, else cols)
-   and minor the other. */
+/* Computes elements of an operand instead of reading them: out[i * ld + j] = element (major + i, minor + j) of group g.
+   Minor is the side whose stride is 1 (lhs: rows or k, rhs: cols or k), major the other; where both strides are 1, k is
+   major with MOEC_GEMM_K and minor else. */
 typedef void MoecGemmLoad(void *const *args, int64_t group, int64_t major, int64_t n_major, int64_t minor,
                           int64_t n_minor, float *out, int64_t ld);
 
@@ -41,7 +41,7 @@ typedef struct {
      */
     const int32_t *gather;
     int64_t gather_divisor; /* 0 is taken as 1 */
-    MoecGemmLoad *load;     /* NULL, or takes the place of all of the above */
+    MoecGemmLoad *load;     /* NULL, or what is called instead of reading data; only the strides count then */
 } MoecGemmOperand;
 
 enum { MOEC_GEMM_MAX_PRODUCTS = 4, MOEC_GEMM_MAX_RESULTS = 3 };

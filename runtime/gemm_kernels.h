@@ -20,11 +20,13 @@ typedef void GemmTile(int64_t n_units, const float *lhs, const float *rhs, float
 /* Packs into a panel, whose first unit of the part at hand is at `out`. A line that is NULL is zeros.
    across: lines are rows of the panel, out(i, k) = lines[i][first + k] for i < n_lines, k < n; `lines` goes on to the
    next multiple of n_lanes.
-   along: lines are one for each k, out(i, k) = lines[k][first + i] for k < n_lines, i < n.
-   Both may write past the last row, up to n_lanes in all, so panels are packed in the order of their addresses. */
+   along: lines are one for each k, out(i, k) = lines[k][first + i] for k < n_lines, i < n; `lines` goes on for
+   GEMM_AHEAD more, NULL or what is to be packed soon.
+   Both may write past the panel's last row, up to a multiple of n_lanes, so units are packed in ascending order, and
+   some room is left behind the last one. */
 typedef void GemmPack(const float *const *lines, int64_t n_lines, int64_t first, int64_t n, float *out, int64_t width);
 
-enum { GEMM_MAX_ROWS = 14, GEMM_MAX_LANES = 16 };
+enum { GEMM_MAX_LANES = 16, GEMM_AHEAD = 64 };
 
 typedef struct {
     int n_lanes;               /* columns of a vector; panels of rhs have one or two vectors */

@@ -49,7 +49,10 @@ KERNEL void pack_along(const float *const *lines, int64_t n_lines, int64_t first
         _mm512_or_si512(lanes, _mm512_slli_epi32(_mm512_add_epi32(lanes, _mm512_set1_epi32(16)), 16));
     for (int64_t i = 0; i < n; i += LANES) {
         int count = n - i < LANES ? (int)(n - i) : LANES;
+        uintptr_t offset = (uintptr_t)(first + i) * sizeof(float);
         for (int64_t k = 0; k < n_lines; k += 2) {
+            __builtin_prefetch((const void *)((uintptr_t)lines[k + GEMM_AHEAD] + offset), 0, 2);
+            __builtin_prefetch((const void *)((uintptr_t)lines[k + GEMM_AHEAD + 1] + offset), 0, 2);
             const float *even = lines[k], *odd = k + 1 < n_lines ? lines[k + 1] : NULL;
             Vector x = even ? v_load_first(even + first + i, count) : v_zero();
             Vector y = odd ? v_load_first(odd + first + i, count) : v_zero();

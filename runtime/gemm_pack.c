@@ -5,16 +5,19 @@
 
 enum {
     MAX_LINES = 2 * GEMM_MAX_LANES,
-    PART_K = 64 /* elements of k at a time: even, and few enough for the loaded ones to stay in the nearest cache */
+    /* Elements of k at a time: even, and few enough for a part of all panels, and the next one, to stay in the second
+       cache. */
+    PART_K = GEMM_AHEAD
 };
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
 
 /* Lines of memory are rows of an operand, each over k, or the other way round. */
 static bool lines_are_rows(const GemmSource *source) {
     const MoecGemmOperand *operand = source->operand;
-    bool is_ragged_k = source->gemm->ragged == MOEC_GEMM_K;
-    if (operand->load)
-        return !is_ragged_k;
-    return operand->k_stride == 1 && (operand->stride != 1 || !is_ragged_k);
+    return operand->k_stride == 1 && (operand->stride != 1 || source->gemm->ragged != MOEC_GEMM_K);
 }
 
 /* Line number `index`; NULL for zeros. */
@@ -29,47 +32,62 @@ static const float *line_at(const MoecGemmOperand *operand, int64_t group, int64
     return operand->data + group * operand->group_stride + index * stride;
 }
 
-/* The lines of a part, and the first element in each of them that belongs to it. */
-typedef struct {
-    const float *lines[PART_K > MAX_LINES ? PART_K : MAX_LINES];
-    int64_t first;
-} Lines;
-
-static void find_lines(const GemmSource *source, GemmRange range, bool are_rows, float *loaded, Lines *lines) {
-    const MoecGemmOperand *operand = source->operand;
-    int64_t major = are_rows ? range.row : range.k, n_major = are_rows ? range.n_rows : range.n_k;
-    int64_t minor = are_rows ? range.k : range.row, n_minor = are_rows ? range.n_k : range.n_rows;
-    lines->first = operand->load ? 0 : minor;
-    if (operand->load) {
-        int64_t ld = are_rows ? PART_K : MAX_LINES;
-        operand->load(source->gemm->args, range.group, major, n_major, minor, n_minor, loaded, ld);
-        for (int64_t i = 0; i < n_major; i++)
-            lines->lines[i] = loaded + i * ld;
-    } else {
-        int64_t stride = are_rows ? operand->stride : operand->k_stride;
-        for (int64_t i = 0; i < n_major; i++)
-            lines->lines[i] = line_at(operand, range.group, stride, major + i);
-    }
-    for (int64_t i = n_major; are_rows && i < MAX_LINES; i++)
-        lines->lines[i] = NULL;
+/* Each line is a row of one panel. */
+static void pack_rows(const GemmSource *source, int64_t group, const GemmPanel *panel, int64_t k, int64_t n_k) {
+    const float *lines[MAX_LINES] = {NULL};
+    for (int64_t i = 0; i < panel->n_rows; i++)
+        lines[i] = line_at(source->operand, group, source->operand->stride, panel->row + i);
+    source->kernels->pack_across(lines, panel->n_rows, k, n_k, panel->out, panel->width);
 }
 
-void gemm_pack(const GemmSource *source, GemmRange range, float *out, int64_t width) {
-    const GemmKernels *kernels = source->kernels;
-    assert(range.n_rows <= 2 * kernels->n_lanes);
-    bool are_rows = lines_are_rows(source);
-    int64_t step = are_rows && !source->operand->load ? range.n_k : PART_K;
-    for (int64_t k = 0; k < range.n_k; k += step) {
-        float loaded[MAX_LINES * PART_K];
-        Lines lines;
-        GemmRange part = range;
-        part.k += k;
-        part.n_k = range.n_k - k < step ? range.n_k - k : step;
-        find_lines(source, part, are_rows, loaded, &lines);
-        float *target = out + k / kernels->unit * width;
-        if (are_rows)
-            kernels->pack_across(lines.lines, part.n_rows, lines.first, part.n_k, target, width);
-        else
-            kernels->pack_along(lines.lines, part.n_k, lines.first, part.n_rows, target, width);
+/* Each line is one k of all panels. The lines of the next part go along, to be on their way when they are needed. */
+static void pack_columns(const GemmSource *source, int64_t group, const GemmPanel *panels, int n_panels, int64_t k,
+                         int64_t n_k) {
+    for (int64_t part = 0; part < n_k; part += PART_K) {
+        const float *lines[2 * PART_K] = {NULL};
+        int64_t n_lines = least(PART_K, n_k - part), n_known = least(2 * PART_K, n_k - part);
+        for (int64_t i = 0; i < n_known; i++)
+            lines[i] = line_at(source->operand, group, source->operand->k_stride, k + part + i);
+        for (int i = 0; i < n_panels; i++) {
+            const GemmPanel *panel = &panels[i];
+            float *out = panel->out + part / source->kernels->unit * panel->width;
+            source->kernels->pack_along(lines, n_lines, panel->row, panel->n_rows, out, panel->width);
+        }
     }
+}
+
+/* The callback computes a part of a panel, as lines of either kind. */
+static void pack_loaded(const GemmSource *source, int64_t group, const GemmPanel *panel, int64_t k, int64_t n_k) {
+    const GemmKernels *kernels = source->kernels;
+    void *const *args = source->gemm->args;
+    bool are_rows = lines_are_rows(source);
+    for (int64_t part = 0; part < n_k; part += PART_K) {
+        float loaded[MAX_LINES * PART_K];
+        const float *lines[2 * PART_K] = {NULL};
+        int64_t ld = are_rows ? PART_K : MAX_LINES, n_part = least(PART_K, n_k - part);
+        int64_t n_lines = are_rows ? panel->n_rows : n_part;
+        for (int64_t i = 0; i < n_lines; i++)
+            lines[i] = loaded + i * ld;
+        float *out = panel->out + part / kernels->unit * panel->width;
+        if (are_rows) {
+            source->operand->load(args, group, panel->row, panel->n_rows, k + part, n_part, loaded, ld);
+            kernels->pack_across(lines, n_lines, 0, n_part, out, panel->width);
+        } else {
+            source->operand->load(args, group, k + part, n_part, panel->row, panel->n_rows, loaded, ld);
+            kernels->pack_along(lines, n_lines, 0, panel->n_rows, out, panel->width);
+        }
+    }
+}
+
+void gemm_pack(const GemmSource *source, int64_t group, const GemmPanel *panels, int n_panels, int64_t k, int64_t n_k) {
+    assert(n_panels <= GEMM_PACK_PANELS);
+    bool is_loaded = source->operand->load, are_rows = lines_are_rows(source);
+    for (int i = 0; i < n_panels && (is_loaded || are_rows); i++) {
+        if (is_loaded)
+            pack_loaded(source, group, &panels[i], k, n_k);
+        else
+            pack_rows(source, group, &panels[i], k, n_k);
+    }
+    if (!is_loaded && !are_rows)
+        pack_columns(source, group, panels, n_panels, k, n_k);
 }

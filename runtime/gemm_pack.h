@@ -12,18 +12,21 @@ typedef struct {
     bool is_lhs;
 } GemmSource;
 
-/* Part of an operand; rows and k count from the start of the operand, groups before this one included where they are
-   ragged. */
+/* Rows of an operand and where they go; they count from its start, ragged rows of groups before included. */
 typedef struct {
-    int64_t group, row, n_rows, k, n_k;
-} GemmRange;
+    int64_t row, n_rows; /* at most 2 * n_lanes */
+    float *out;
+    int64_t width;
+} GemmPanel;
 
-/* A whole number of units but for the last of the group. */
+enum { GEMM_PACK_PANELS = 16 };
+
 static inline int64_t gemm_units(const GemmKernels *kernels, int64_t n_k) {
     return (n_k + kernels->unit - 1) / kernels->unit;
 }
 
-/* Packs at most 2 * n_lanes rows into the panel of `width`, from `out` on; range.k is at the start of a unit. */
-void gemm_pack(const GemmSource *source, GemmRange range, float *out, int64_t width);
+/* Packs elements [k, k + n_k), k at the start of a unit, of at most GEMM_PACK_PANELS panels beside each other. A panel
+   may be written past its end (GemmPack). */
+void gemm_pack(const GemmSource *source, int64_t group, const GemmPanel *panels, int n_panels, int64_t k, int64_t n_k);
 
 #endif

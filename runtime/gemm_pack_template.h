@@ -29,7 +29,9 @@ KERNEL_INLINE void along(const float *const *lines, int64_t n_lines, int64_t fir
                          int64_t width, bool rounds) {
     for (int64_t i = 0; i < n; i += LANES) {
         int count = n - i < LANES ? (int)(n - i) : LANES;
+        uintptr_t offset = (uintptr_t)(first + i) * sizeof(float);
         for (int64_t k = 0; k < n_lines; k++) {
+            __builtin_prefetch((const void *)((uintptr_t)lines[k + GEMM_AHEAD] + offset), 0, 2);
             Vector row = lines[k] ? v_load_first(lines[k] + first + i, count) : v_zero();
             v_store(out + k * width + i, rounds ? v_round(row) : row);
         }

@@ -164,8 +164,8 @@ bool gemm_next_round(const GemmCall *call, GemmRound *round) {
 /* ---- Pieces ----------------------------------------------------------------------------------------------------- */
 
 enum {
-    MOST_ROW_PANELS = 16,   /* of lhs in a piece */
-    MOST_COLUMN_PANELS = 8, /* of a tile: an epilogue's rows stay in the nearest cache */
+    MOST_ROW_PANELS = GEMM_PACK_PANELS, /* of lhs in a piece */
+    MOST_COLUMN_PANELS = 8,             /* of a tile: an epilogue's rows stay in the nearest cache */
     PIECES_PER_THREAD = 4
 };
 
