@@ -49,6 +49,16 @@ void c_text(CPrinter *c, const char *text) {
     }
 }
 
+void c_comment(CPrinter *c, const char *text) {
+    fprintf(c->out, "%*s/* ", c->depth * INDENT, "");
+    for (const char *at = text; *at != '\0'; at++) {
+        fputc(*at, c->out);
+        if (at[0] == '*' && at[1] == '/') /* in a dim's name, for one: the comment must not end there */
+            fputc(' ', c->out);
+    }
+    fputs(" */\n", c->out);
+}
+
 /* What waking the threads costs, some microseconds, is small beside this much work. */
 static const double PARALLEL_WORK = 32768;
 

@@ -22,6 +22,8 @@ void c_open(CPrinter *c, const char *format, ...) __attribute__((format(printf, 
 void c_close(CPrinter *c);
 /* Lines of fixed text, each ended by a newline, indented further by the current depth. */
 void c_text(CPrinter *c, const char *text);
+/* A comment of the text, whatever is in it. */
+void c_comment(CPrinter *c, const char *text);
 /* `#pragma omp parallel for CLAUSES` for the loop that follows, if `work` (about one FLOP or one element moved each) is
    worth waking the threads. */
 void c_parallel(CPrinter *c, double work, const char *clauses);

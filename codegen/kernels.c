@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codegen/form_c.h"
 #include "codegen/lower.h"
 #include "ir/names.h"
 #include "ir/text.h"
@@ -92,13 +93,17 @@ static void print_node(FILE *out, Arena *arena, const Node *node) {
         fprintf(out, "%s %s", i > 0 ? "," : " :", type_format(arena, &node->results[i].type));
 }
 
-/* What stands above a kernel: the node that it was first made for. */
-static char *heading_text(const Kernels *kernels, const Node *node, const Kernel *kernel) {
+/* What stands above a kernel: the nodes that it was first made for. */
+static char *heading_text(const Kernels *kernels, Node *const *nodes, size_t n, const Kernel *kernel) {
     TextStream stream;
     text_open(&stream);
-    print_node(stream.out, kernels->arena, node);
+    for (size_t i = 0; i < n; i++) {
+        fputs(i > 0 ? "\n   " : "", stream.out);
+        print_node(stream.out, kernels->arena, nodes[i]);
+    }
     fputs("\n   ", stream.out);
     const Module *module = kernels->module;
+    const Node *node = nodes[0];
     if (node->loc.line != 0 && node->loc.file < module->n_files)
         fprintf(stream.out, "%s:%u:%u   ", module->files[node->loc.file], node->loc.line, node->loc.column);
     fprintf(stream.out, "FLOPs %.3g   bytes %.3g", kernel->flops, kernel->bytes);
@@ -108,17 +113,12 @@ static char *heading_text(const Kernels *kernels, const Node *node, const Kernel
 static char *kernel_text(const Kernels *kernels, const Kernel *kernel, const char *heading, const char *body) {
     TextStream stream;
     text_open(&stream);
-    fputs("/* ", stream.out);
-    for (const char *at = heading; *at != '\0'; at++) {
-        fputc(*at, stream.out);
-        if (at[0] == '*' && at[1] == '/') /* in a dim's name, for one: the comment must not end there */
-            fputc(' ', stream.out);
-    }
-    fprintf(stream.out, " */\nstatic void %s(void *const *args) {\n%s}\n", kernel->name, body);
+    c_comment(&(CPrinter){.out = stream.out}, heading);
+    fprintf(stream.out, "static void %s(void *const *args) {\n%s}\n", kernel->name, body);
     return text_close(&stream, kernels->arena);
 }
 
-/* ---- The table ------------------------------------------------------------------------------------------------ */
+/* ---- Nodes that have a kernel of their own ---------------------------------------------------------------------- */
 
 static bool has_kernel_dtype(const Type *type) {
     return type->dtype == DTYPE_F32 || type->dtype == DTYPE_I32;
@@ -151,25 +151,110 @@ static bool is_laid_out(const Node *node) {
     return true;
 }
 
-bool kernels_add(Kernels *kernels, const Node *node, Reporter *reporter, uint32_t *index) {
+static void add_arg(KernelCall *call, Value *value) {
+    View view;
+    bool has_map = view_of(value, &view);
+    assert(has_map);
+    (void)has_map;
+    call->args[call->n_args++] = (LoweredArgument){view.owner, view.offset};
+}
+
+static void set_args(Arena *arena, KernelCall *call, Node *node) {
+    call->args = arena_array_of(arena, LoweredArgument, node->n_results + node->n_operands);
+    for (int i = 0; i < node->n_results; i++)
+        add_arg(call, &node->results[i]);
+    for (int i = 0; i < node->n_operands; i++) {
+        if (kernel_operand_is_argument(node, i))
+            add_arg(call, node->operands[i]);
+    }
+}
+
+/* ---- The table ------------------------------------------------------------------------------------------------- */
+
+/* Whether there is a kernel with the key; if not, it is to be added as the next. */
+static bool find_kernel(Kernels *kernels, const char *key, uint32_t *index) {
+    size_t found = kernels->n;
+    bool is_there = names_find(&kernels->bodies, key, &found);
+    if (!is_there)
+        names_add(&kernels->bodies, key, found);
+    *index = (uint32_t)found;
+    return is_there;
+}
+
+static void push(Kernels *kernels, Kernel kernel) {
+    arena_push(kernels->arena, kernels->items, kernels->n, kernels->capacity, kernel);
+}
+
+static const char *next_name(Kernels *kernels, OpKind op) {
+    return arena_printf(kernels->arena, "%s_%zu", op_info(op)->name, kernels->n_of[op]++);
+}
+
+static bool add_node(Kernels *kernels, Node *node, Reporter *reporter, KernelCall *call) {
     assert(op_info(node->op)->class != OP_CLASS_LEAF && op_info(node->op)->class != OP_CLASS_VIEW);
     assert(is_laid_out(node));
     if (!check_dtypes(kernels, node, reporter))
         return false;
+    set_args(kernels->arena, call, node);
     const char *body = body_text(kernels->arena, node);
-    size_t found;
-    if (names_find(&kernels->bodies, body, &found)) {
-        *index = (uint32_t)found;
+    if (find_kernel(kernels, body, &call->kernel))
         return true;
+    Kernel kernel = {.name = next_name(kernels, node->op), .flops = node_flops(node), .bytes = node_bytes(node)};
+    kernel.text = kernel_text(kernels, &kernel, heading_text(kernels, &node, 1, &kernel), body);
+    push(kernels, kernel);
+    return true;
+}
+
+/* What the kernel is called after: its product, its one op, or the last of its sums. */
+static OpKind main_op(const Space *space) {
+    OpKind op = space->nodes[space->n_nodes - 1]->op;
+    for (size_t i = 0; i < space->n_nodes && space->kind == SPACE_ROWS; i++)
+        op = op_info(space->nodes[i]->op)->class == OP_CLASS_REDUCE ? space->nodes[i]->op : op;
+    return space->kind == SPACE_PRODUCT ? space->products[0].node->op : op;
+}
+
+/* Each argument counts once, whatever part of it is read how often; what is added to, twice. */
+static double form_bytes(const Form *form) {
+    double bytes = 0;
+    for (size_t i = 0; i < form->n_args; i++)
+        bytes += (double)form->args[i].n_elements * (double)dtype_size(form->args[i].dtype) *
+                 (form->args[i].access == FORM_INOUT ? 2 : 1);
+    return bytes;
+}
+
+static char *form_text(Arena *arena, const Form *form) {
+    TextStream stream;
+    text_open(&stream);
+    form_print(stream.out, form);
+    return text_close(&stream, arena);
+}
+
+static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, size_t n, const bool *escapes,
+                      KernelCall *call) {
+    LoweredBlock lowered = lower_block(kernels->arena, space, escapes, "kernel", false);
+    call->args = lowered.arguments;
+    call->n_args = lowered.form->n_args;
+    if (find_kernel(kernels, form_text(kernels->arena, lowered.form), &call->kernel))
+        return;
+    Kernel kernel = {.name = next_name(kernels, main_op(space)), .bytes = form_bytes(lowered.form)};
+    for (size_t i = 0; i < n; i++)
+        kernel.flops += node_flops(nodes[i]);
+    TextStream stream;
+    text_open(&stream);
+    form_print_c(stream.out, kernels->arena, lower_block(kernels->arena, space, escapes, kernel.name, true).form,
+                 heading_text(kernels, nodes, n, &kernel));
+    kernel.text = text_close(&stream, kernels->arena);
+    push(kernels, kernel);
+}
+
+bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const bool *escapes, Reporter *reporter,
+                 KernelCall *call) {
+    const char *reason;
+    *call = (KernelCall){0};
+    Space *space = space_of(kernels->arena, nodes, n, &reason);
+    if (!space) {
+        assert(n == 1 && "fuse makes no block that has no space");
+        return add_node(kernels, nodes[0], reporter, call);
     }
-    Kernel kernel = {
-        .name = arena_printf(kernels->arena, "%s_%zu", op_info(node->op)->name, kernels->n_of[node->op]++),
-        .flops = node_flops(node),
-        .bytes = node_bytes(node),
-    };
-    kernel.text = kernel_text(kernels, &kernel, heading_text(kernels, node, &kernel), body);
-    names_add(&kernels->bodies, body, kernels->n);
-    *index = (uint32_t)kernels->n;
-    arena_push(kernels->arena, kernels->items, kernels->n, kernels->capacity, kernel);
+    add_block(kernels, space, nodes, n, escapes, call);
     return true;
 }

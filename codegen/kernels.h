@@ -3,14 +3,15 @@
    In: nodes whose operands have the layout that passes/layout.c leaves (ir/view.h). Out: C functions of type
    MoecKernelFunction (runtime/plan.h) as text. Never here: addresses, launches, the plan (codegen/plan_*.c).
 
-   A kernel is `static void NAME(void *const *args)`. args: the addresses of the node's results, then of those of its
-   operands that kernel_operand_is_argument names, in order. The address of an operand is that of its element [0, ..,
-   0]: the owner's storage plus the view's offset; the text holds the strides. Results of updates share the storage of
-   the first operands and are listed all the same; other results are dense and alias nothing. */
+   A kernel is `static void NAME(void *const *args)`; what each argument must be, its KernelCall says. Kernels of blocks
+   that ir/space.h accepts are lowered to the kernel form (codegen/form.h) and printed from that, the others by
+   codegen/lower_*.c: these take the addresses of the node's results, then of those of its operands that
+   kernel_operand_is_argument names, in order. Results of updates share the storage of the first operands and are listed
+   all the same; other results are dense and alias nothing. */
 #ifndef MOEC_CODEGEN_KERNELS_H
 #define MOEC_CODEGEN_KERNELS_H
 
-#include "ir/ir.h"
+#include "codegen/lower_block.h"
 #include "ir/report.h"
 
 typedef struct {
@@ -24,9 +25,18 @@ typedef struct Kernels Kernels;
 
 Kernels *kernels_new(Arena *arena, const Module *module);
 
-/* The kernel that computes `node` (no leaf, no view), made if there is none yet with the same body. The node's graph
-   must be numbered. False after an error was reported: an op or dtype that the C backend does not have. */
-bool kernels_add(Kernels *kernels, const Node *node, Reporter *reporter, uint32_t *index);
+/* A kernel by number, and where its arguments stand. */
+typedef struct {
+    uint32_t kernel;
+    LoweredArgument *args;
+    size_t n_args;
+} KernelCall;
+
+/* The kernel that computes the nodes (no leaves, no views; of one block, or one alone), made if there is none yet with
+   the same body. Stored is what value_has_storage says of `escapes` (ir/block.h). The graph must be numbered.
+   False after an error was reported: an op or dtype that the C backend does not have. */
+bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const bool *escapes, Reporter *reporter,
+                 KernelCall *call);
 
 size_t kernels_count(const Kernels *kernels);
 const Kernel *kernels_get(const Kernels *kernels, size_t index);

@@ -229,17 +229,29 @@ static void store(BodyLowering *at, size_t i) {
 
 /* ---- Bodies ----------------------------------------------------------------------------------------------------- */
 
-/* The name of the dim that is this index alone, in the first value that has one. */
+/* The name of the type's dim that is the index alone: what lies behind both has as many elements. */
+static const char *dim_name(const Space *space, const Type *type, int index) {
+    int64_t n_behind = 1, stride = 1;
+    for (int i = index + 1; i < space->n_row_indices + space->n_col_indices; i++)
+        n_behind *= space->extents[i];
+    for (int dim = type->rank - 1; dim >= 0 && stride <= n_behind; dim--) {
+        if (stride == n_behind && type->dims[dim].extent == space->extents[index])
+            return type->dims[dim].name;
+        stride *= type->dims[dim].extent;
+    }
+    return NULL;
+}
+
+/* Of the first value with an element for each row and column that has one. */
 static const char *index_name(const Lowering *at, const Space *space, int index) {
     for (size_t i = 0; i < space->n_nodes; i++) {
-        Value *value = &space->nodes[i]->results[0];
-        View view;
-        int64_t strides[SPACE_MAX_INDICES], stride = 1;
-        if (space->roles[i] != ROLE_FULL || !space_map(space, value, ROLE_FULL, &view, strides))
-            continue;
-        for (int dim = value->type.rank - 1; dim >= 0; stride *= value->type.dims[dim--].extent) {
-            if (stride == strides[index] && value->type.dims[dim].extent == space->extents[index])
-                return identifier_of(at->arena, value->type.dims[dim].name);
+        const Node *node = space->nodes[i];
+        for (int j = -1; j < node->n_operands; j++) {
+            const Type *type = j < 0 ? &node->results[0].type : &node->operands[j]->type;
+            bool is_full = type_n_elements(type) == space->n_rows * space->n_cols;
+            const char *name = is_full ? identifier_of(at->arena, dim_name(space, type, index)) : NULL;
+            if (name)
+                return name;
         }
     }
     return NULL;

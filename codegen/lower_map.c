@@ -1,7 +1,7 @@
 /* Maps: one expression a result element. */
 #include <assert.h>
-#include <string.h>
 
+#include "codegen/c_map.h"
 #include "codegen/lower.h"
 
 LowerElement lower_element(CPrinter *c, Nest *nest, const Node *node, int operand, const char *name) {
@@ -19,15 +19,7 @@ const char *lower_element_text(CPrinter *c, const Nest *nest, LowerElement eleme
     return element.literal != NULL ? element.literal : nest_element(c, nest, element.tensor);
 }
 
-/* `expression` with its $x and $y, the elements of operands 0 and 1, put in. */
-static const char *filled(CPrinter *c, const char *expression, const char *const *elements) {
-    const char *text = "";
-    for (const char *next; (next = strchr(expression, '$')) != NULL; expression = next + 2)
-        text = arena_printf(c->arena, "%s%.*s%s", text, (int)(next - expression), expression, elements[next[1] - 'x']);
-    return arena_printf(c->arena, "%s%s", text, expression);
-}
-
-static void print_map(CPrinter *c, const Node *node, const char *expression) {
+static void print_map(CPrinter *c, const Node *node) {
     static const char *const operand_names[] = {"x", "y"};
     c_pointers(c, node, (const char *const[]){"out", "x", "y"});
     const Type *type = &node->results[0].type;
@@ -41,41 +33,18 @@ static void print_map(CPrinter *c, const Node *node, const char *expression) {
         elements[i] = lower_element(c, &nest, node, i, operand_names[i]);
     nest_merge(&nest, c->arena);
 
-    const char *texts[2];
+    const char *texts[2] = {NULL, NULL};
     for (int i = 0; i < node->n_operands; i++)
         texts[i] = lower_element_text(c, &nest, elements[i]);
     const char *statement =
-        arena_printf(c->arena, "%s = %s;", nest_element(c, &nest, out), filled(c, expression, texts));
+        arena_printf(c->arena, "%s = %s;", nest_element(c, &nest, out), c_map(c, node->op, texts[0], texts[1]));
     double n_elements = (double)type_n_elements(type), flops = node_flops(node);
     nest_print_map(c, &nest, flops > n_elements ? flops : n_elements, statement);
 }
 
-/* op, expression of the elements $x, $y of its operands. Calls are to codegen/prelude.c. */
-#define MAPS(X)                                                                                                        \
-    X(copy, "$x")                                                                                                      \
-    X(neg, "-$x")                                                                                                      \
-    X(exp, "moec_exp($x)")                                                                                             \
-    X(log, "logf($x)")                                                                                                 \
-    X(sqrt, "sqrtf($x)")                                                                                               \
-    X(rsqrt, "1.0f / sqrtf($x)")                                                                                       \
-    X(tanh, "moec_tanh($x)")                                                                                           \
-    X(sigmoid, "moec_sigmoid($x)")                                                                                     \
-    X(relu, "$x < 0.0f ? 0.0f : $x")                                                                                   \
-    X(silu, "$x * moec_sigmoid($x)")                                                                                   \
-    X(gelu, "$x * moec_normal_cdf($x)")                                                                                \
-    X(gelu_tanh, "moec_gelu_tanh($x)")                                                                                 \
-    X(add, "$x + $y")                                                                                                  \
-    X(sub, "$x - $y")                                                                                                  \
-    X(mul, "$x * $y")                                                                                                  \
-    X(div, "$x / $y")                                                                                                  \
-    X(relu_grad, "moec_relu_grad($x, $y)")                                                                             \
-    X(silu_grad, "moec_silu_grad($x, $y)")                                                                             \
-    X(gelu_grad, "moec_gelu_grad($x, $y)")                                                                             \
-    X(gelu_tanh_grad, "moec_gelu_tanh_grad($x, $y)")
-
-#define X(op, expression)                                                                                              \
+#define X(op, expression, cost)                                                                                        \
     void lower_##op(CPrinter *c, const Node *node) {                                                                   \
-        print_map(c, node, expression);                                                                                \
+        print_map(c, node);                                                                                            \
     }
-MAPS(X)
+C_MAPS(X)
 #undef X

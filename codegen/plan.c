@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "ir/block.h"
 #include "ir/names.h"
 #include "ir/view.h"
 
@@ -87,42 +88,40 @@ static PlanAddress address_of_owner(const Collector *at, const Value *owner) {
     return at->addresses[state];
 }
 
+static PlanAddress address_of(const Collector *at, const LoweredArgument *place) {
+    PlanAddress address = address_of_owner(at, place->owner);
+    address.offset += place->offset * (int64_t)dtype_size(place->owner->type.dtype);
+    return address;
+}
+
 /* Of the value's first element. */
-static PlanAddress address_of(const Collector *at, Value *value) {
+static PlanAddress address_of_value(const Collector *at, Value *value) {
     View view;
     bool has_map = view_of(value, &view);
     assert(has_map);
     (void)has_map;
-    PlanAddress address = address_of_owner(at, view.owner);
-    address.offset += view.offset * (int64_t)dtype_size(view.owner->type.dtype);
-    return address;
+    return address_of(at, &(LoweredArgument){view.owner, view.offset});
 }
 
-static void add_arg(Collector *at, Value *value) {
+/* The launch of what `first` begins: its block, or itself. */
+static bool add_launch(Collector *at, Node *first, const bool *escapes) {
     PlanProgram *program = at->program;
-    arena_push(at->arena, program->args, program->n_args, program->args_capacity, address_of(at, value));
-}
-
-static bool add_launch(Collector *at, const Node *node) {
-    assert(!node->block);
-    PlanProgram *program = at->program;
-    PlanLaunch launch = {.node = node, .first_arg = program->n_args};
-    if (!kernels_add(at->plan->kernels, node, at->reporter, &launch.kernel))
+    size_t n = 1;
+    Node **nodes = first->block ? block_nodes(at->arena, first, &n) : &first;
+    KernelCall call;
+    if (!kernels_add(at->plan->kernels, nodes, n, escapes, at->reporter, &call))
         return false;
-    for (int i = 0; i < node->n_results; i++)
-        add_arg(at, &node->results[i]);
-    for (int i = 0; i < node->n_operands; i++) {
-        if (kernel_operand_is_argument(node, i))
-            add_arg(at, node->operands[i]);
-    }
-    launch.n_args = program->n_args - launch.first_arg;
+    PlanLaunch launch = {
+        .node = nodes[n - 1], .kernel = call.kernel, .first_arg = program->n_args, .n_args = call.n_args};
+    for (size_t i = 0; i < call.n_args; i++)
+        arena_push(at->arena, program->args, program->n_args, program->args_capacity, address_of(at, &call.args[i]));
     arena_push(at->arena, program->launches, program->n_launches, program->launches_capacity, launch);
     return true;
 }
 
 static void add_input(Collector *at, Node *node) {
     Value *value = &node->results[0];
-    PlanTensor input = {attrs_string(&node->attrs, "name", ""), &value->type, address_of(at, value)};
+    PlanTensor input = {attrs_string(&node->attrs, "name", ""), &value->type, address_of_value(at, value)};
     arena_push(at->arena, at->program->inputs, at->program->n_inputs, at->program->inputs_capacity, input);
 }
 
@@ -132,7 +131,7 @@ static void add_outputs(Collector *at, const Graph *graph) {
     program->outputs = arena_array_of(at->arena, PlanTensor, graph->n_outputs);
     for (size_t i = 0; i < graph->n_outputs; i++) {
         const Output *output = &graph->outputs[i];
-        program->outputs[i] = (PlanTensor){output->name, &output->value->type, address_of(at, output->value)};
+        program->outputs[i] = (PlanTensor){output->name, &output->value->type, address_of_value(at, output->value)};
     }
 }
 
@@ -146,13 +145,15 @@ static bool add_program(Collector *at, const Graph *graph) {
     uint32_t n_values = graph_number(graph);
     assert(n_values == (uint32_t)n_offsets);
     (void)n_values;
+    const bool *escapes = block_escapes(at->arena, graph);
+    const Block *block = NULL; /* of the launch before */
     bool succeeded = true;
     for (Node *node = graph->first; node; node = node->next) {
-        OpClass class = op_info(node->op)->class;
         if (node->op == OP_input)
             add_input(at, node);
-        else if (class != OP_CLASS_LEAF && class != OP_CLASS_VIEW)
-            succeeded = add_launch(at, node) && succeeded;
+        else if (node_computes(node) && (!node->block || node->block != block))
+            succeeded = add_launch(at, node, escapes) && succeeded;
+        block = node_computes(node) ? node->block : block;
     }
     add_outputs(at, graph);
     if (at->plan->space_bytes[PLAN_ARENA] < at->program->arena_bytes)

@@ -79,7 +79,7 @@ $(LIBTEST_RUNTIME): $(LIBTEST_RUNTIME_OBJECTS)
 
 # Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both, and hold what generated
 # kernels call when they load them.
-KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_matmul -Wl,--undefined=moec_gemm
+KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_matmul -Wl,--undefined=moec_gemm -Wl,--undefined=moec_gemm
 $(OUT)/tests/units/runtime/%: tests/runtime/%.c $(LIBTEST_RUNTIME) $(LIBRUNTIME)
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"

@@ -66,13 +66,19 @@ static bool has_kernel(const Node *node) {
     return class != OP_CLASS_LEAF && class != OP_CLASS_VIEW;
 }
 
-static uint32_t kernel_of(const Fixture *fixture, const Node *node) {
+/* The call of a kernel of this node alone. */
+static KernelCall call_of(const Fixture *fixture, const Node *node) {
     PlainReporter reporter;
     plain_reporter_init(&reporter, stderr);
-    uint32_t index;
-    if (!kernels_add(fixture->kernels, node, &reporter.base, &index))
+    KernelCall call;
+    Node *nodes[] = {(Node *)node};
+    if (!kernels_add(fixture->kernels, nodes, 1, NULL, &reporter.base, &call))
         fail_msg("no kernel for %s", op_info(node->op)->name);
-    return index;
+    return call;
+}
+
+static uint32_t kernel_of(const Fixture *fixture, const Node *node) {
+    return call_of(fixture, node).kernel;
 }
 
 static void write_source(const Fixture *fixture, const char *path) {
@@ -206,18 +212,31 @@ static const Tensor *owner_values(const Run *run, const Value *owner) {
     return interpreter_value(run->interpreter, owner);
 }
 
+/* Which result of the node is there, or -1. */
+static int result_at(const Node *node, const LoweredArgument *place) {
+    for (int i = 0; i < node->n_results; i++) {
+        if (view_owner((Value *)&node->results[i]) == place->owner && place->offset == 0)
+            return i;
+    }
+    return -1;
+}
+
 /* Runs a kernel again with 1 and with 3 threads: the results must not change in a bit. */
-static void run_with_other_threads(const Node *node, void *const *args) {
+static void run_with_other_threads(const Node *node, const KernelCall *call, void *const *args) {
     void *again[MAX_ARGS];
     memcpy(again, args, sizeof again);
     int n_threads = omp_get_max_threads();
     for (int n = 1; n <= 3; n += 2) {
-        for (int i = 0; i < node->n_results; i++)
-            again[i] = calloc(1, (size_t)type_n_bytes(&node->results[i].type));
+        for (size_t i = 0; i < call->n_args; i++) {
+            if (result_at(node, &call->args[i]) >= 0)
+                again[i] = calloc(1, (size_t)type_n_bytes(&call->args[i].owner->type));
+        }
         omp_set_num_threads(n);
-        fixture.functions[kernel_of(&fixture, node)](again);
-        for (int i = 0; i < node->n_results; i++) {
-            if (memcmp(again[i], args[i], (size_t)type_n_bytes(&node->results[i].type)) != 0)
+        fixture.functions[call->kernel](again);
+        for (size_t i = 0; i < call->n_args; i++) {
+            if (result_at(node, &call->args[i]) < 0)
+                continue;
+            if (memcmp(again[i], args[i], (size_t)type_n_bytes(&call->args[i].owner->type)) != 0)
                 fail_msg("%s (%%%u) changes with %d threads", op_info(node->op)->name, node->results[0].number, n);
             free(again[i]);
         }
@@ -227,27 +246,29 @@ static void run_with_other_threads(const Node *node, void *const *args) {
 
 static void run_node(const Run *run, const Node *node) {
     void *args[MAX_ARGS] = {NULL}, *storages[MAX_ARGS];
-    int n = node->n_results;
+    KernelCall call = call_of(&fixture, node);
     bool is_update = op_info(node->op)->class == OP_CLASS_UPDATE;
-    for (int i = 0; i < node->n_operands; i++) {
-        if (!kernel_operand_is_argument(node, i))
-            continue;
-        View view;
-        assert_true(view_of(node->operands[i], &view));
-        storages[n] = storage_of(owner_values(run, view.owner));
-        args[n] = (float *)storages[n] + view.offset;
-        n++;
+    assert_true(call.n_args <= MAX_ARGS);
+    for (size_t i = 0; i < call.n_args; i++) {
+        const LoweredArgument *place = &call.args[i];
+        bool is_new = !is_update && result_at(node, place) >= 0;
+        storages[i] =
+            is_new ? calloc(1, (size_t)type_n_bytes(&place->owner->type)) : storage_of(owner_values(run, place->owner));
+        args[i] = (float *)storages[i] + place->offset;
     }
-    for (int i = 0; i < node->n_results; i++) {
-        storages[i] = is_update ? NULL : calloc(1, (size_t)type_n_bytes(&node->results[i].type));
-        args[i] = is_update ? args[node->n_results + i] : storages[i];
+    for (size_t i = 0; i < call.n_args && is_update; i++) { /* a state is one storage, however often it is named */
+        for (size_t j = 0; j < i; j++)
+            args[i] = call.args[j].owner == call.args[i].owner ? args[j] : args[i];
     }
-    fixture.functions[kernel_of(&fixture, node)](args);
-    for (int i = 0; i < node->n_results; i++)
-        compare(node, i, args[i], interpreter_value(run->interpreter, &node->results[i]));
+    fixture.functions[call.kernel](args);
+    for (size_t i = 0; i < call.n_args; i++) {
+        int result = result_at(node, &call.args[i]);
+        if (result >= 0)
+            compare(node, result, args[i], interpreter_value(run->interpreter, &node->results[result]));
+    }
     if (!is_update && op_info(node->op)->class != OP_CLASS_CONTRACT)
-        run_with_other_threads(node, args);
-    for (int i = 0; i < n; i++)
+        run_with_other_threads(node, &call, args);
+    for (size_t i = 0; i < call.n_args; i++)
         free(storages[i]);
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "codegen/kernels.h"
+#include "ir/block.h"
 
 static Module *read_module(Arena *arena, const char *path) {
     enum { CAPACITY = 1 << 20 };
@@ -26,12 +27,17 @@ static bool print_kernels(Arena *arena, const Module *module) {
     plain_reporter_init(&reporter, stderr);
     Kernels *kernels = kernels_new(arena, module);
     for (size_t i = 0; i < module->n_graphs; i++) {
-        graph_number(module->graphs[i]);
-        for (const Node *node = module->graphs[i]->first; node != NULL; node = node->next) {
-            OpClass class = op_info(node->op)->class;
-            uint32_t index;
-            if (class != OP_CLASS_LEAF && class != OP_CLASS_VIEW && !kernels_add(kernels, node, &reporter.base, &index))
+        const bool *escapes = block_escapes(arena, module->graphs[i]);
+        const Block *block = NULL; /* of the kernel before */
+        for (Node *node = module->graphs[i]->first; node != NULL; node = node->next) {
+            if (!node_computes(node) || (node->block != NULL && node->block == block))
+                continue;
+            size_t n = 1;
+            Node **nodes = node->block != NULL ? block_nodes(arena, node, &n) : &node;
+            KernelCall call;
+            if (!kernels_add(kernels, nodes, n, escapes, &reporter.base, &call))
                 return false;
+            block = node->block;
         }
     }
     for (size_t i = 0; i < kernels_count(kernels); i++)

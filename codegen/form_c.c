@@ -1,0 +1,194 @@
+/* What all forms' C has in common: names, elements of arguments, statements. */
+#include "codegen/form_c.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <string.h>
+
+#include "codegen/c_map.h"
+#include "codegen/c_words.h"
+#include "codegen/form_c_internal.h"
+
+/* ---- Names ----------------------------------------------------------------------------------------------------- */
+
+/* Variables of the printed loops, and how others of them start. */
+static const char *const variables[] = {"row",   "first", "end",   "chunk",   "tile",    "gemm", "packed", "ld",
+                                        "group", "major", "minor", "n_major", "n_minor", "col",  "out",    NULL};
+static const char *const prefixes[] = {"sums_", "sum_", "block_", "kept_", "partial_", "parts_", NULL};
+
+static bool is_free(const char *name, const FormPrinter *at, int n_indices) {
+    bool is = !c_is_word(name) && !(name[0] == 'v' && isdigit((unsigned char)name[1]));
+    for (int i = 0; variables[i] != NULL; i++)
+        is = is && strcmp(name, variables[i]) != 0;
+    for (int i = 0; prefixes[i] != NULL; i++)
+        is = is && strncmp(name, prefixes[i], strlen(prefixes[i])) != 0;
+    for (size_t i = 0; i < at->form->n_args && at->arg_names[i] != NULL; i++)
+        is = is && strcmp(name, at->arg_names[i]) != 0;
+    for (int i = 0; i < n_indices; i++)
+        is = is && strcmp(name, at->index_names[i]) != 0;
+    return is;
+}
+
+/* The name itself, or with as many '_' as make it free. */
+static const char *free_name(const FormPrinter *at, const char *name, int n_indices) {
+    name = name[0] == '_' || !is_free(name, at, 0) ? arena_printf(at->c->arena, "x_%s", name) : name;
+    while (!is_free(name, at, n_indices))
+        name = arena_printf(at->c->arena, "%s_", name);
+    return name;
+}
+
+FormPrinter form_printer_new(CPrinter *c, const Form *form, const FormBody *body) {
+    FormPrinter at = {.c = c, .form = form, .body = body};
+    at.arg_names = arena_array_of(c->arena, const char *, form->n_args);
+    for (size_t i = 0; i < form->n_args; i++)
+        at.arg_names[i] = free_name(&at, form->args[i].name, 0);
+    for (int i = 0; i < body->n_indices; i++)
+        at.index_names[i] = free_name(&at, body->indices[i].name, i);
+    return at;
+}
+
+/* ---- Arguments ------------------------------------------------------------------------------------------------- */
+
+void form_print_pointers(FormPrinter *at) {
+    for (size_t i = 0; i < at->form->n_args; i++) {
+        const FormArg *arg = &at->form->args[i];
+        bool is_touched = false;
+        for (size_t j = 0; j < at->body->n_instrs; j++) {
+            const FormInstr *instr = &at->body->instrs[j];
+            is_touched = is_touched || (form_instr_has_map(instr) && instr->map.arg == i);
+        }
+        if (is_touched)
+            c_line(at->c, "%s%s *restrict %s = args[%zu];", arg->access == FORM_IN ? "const " : "", c_type(arg->dtype),
+                   at->arg_names[i], i);
+    }
+}
+
+static const char *with_term(CPrinter *c, const char *sum, const char *name, int64_t factor) {
+    if (factor == 0)
+        return sum;
+    const char *plus = sum[0] == '\0' ? "" : " + ";
+    return factor == 1 ? arena_printf(c->arena, "%s%s%s", sum, plus, name)
+                       : arena_printf(c->arena, "%s%s%s * %lld", sum, plus, name, (long long)factor);
+}
+
+/* The element's number, after `sum`, what is added before it or "". */
+static const char *element_text(FormPrinter *at, const FormAccessMap *map, const char *sum) {
+    for (int i = 0; i < at->body->n_indices; i++)
+        sum = with_term(at->c, sum, at->index_names[i], map->strides[i]);
+    if (sum[0] == '\0' || map->offset != 0)
+        sum = arena_printf(at->c->arena, "%s%s%lld", sum, sum[0] == '\0' ? "" : " + ", (long long)map->offset);
+    return arena_printf(at->c->arena, "%s[%s]", at->arg_names[map->arg], sum);
+}
+
+const char *form_element_text(FormPrinter *at, const FormAccessMap *map) {
+    return element_text(at, map, "");
+}
+
+/* ---- Statements ------------------------------------------------------------------------------------------------ */
+
+const char *form_value_text(FormPrinter *at, uint32_t instr) {
+    const FormInstr *value = &at->body->instrs[instr];
+    return value->op == FORM_CONST ? c_literal(at->c, DTYPE_F32, value->value)
+                                   : arena_printf(at->c->arena, "v%u", instr);
+}
+
+/* How many positions lead to elements that are there. */
+static int64_t n_positions(const FormPrinter *at, const FormAccessMap *map) {
+    int64_t last = map->offset;
+    for (int i = 0; i < at->body->n_indices; i++)
+        last += (at->body->indices[i].extent - 1) * map->strides[i];
+    return (at->form->args[map->arg].n_elements - 1 - last) / map->gather_stride + 1;
+}
+
+/* Where the load's row starts, and whether there is one: else row 0 stands in, so that loops read without branching. */
+static void print_gathered_row(FormPrinter *at, uint32_t load) {
+    const FormAccessMap *map = &at->body->instrs[load].map;
+    c_line(at->c, "int v%u_is = (uint64_t)v%u < %lld;", load, map->gather, (long long)n_positions(at, map));
+    c_line(at->c, "int64_t v%u_at = v%u_is ? v%u * %lld : 0;", load, load, map->gather, (long long)map->gather_stride);
+}
+
+static void print_position(FormPrinter *at, uint32_t instr) {
+    const FormInstr *position = &at->body->instrs[instr];
+    const char *element = form_element_text(at, &position->map);
+    if (position->divisor == 1)
+        c_line(at->c, "int64_t v%u = %s;", instr, element);
+    else
+        c_line(at->c, "int64_t v%u = %s < 0 ? -1 : %s / %lld;", instr, element, element, (long long)position->divisor);
+    for (size_t i = instr + 1; i < at->body->n_instrs; i++) {
+        const FormInstr *load = &at->body->instrs[i];
+        if (load->op == FORM_LOAD && load->map.gather == instr)
+            print_gathered_row(at, (uint32_t)i);
+    }
+}
+
+static void print_load(FormPrinter *at, uint32_t instr) {
+    const FormAccessMap *map = &at->body->instrs[instr].map;
+    if (map->gather == FORM_NONE) {
+        c_line(at->c, "float v%u = %s;", instr, form_element_text(at, map));
+        return;
+    }
+    c_line(at->c, "float v%u = %s;", instr, element_text(at, map, arena_printf(at->c->arena, "v%u_at", instr)));
+    c_line(at->c, "v%u = v%u_is ? v%u : 0.0f;", instr, instr, instr);
+}
+
+void form_print_value(FormPrinter *at, uint32_t instr) {
+    const FormInstr *value = &at->body->instrs[instr];
+    if (value->op == FORM_POSITION) {
+        print_position(at, instr);
+    } else if (value->op == FORM_LOAD) {
+        print_load(at, instr);
+    } else {
+        assert(value->op == FORM_MAP);
+        const char *x = form_value_text(at, value->a);
+        const char *y = value->b != FORM_NONE ? form_value_text(at, value->b) : NULL;
+        c_line(at->c, "float v%u = %s;", instr, c_map(at->c, value->map_op, x, y));
+    }
+}
+
+void form_print_write(FormPrinter *at, const FormInstr *instr) {
+    c_line(at->c, "%s %s %s;", form_element_text(at, &instr->map), instr->op == FORM_ADD ? "+=" : "=",
+           form_value_text(at, instr->a));
+}
+
+/* ---- Work ------------------------------------------------------------------------------------------------------ */
+
+int form_cost(const FormBody *body, const FormInstr *instr) {
+    enum { SCATTERED_READ = 8 };
+    if (instr->op == FORM_CONST)
+        return 0;
+    if (instr->op == FORM_MAP)
+        return c_map_cost(instr->map_op);
+    bool is_scattered = instr->map.gather != FORM_NONE && body->instrs[instr->map.gather].level == FORM_LEVEL_FULL;
+    return is_scattered ? SCATTERED_READ : 1;
+}
+
+bool *form_live(Arena *arena, const FormBody *body) {
+    bool *is_live = arena_array_of(arena, bool, body->n_instrs);
+    for (size_t i = body->n_instrs; i-- > 0;) {
+        const FormInstr *instr = &body->instrs[i];
+        if (!is_live[i] && !form_instr_writes(instr) && body->yield != i)
+            continue;
+        is_live[i] = true;
+        for (int j = 0; j < form_instr_n_operands(instr); j++)
+            is_live[j == 0 ? instr->a : instr->b] = true;
+        if (instr->map.gather != FORM_NONE)
+            is_live[instr->map.gather] = true;
+    }
+    return is_live;
+}
+
+/* ---- Functions ------------------------------------------------------------------------------------------------- */
+
+void form_print_c(FILE *out, Arena *arena, const Form *form, const char *heading) {
+    CPrinter c = {.arena = arena, .out = out};
+    if (form->kind == FORM_KIND_PRODUCT)
+        form_print_product_functions(&c, form);
+    if (heading != NULL)
+        c_comment(&c, heading);
+    c_open(&c, "static void %s(void *const *args)", form->name);
+    if (form->kind == FORM_KIND_PRODUCT)
+        form_print_product(&c, form);
+    else
+        form_print_rows(&c, form);
+    c_close(&c);
+}

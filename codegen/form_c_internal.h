@@ -1,0 +1,48 @@
+/* What the files that print forms as C share. */
+#ifndef MOEC_CODEGEN_FORM_C_INTERNAL_H
+#define MOEC_CODEGEN_FORM_C_INTERNAL_H
+
+#include "codegen/c_print.h"
+#include "codegen/form_internal.h"
+
+/* A body under way. The value of instruction n is the variable vn. */
+typedef struct {
+    CPrinter *c;
+    const Form *form;
+    const FormBody *body;
+    const char **arg_names;
+    const char *index_names[FORM_MAX_INDICES];
+} FormPrinter;
+
+/* Names arguments and indices so that they collide with nothing in C. */
+FormPrinter form_printer_new(CPrinter *c, const Form *form, const FormBody *body);
+
+/* `const float *restrict x = args[2];` of the arguments that the body touches. */
+void form_print_pointers(FormPrinter *at);
+
+/* "v3", or a literal. */
+const char *form_value_text(FormPrinter *at, uint32_t instr);
+
+/* What the map names, without regard to a gather: "x[t * 576 + d]". */
+const char *form_element_text(FormPrinter *at, const FormAccessMap *map);
+
+/* Declares vn, of an instruction that is neither a constant nor a reduction nor writes. */
+void form_print_value(FormPrinter *at, uint32_t instr);
+
+/* The statement of a store or an add. */
+void form_print_write(FormPrinter *at, const FormInstr *instr);
+
+/* What computing the instruction once costs, beside an addition. */
+int form_cost(const FormBody *body, const FormInstr *instr);
+
+/* Which instructions something that is written, or the yield, depends on; on the arena. */
+bool *form_live(Arena *arena, const FormBody *body);
+
+/* The body of the function of a form of kind ROWS. */
+void form_print_rows(CPrinter *c, const Form *form);
+
+/* What stands before the function of a form of kind PRODUCT, and its body. */
+void form_print_product_functions(CPrinter *c, const Form *form);
+void form_print_product(CPrinter *c, const Form *form);
+
+#endif

@@ -1,0 +1,101 @@
+#include "codegen/form_c_phases.h"
+
+#include <string.h>
+
+#include "codegen/form_c_internal.h"
+
+/* Recomputing up to this much is no more than writing and reading a buffer. */
+static const int CHEAP = 6;
+
+/* Bytes of all buffers of a row. */
+static const int64_t MAX_KEPT_BYTES = 16 * 1024;
+
+static int phase_of_operand(const Phases *at, uint32_t operand) {
+    return operand == FORM_NONE ? 0 : at->phases[operand];
+}
+
+static int phase_of(const Phases *at, const FormInstr *instr) {
+    int a = phase_of_operand(at, instr->a), b = phase_of_operand(at, instr->b);
+    bool is_reduction = instr->op == FORM_SUM_COLS || instr->op == FORM_MAX_COLS;
+    return (a > b ? a : b) + is_reduction;
+}
+
+bool phases_is_root(const Phases *at, size_t i, int phase) {
+    const FormInstr *instr = &at->body->instrs[i];
+    bool loops = form_instr_is_reduction(instr) || (form_instr_writes(instr) && instr->level == FORM_LEVEL_FULL);
+    return at->is_live[i] && loops && at->phases[instr->a] == phase;
+}
+
+bool phases_reads_kept(const Phases *at, size_t i, int phase) {
+    return at->kept_from[i] >= 0 && at->kept_from[i] < phase;
+}
+
+bool phases_needs(const Phases *at, int phase, bool *is_needed) {
+    bool has_root = false;
+    memset(is_needed, 0, at->body->n_instrs * sizeof *is_needed);
+    for (size_t i = at->body->n_instrs; i-- > 0;) {
+        const FormInstr *instr = &at->body->instrs[i];
+        bool is_root = phases_is_root(at, i, phase);
+        has_root = has_root || is_root;
+        if (!is_root && (!is_needed[i] || phases_reads_kept(at, i, phase)))
+            continue;
+        const uint32_t sources[] = {instr->a, instr->b, instr->map.gather};
+        for (int j = 0; j < 3; j++) {
+            if (sources[j] != FORM_NONE && at->body->instrs[sources[j]].level == FORM_LEVEL_FULL)
+                is_needed[sources[j]] = true;
+        }
+    }
+    return has_root;
+}
+
+/* ---- What to keep ---------------------------------------------------------------------------------------------- */
+
+/* What it costs a loop to compute the value, as far as `is_counted` does not have it yet. */
+static int cost_of(const FormBody *body, uint32_t i, bool *is_counted) {
+    if (i == FORM_NONE || body->instrs[i].level != FORM_LEVEL_FULL || is_counted[i])
+        return 0;
+    const FormInstr *instr = &body->instrs[i];
+    is_counted[i] = true;
+    return form_cost(body, instr) + cost_of(body, instr->a, is_counted) + cost_of(body, instr->b, is_counted) +
+           cost_of(body, instr->map.gather, is_counted);
+}
+
+/* Later values first, so that no buffer holds what leads to another only. */
+static void choose_kept(Phases *at, Arena *arena) {
+    size_t n = at->body->n_instrs;
+    bool *is_needed = arena_array_of(arena, bool, n), *is_counted = arena_array_of(arena, bool, n);
+    int *computed = arena_array_of(arena, int, n); /* the first loop + 1 */
+    int64_t row_bytes = form_n_cols(at->body) * (int64_t)sizeof(float), n_bytes = 0;
+    for (int phase = 0; phase < at->n_phases; phase++) {
+        for (size_t i = n; i-- > 0;) {
+            phases_needs(at, phase, is_needed);
+            if (!is_needed[i] || computed[i] == 0 || at->kept_from[i] >= 0)
+                continue;
+            memset(is_counted, 0, n * sizeof *is_counted);
+            bool fits = n_bytes + row_bytes <= MAX_KEPT_BYTES;
+            if (!fits || cost_of(at->body, (uint32_t)i, is_counted) <= CHEAP || at->body->instrs[i].op == FORM_POSITION)
+                continue;
+            at->kept_from[i] = computed[i] - 1;
+            n_bytes += row_bytes;
+        }
+        phases_needs(at, phase, is_needed);
+        for (size_t i = 0; i < n; i++)
+            computed[i] = is_needed[i] && computed[i] == 0 ? phase + 1 : computed[i];
+    }
+}
+
+Phases phases_of(Arena *arena, const FormBody *body, bool keeps) {
+    size_t n = body->n_instrs;
+    Phases at = {.body = body, .is_live = form_live(arena, body), .n_phases = 1};
+    at.phases = arena_array_of(arena, int, n);
+    at.kept_from = arena_array_of(arena, int, n);
+    for (size_t i = 0; i < n; i++) {
+        at.phases[i] = phase_of(&at, &body->instrs[i]);
+        at.kept_from[i] = -1;
+        if (at.is_live[i] && at.phases[i] >= at.n_phases)
+            at.n_phases = at.phases[i] + 1;
+    }
+    if (keeps)
+        choose_kept(&at, arena);
+    return at;
+}

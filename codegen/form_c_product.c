@@ -1,0 +1,179 @@
+/* PRODUCT forms as C: a call of moec_gemm (runtime/gemm.h), the epilogue that it hands tiles of results to, and a
+   function for each operand that is computed while it is packed. */
+#include <assert.h>
+#include <string.h>
+
+#include "codegen/form_c_internal.h"
+
+/* ---- Bodies on a part of the rows and columns ------------------------------------------------------------------- */
+
+/* `int64_t t = row % 64;` for each index of one side, from the flat number `flat`. */
+static void print_indices(FormPrinter *at, bool is_col, const char *flat) {
+    int64_t inner = 1;
+    int last = at->body->n_indices - 1;
+    while (last >= 0 && at->body->indices[last].is_col != is_col)
+        last--;
+    for (int i = last; i >= 0 && at->body->indices[i].is_col == is_col; i--) {
+        bool is_first = i == 0 || at->body->indices[i - 1].is_col != is_col;
+        int64_t extent = at->body->indices[i].extent;
+        const char *text = inner == 1 ? flat : arena_printf(at->c->arena, "%s / %lld", flat, (long long)inner);
+        if (is_first)
+            c_line(at->c, "int64_t %s = %s;", at->index_names[i], text);
+        else
+            c_line(at->c, "int64_t %s = %s %% %lld;", at->index_names[i], text, (long long)extent);
+        inner *= extent;
+    }
+}
+
+/* The values of one level that are needed, in order, and with `writes` the stores. */
+static void print_level(FormPrinter *at, const bool *is_live, FormLevel level) {
+    for (uint32_t i = 0; i < at->body->n_instrs; i++) {
+        const FormInstr *instr = &at->body->instrs[i];
+        if (!is_live[i] || instr->level != level || instr->op == FORM_CONST)
+            continue;
+        if (form_instr_writes(instr))
+            form_print_write(at, instr);
+        else if (instr->op == FORM_SUM)
+            c_line(at->c, "float v%u = sums_%d[col];", i, instr->result);
+        else
+            form_print_value(at, i);
+    }
+}
+
+/* ---- Operands that are computed --------------------------------------------------------------------------------- */
+
+static void print_load(CPrinter *c, const Form *form, const FormOperand *operand) {
+    FormPrinter at = form_printer_new(c, form, operand->part);
+    const bool *is_live = form_live(c->arena, operand->part);
+    c_line(c, "static void %s_%s(void *const *args, int64_t group, int64_t major, int64_t n_major, int64_t minor,",
+           form->name, operand->name);
+    c_open(c, "    int64_t n_minor, float *out, int64_t ld)");
+    form_print_pointers(&at);
+    c_open(c, "for (int64_t row = major; row < major + n_major; row++)");
+    print_indices(&at, false, "row");
+    print_level(&at, is_live, FORM_LEVEL_ROW);
+    c_line(c, "float *packed = out + (row - major) * ld;");
+    c_line(c, "#pragma omp simd");
+    c_open(c, "for (int64_t col = 0; col < n_minor; col++)");
+    print_indices(&at, true, "(minor + col)");
+    print_level(&at, is_live, FORM_LEVEL_FULL);
+    c_line(c, "packed[col] = %s;", form_value_text(&at, operand->part->yield));
+    c_close(c);
+    c_close(c);
+    c_close(c);
+    fputc('\n', c->out);
+}
+
+/* ---- The epilogue ----------------------------------------------------------------------------------------------- */
+
+/* Whether the body only writes or adds the one result, in row-major order: moec_gemm does that by itself. */
+static bool is_plain(const Form *form) {
+    const FormBody *body = &form->body;
+    if (body->n_instrs != 2 || form->n_results != 1 || !form_instr_writes(&body->instrs[1]) ||
+        body->instrs[1].map.offset != 0)
+        return false;
+    int64_t stride = 1;
+    for (int i = body->n_indices - 1; i >= 0; i--) {
+        if (body->instrs[1].map.strides[i] != stride)
+            return false;
+        stride *= body->indices[i].extent;
+    }
+    return true;
+}
+
+/* Rows of each group's result where groups have one each. */
+static int64_t rows_of_group(const Form *form) {
+    return form_n_rows(&form->body) / (form->ragged == FORM_RAGGED_K ? form->n_groups : 1);
+}
+
+static void print_epilogue(CPrinter *c, const Form *form) {
+    FormPrinter at = form_printer_new(c, form, &form->body);
+    const bool *is_live = form_live(c->arena, &form->body);
+    c_open(c, "static void %s_epilogue(void *const *args, const MoecGemmTile *tile)", form->name);
+    form_print_pointers(&at);
+    if (form->ragged == FORM_RAGGED_K)
+        c_line(c, "int64_t first = tile->group * %lld + tile->row;", (long long)rows_of_group(form));
+    else
+        c_line(c, "int64_t first = tile->row;");
+    c_open(c, "for (int64_t row = first; row < first + tile->n_rows; row++)");
+    print_indices(&at, false, "row");
+    for (int i = 0; i < form->n_results; i++)
+        c_line(c, "const float *sums_%d = tile->sums[%d] + (row - first) * tile->ld;", i, i);
+    print_level(&at, is_live, FORM_LEVEL_ROW);
+    c_line(c, "#pragma omp simd");
+    c_open(c, "for (int64_t col = 0; col < tile->n_cols; col++)");
+    print_indices(&at, true, "(tile->col + col)");
+    print_level(&at, is_live, FORM_LEVEL_FULL);
+    c_close(c);
+    c_close(c);
+    c_close(c);
+    fputc('\n', c->out);
+}
+
+void form_print_product_functions(CPrinter *c, const Form *form) {
+    for (int i = 0; i < form->n_operands; i++) {
+        if (form->operands[i].part)
+            print_load(c, form, &form->operands[i]);
+    }
+    if (!is_plain(form))
+        print_epilogue(c, form);
+}
+
+/* ---- The call --------------------------------------------------------------------------------------------------- */
+
+/* {.data = args[3], .stride = 576, .k_stride = 1}; strides tell which side is major even where a function computes. */
+static const char *operand_text(CPrinter *c, const Form *form, const FormOperand *operand) {
+    const char *text =
+        operand->part
+            ? arena_printf(c->arena, "{.load = %s_%s", form->name, operand->name)
+            : arena_printf(c->arena, "{.data = (const float *)args[%u]%s", operand->arg,
+                           operand->offset ? arena_printf(c->arena, " + %lld", (long long)operand->offset) : "");
+    text = arena_printf(c->arena, "%s, .stride = %lld, .k_stride = %lld", text, (long long)operand->stride,
+                        (long long)operand->k_stride);
+    if (operand->group_stride)
+        text = arena_printf(c->arena, "%s, .group_stride = %lld", text, (long long)operand->group_stride);
+    if (operand->gather != FORM_NONE)
+        text = arena_printf(c->arena, "%s, .gather = args[%u], .gather_divisor = %lld", text, operand->gather,
+                            (long long)operand->gather_divisor);
+    return arena_printf(c->arena, "%s}", text);
+}
+
+static void print_result(CPrinter *c, const Form *form) {
+    if (!is_plain(form)) {
+        c_line(c, ".epilogue = %s_epilogue,", form->name);
+        return;
+    }
+    const FormInstr *write = &form->body.instrs[1];
+    int64_t n_cols = form_n_cols(&form->body);
+    c_line(c, ".alpha = 1.0f, .beta = %s, .out = args[%u], .out_stride = %lld,",
+           write->op == FORM_ADD ? "1.0f" : "0.0f", write->map.arg, (long long)n_cols);
+    if (form->ragged == FORM_RAGGED_K)
+        c_line(c, ".out_group_stride = %lld,", (long long)(rows_of_group(form) * n_cols));
+}
+
+void form_print_product(CPrinter *c, const Form *form) {
+    static const char *const ragged[] = {"MOEC_GEMM_DENSE", "MOEC_GEMM_ROWS", "MOEC_GEMM_K"};
+    c_open(c, "const MoecGemm gemm =");
+    c_line(c, ".precision = %s, .ragged = %s,", form->is_bf16 ? "MOEC_GEMM_BF16" : "MOEC_GEMM_F32",
+           ragged[form->ragged]);
+    if (form->offsets != FORM_NONE)
+        c_line(c, ".n_groups = %lld, .offsets = args[%u],", (long long)form->n_groups, form->offsets);
+    else
+        c_line(c, ".n_groups = 1,");
+    c_line(c, ".n_rows = %lld, .n_cols = %lld,", (long long)rows_of_group(form), (long long)form_n_cols(&form->body));
+    c_line(c, ".n_products = %d, .n_results = %d,", form->n_products, form->n_results);
+    c_open(c, ".products =");
+    for (int i = 0; i < form->n_products; i++) {
+        const FormProduct *product = &form->products[i];
+        c_line(c, "{.lhs = %s,", operand_text(c, form, &form->operands[product->lhs]));
+        c_line(c, " .rhs = %s,", operand_text(c, form, &form->operands[product->rhs]));
+        c_line(c, " .k = %lld, .result = %d},", (long long)product->k, product->result);
+    }
+    c->depth--;
+    c_line(c, "},");
+    print_result(c, form);
+    c_line(c, ".args = args,");
+    c->depth--;
+    c_line(c, "};");
+    c_line(c, "moec_gemm(&gemm);");
+}
