@@ -64,8 +64,8 @@ int64_t form_operand_side(const Form *form, bool is_lhs) {
     return form->ragged == FORM_RAGGED_K ? n_rows / form->n_groups : n_rows;
 }
 
-bool form_gathers_k(const FormOperand *operand) {
-    return operand->k_stride != 1;
+bool form_gathers_k(const Form *form, const FormOperand *operand) {
+    return operand->k_stride != 1 || (operand->stride == 1 && form->ragged == FORM_RAGGED_K);
 }
 
 int64_t form_find_arg(const Form *form, const char *name) {

@@ -179,8 +179,31 @@ bool *form_live(Arena *arena, const FormBody *body) {
 
 /* ---- Functions ------------------------------------------------------------------------------------------------- */
 
-void form_print_c(FILE *out, Arena *arena, const Form *form, const char *heading) {
+static FormBody copied(Arena *arena, const FormBody *body) {
+    FormBody copy = *body;
+    copy.instrs = arena_array_of(arena, FormInstr, body->n_instrs);
+    memcpy(copy.instrs, body->instrs, body->n_instrs * sizeof *body->instrs);
+    return copy;
+}
+
+/* The form with as few indices as it can have. */
+static const Form *joined(Arena *arena, const Form *form) {
+    Form *copy = arena_new_of(arena, Form);
+    *copy = *form;
+    copy->body = copied(arena, &form->body);
+    for (int i = 0; i < form->n_operands; i++) {
+        if (form->operands[i].part == NULL)
+            continue;
+        copy->operands[i].part = arena_new_of(arena, FormBody);
+        *copy->operands[i].part = copied(arena, form->operands[i].part);
+    }
+    form_merge_indices(copy);
+    return copy;
+}
+
+void form_print_c(FILE *out, Arena *arena, const Form *given, const char *heading) {
     CPrinter c = {.arena = arena, .out = out};
+    const Form *form = joined(arena, given);
     if (form->kind == FORM_KIND_PRODUCT)
         form_print_product_functions(&c, form);
     if (heading != NULL)

@@ -25,13 +25,14 @@ static void print_indices(FormPrinter *at, bool is_col, const char *flat) {
     }
 }
 
-/* The values of one level that are needed, in order, and with `writes` the stores. */
+/* The values of one level that are needed, in order; all that is written goes with the full ones. */
 static void print_level(FormPrinter *at, const bool *is_live, FormLevel level) {
     for (uint32_t i = 0; i < at->body->n_instrs; i++) {
         const FormInstr *instr = &at->body->instrs[i];
-        if (!is_live[i] || instr->level != level || instr->op == FORM_CONST)
+        bool writes = form_instr_writes(instr);
+        if (!is_live[i] || (writes ? FORM_LEVEL_FULL : instr->level) != level || instr->op == FORM_CONST)
             continue;
-        if (form_instr_writes(instr))
+        if (writes)
             form_print_write(at, instr);
         else if (instr->op == FORM_SUM)
             c_line(at->c, "float v%u = sums_%d[col];", i, instr->result);
@@ -69,8 +70,8 @@ static void print_load(CPrinter *c, const Form *form, const FormOperand *operand
 /* Whether the body only writes or adds the one result, in row-major order: moec_gemm does that by itself. */
 static bool is_plain(const Form *form) {
     const FormBody *body = &form->body;
-    if (body->n_instrs != 2 || form->n_results != 1 || !form_instr_writes(&body->instrs[1]) ||
-        body->instrs[1].map.offset != 0)
+    if (body->n_instrs != 2 || form->n_results != 1 || body->instrs[0].op != FORM_SUM ||
+        !form_instr_writes(&body->instrs[1]) || body->instrs[1].map.offset != 0)
         return false;
     int64_t stride = 1;
     for (int i = body->n_indices - 1; i >= 0; i--) {

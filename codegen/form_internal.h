@@ -34,8 +34,9 @@ bool form_map_varies(const FormBody *body, const FormAccessMap *map, bool by_col
 
 /* Extents of an operand as the product takes it: [side, k], across all groups where they are ragged. */
 int64_t form_operand_side(const Form *form, bool is_lhs);
-/* Whether the gather replaces k; else it replaces the side. */
-bool form_gathers_k(const FormOperand *operand);
+/* Whether the gather replaces k; else it replaces the side. Where both strides are 1, ragged k decides, as in
+   runtime/gemm.h. */
+bool form_gathers_k(const Form *form, const FormOperand *operand);
 
 int64_t form_find_arg(const Form *form, const char *name); /* -1: none */
 

@@ -182,7 +182,7 @@ static double to_bf16(double value) {
 static double array_element(Run *run, const FormOperand *operand, int64_t group, int64_t i, int64_t k) {
     const FormArg *arg = &run->form->args[operand->arg];
     if (operand->gather != FORM_NONE) {
-        int64_t *gathered = form_gathers_k(operand) ? &k : &i;
+        int64_t *gathered = form_gathers_k(run->form, operand) ? &k : &i;
         double position = run->args[operand->gather][*gathered];
         if (position < 0)
             return 0;

@@ -341,6 +341,8 @@ static void read_part(Reader *reader) {
     read_indices(reader, operand->part);
     read_instrs(reader, operand->part);
     expect_punctuation(reader, '}');
+    operand->stride = operand->k_is_major ? 1 : form_n_cols(operand->part); /* those of the tensor it stands for */
+    operand->k_stride = operand->k_is_major ? form_n_cols(operand->part) : 1;
 }
 
 static int expect_operand(Reader *reader) {

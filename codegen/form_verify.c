@@ -329,7 +329,7 @@ static const char *check_array(const Verifier *v, const FormOperand *operand, in
         return broken(v, "operand %s has no stride of 1", operand->name);
     if (operand->offset < 0 || operand->stride < 0 || operand->k_stride < 0 || operand->group_stride < 0)
         return broken(v, "operand %s: offsets and strides are not negative", operand->name);
-    bool is_gathered = operand->gather != FORM_NONE, gathers_k = form_gathers_k(operand);
+    bool is_gathered = operand->gather != FORM_NONE, gathers_k = form_gathers_k(v->form, operand);
     int64_t room = arg->n_elements - 1;
     room = operand->offset > room ? -1 : room - operand->offset;
     room = take_room(room, operand->stride, is_gathered && !gathers_k ? 1 : side);

@@ -1,0 +1,179 @@
+// RUN: env MOEC_ROOT=%root %unit %s
+/* Random forms as C against the interpreter, and with other numbers of threads against themselves. All of them become
+   one shared object. */
+#include <dlfcn.h>
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "codegen/codegen.h"
+#include "codegen/form_c.h"
+#include "codegen/kernels.h"
+#include "runtime/plan.h"
+#include "tests/support/random_form.h"
+
+enum { N_ROWS = 60, N_PRODUCTS = 40, N_FORMS = N_ROWS + N_PRODUCTS };
+
+typedef struct {
+    Arena *arena;
+    RandomForm forms[N_FORMS];
+    MoecKernelFunction *const *functions;
+    void *shared_object;
+} Fixture;
+
+static Fixture fixture;
+
+/* ---- The shared object ---------------------------------------------------------------------------------------- */
+
+static void write_source(const char *path) {
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    kernels_print_prelude(out);
+    for (int i = 0; i < N_FORMS; i++) {
+        fputc('\n', out);
+        form_print_c(out, fixture.arena, fixture.forms[i].form, "a random form");
+    }
+    fputs("\nMoecKernelFunction *const test_kernels[] = {\n", out);
+    for (int i = 0; i < N_FORMS; i++)
+        fprintf(out, "    %s,\n", fixture.forms[i].form->name);
+    fputs("};\n", out);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* Under the sanitizers the kernels run under them too. */
+#ifdef __SANITIZE_ADDRESS__
+static const char sanitize_flags[] = "-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined";
+#else
+static const char sanitize_flags[] = "";
+#endif
+
+static void compile(void) {
+    char folder[] = "/tmp/moec-forms-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    const char *root = getenv("MOEC_ROOT"), *cc = getenv("CC");
+    const char *source = arena_printf(fixture.arena, "%s/forms.c", folder);
+    const char *object = arena_printf(fixture.arena, "%s/forms.so", folder);
+    write_source(source);
+    const char *command =
+        arena_printf(fixture.arena, "%s %s %s -march=native -shared -fPIC -I%s -o %s %s", cc ? cc : "gcc",
+                     CODEGEN_C_FLAGS, sanitize_flags, root ? root : ".", object, source);
+    if (system(command) != 0)
+        fail_msg("failed: %s", command);
+    fixture.shared_object = dlopen(object, RTLD_NOW);
+    if (!fixture.shared_object)
+        fail_msg("%s", dlerror());
+    fixture.functions = dlsym(fixture.shared_object, "test_kernels");
+    assert_non_null(fixture.functions);
+    unlink(source);
+    unlink(object);
+    rmdir(folder);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    fixture.arena = arena_new();
+    for (int i = 0; i < N_FORMS; i++) {
+        const char *name = arena_printf(fixture.arena, "form_%d", i);
+        fixture.forms[i] = i < N_ROWS ? random_form_rows(fixture.arena, name, (uint64_t)i)
+                                      : random_form_product(fixture.arena, name, (uint64_t)i);
+    }
+    compile();
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    dlclose(fixture.shared_object);
+    arena_free(fixture.arena);
+    return 0;
+}
+
+/* ---- Running -------------------------------------------------------------------------------------------------- */
+
+/* Arguments as kernels see them; each exactly as large, so that the sanitizers see what lies beyond. */
+static void **storage_of(Arena *arena, const Form *form, double *const *values) {
+    void **storage = arena_array_of(arena, void *, form->n_args);
+    for (size_t i = 0; i < form->n_args; i++) {
+        const FormArg *arg = &form->args[i];
+        storage[i] = malloc((size_t)arg->n_elements * sizeof(float));
+        assert_non_null(storage[i]);
+        for (int64_t j = 0; j < arg->n_elements; j++) {
+            if (arg->dtype == DTYPE_I32)
+                ((int32_t *)storage[i])[j] = (int32_t)values[i][j];
+            else
+                ((float *)storage[i])[j] = (float)values[i][j];
+        }
+    }
+    return storage;
+}
+
+static void free_storage(const Form *form, void **storage) {
+    for (size_t i = 0; i < form->n_args; i++)
+        free(storage[i]);
+}
+
+static void compare(const RandomForm *random, size_t i, const float *actual, const double *expected) {
+    const FormArg *arg = &random->form->args[i];
+    for (int64_t j = 0; j < arg->n_elements && arg->access != FORM_IN; j++) {
+        double a = (double)actual[j], e = expected[j];
+        if (fabs(a - e) <= random->tolerance * fmax(1, fabs(e)))
+            continue;
+        form_print(stderr, random->form);
+        form_print_c(stderr, fixture.arena, random->form, NULL);
+        fail_msg("%s, element %lld: %.9g, expected %.9g", arg->name, (long long)j, a, e);
+    }
+}
+
+/* With that many threads all bits must stay. */
+static void run_again(const RandomForm *random, int index, double *const *values, void *const *before, int n_threads) {
+    const Form *form = random->form;
+    void **storage = storage_of(fixture.arena, form, values);
+    int n_before = omp_get_max_threads();
+    omp_set_num_threads(n_threads);
+    fixture.functions[index](storage);
+    omp_set_num_threads(n_before);
+    for (size_t i = 0; i < form->n_args; i++) {
+        if (memcmp(storage[i], before[i], (size_t)form->args[i].n_elements * sizeof(float)) != 0)
+            fail_msg("%s changes with %d threads", form->args[i].name, n_threads);
+    }
+    free_storage(form, storage);
+}
+
+static void form_test(void **state) {
+    const RandomForm *random = *state;
+    int index = (int)(random - fixture.forms);
+    const Form *form = random->form;
+    for (uint64_t seed = 0; seed < 2; seed++) {
+        double **values = random_form_values(fixture.arena, random, seed + 100);
+        double **again = random_form_values(fixture.arena, random, seed + 100);
+        void **storage = storage_of(fixture.arena, form, values);
+        const char *error = form_interpret(fixture.arena, form, values);
+        if (error)
+            fail_msg("%s", error);
+        fixture.functions[index](storage);
+        for (size_t i = 0; i < form->n_args; i++)
+            compare(random, i, storage[i], values[i]);
+        if (seed == 0) {
+            run_again(random, index, again, storage, 1);
+            run_again(random, index, again, storage, 3);
+        }
+        free_storage(form, storage);
+    }
+}
+
+/* One test a form, named after it. */
+int main(void) {
+    static struct CMUnitTest tests[N_FORMS];
+    static char names[N_FORMS][32];
+    for (int i = 0; i < N_FORMS; i++) {
+        snprintf(names[i], sizeof names[i], "%s %d", i < N_ROWS ? "rows" : "product", i);
+        tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.forms[i]};
+    }
+    return _cmocka_run_group_tests("form_c", tests, N_FORMS, set_up, tear_down);
+}

@@ -1,0 +1,439 @@
+#include "tests/support/random_form.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "tests/support/random.h"
+
+enum { MAX_VALUES = 32, MAX_ARGS = 24 };
+
+/* A form under way. */
+typedef struct {
+    Arena *arena;
+    uint64_t state;
+    RandomForm random;
+    FormBody *body; /* being filled */
+    size_t args_capacity;
+    uint32_t values[MAX_VALUES]; /* instructions that later ones may read */
+    int n_values;
+} Making;
+
+static int below(Making *at, int n) {
+    return (int)(random_uniform(&at->state) * n);
+}
+
+static bool chance(Making *at, double probability) {
+    return random_uniform(&at->state) < probability;
+}
+
+static int64_t one_of(Making *at, const int64_t *items, int n) {
+    return items[below(at, n)];
+}
+
+/* ---- Arguments ------------------------------------------------------------------------------------------------- */
+
+static uint32_t add_arg(Making *at, DType dtype, int64_t n_elements, FormAccess access, RandomFormArg holds) {
+    Form *form = at->random.form;
+    assert(form->n_args < MAX_ARGS);
+    static const char *const prefixes[] = {[FORM_IN] = "x", [FORM_OUT] = "y", [FORM_INOUT] = "sum"};
+    FormArg arg = {.dtype = dtype, .n_elements = n_elements, .access = access};
+    /* Some have names that C or the printer takes. */
+    static const char *const taken[] = {"row", "end", "float", "v1", "args", "tile"};
+    arg.name = arena_printf(at->arena, "%s%zu", prefixes[access], form->n_args);
+    if (chance(at, 0.1) && form->n_args < sizeof taken / sizeof *taken)
+        arg.name = taken[form->n_args];
+    at->random.args[form->n_args] = holds;
+    arena_push(at->arena, form->args, form->n_args, form->args_capacity, arg);
+    return (uint32_t)form->n_args - 1;
+}
+
+/* Strides of an array that is dense in the indices of `uses` (bit i: index i), these in the order of `order`; its
+   number of elements. */
+static int64_t set_strides(const FormBody *body, unsigned uses, const int *order, int64_t *strides) {
+    int64_t n_elements = 1;
+    memset(strides, 0, sizeof(int64_t) * FORM_MAX_INDICES);
+    for (int i = body->n_indices - 1; i >= 0; i--) {
+        int index = order[i];
+        if (!(uses >> index & 1))
+            continue;
+        strides[index] = n_elements;
+        n_elements *= body->indices[index].extent;
+    }
+    return n_elements;
+}
+
+/* The order of the indices, now and then another one. */
+static void draw_order(Making *at, int *order, double shuffled) {
+    int n = at->body->n_indices;
+    for (int i = 0; i < n; i++)
+        order[i] = i;
+    for (int i = n - 1; i > 0 && chance(at, shuffled); i--) {
+        int other = below(at, i + 1), kept = order[i];
+        order[i] = order[other];
+        order[other] = kept;
+    }
+}
+
+static unsigned side_of(const FormBody *body, bool is_col) {
+    unsigned indices = 0;
+    for (int i = 0; i < body->n_indices; i++)
+        indices |= body->indices[i].is_col == is_col ? 1u << i : 0;
+    return indices;
+}
+
+/* ---- Instructions ---------------------------------------------------------------------------------------------- */
+
+static uint32_t add(Making *at, FormInstr instr) {
+    return form_add(at->arena, at->body, instr);
+}
+
+static uint32_t add_value(Making *at, uint32_t instr) {
+    if (at->n_values < MAX_VALUES)
+        at->values[at->n_values++] = instr;
+    return instr;
+}
+
+static uint32_t map(Making *at, OpKind op, uint32_t a, uint32_t b) {
+    return add(at, (FormInstr){.op = FORM_MAP, .map_op = op, .a = a, .b = b, .map.gather = FORM_NONE});
+}
+
+static uint32_t constant(Making *at, double value) {
+    return add(at, (FormInstr){.op = FORM_CONST, .value = value, .map.gather = FORM_NONE});
+}
+
+/* A load that varies with some of the indices. */
+static uint32_t add_load(Making *at) {
+    const FormBody *body = at->body;
+    unsigned all = (1u << body->n_indices) - 1;
+    const unsigned choices[] = {all, all, all, side_of(body, false), side_of(body, true), 0, (unsigned)below(at, 256)};
+    unsigned uses = choices[below(at, 7)] & all;
+    int order[FORM_MAX_INDICES];
+    draw_order(at, order, 0.2);
+    FormInstr load = {.op = FORM_LOAD, .map = {.gather = FORM_NONE, .offset = chance(at, 0.1) ? below(at, 50) : 0}};
+    int64_t n_elements = set_strides(body, uses, order, load.map.strides);
+    load.map.arg = add_arg(at, DTYPE_F32, load.map.offset + n_elements, FORM_IN, (RandomFormArg){0});
+    return add(at, load);
+}
+
+/* Rows of a table at positions, which vary by row, seldom by column too. */
+static uint32_t add_gather(Making *at) {
+    const FormBody *body = at->body;
+    int order[FORM_MAX_INDICES];
+    draw_order(at, order, 0);
+    unsigned uses = side_of(body, false) | (chance(at, 0.15) ? side_of(body, true) : 0);
+    FormInstr position = {.op = FORM_POSITION, .divisor = chance(at, 0.5) ? 1 : 3, .map.gather = FORM_NONE};
+    int64_t n_table = 1 + below(at, 20), n_positions = set_strides(body, uses, order, position.map.strides);
+    position.map.arg =
+        add_arg(at, DTYPE_I32, n_positions, FORM_IN, (RandomFormArg){.n_positions = n_table * position.divisor});
+    FormInstr load = {.op = FORM_LOAD, .map = {.gather = add(at, position)}};
+    load.map.gather_stride = set_strides(body, side_of(body, true), order, load.map.strides);
+    load.map.arg = add_arg(at, DTYPE_F32, n_table * load.map.gather_stride, FORM_IN, (RandomFormArg){0});
+    return add(at, load);
+}
+
+/* Each keeps values of [-2, 2] or so in it, and has no steps where values that should be equal may differ. */
+static uint32_t add_map(Making *at) {
+    uint32_t a = at->values[below(at, at->n_values)], b = at->values[below(at, at->n_values)];
+    static const OpKind smooth[] = {OP_copy, OP_neg, OP_tanh, OP_sigmoid, OP_relu, OP_silu, OP_gelu, OP_gelu_tanh};
+    static const OpKind gradients[] = {OP_silu_grad, OP_gelu_grad, OP_gelu_tanh_grad};
+    uint32_t positive = FORM_NONE;
+    switch (below(at, 8)) {
+    case 0:
+    case 1:
+        return map(at, smooth[below(at, 8)], a, FORM_NONE);
+    case 2:
+        return map(at, OP_tanh, map(at, gradients[below(at, 3)], a, b), FORM_NONE);
+    case 3:
+        return map(at, OP_sub, a, b);
+    case 4:
+        positive = map(at, OP_add, map(at, OP_mul, a, a), constant(at, 0.5));
+        return chance(at, 0.5) ? map(at, OP_div, b, positive)
+                               : map(at, chance(at, 0.5) ? OP_rsqrt : OP_log, positive, FORM_NONE);
+    case 5:
+        return map(at, OP_exp, map(at, OP_tanh, a, FORM_NONE), FORM_NONE);
+    case 6:
+        return map(at, OP_mul, map(at, OP_add, a, b), constant(at, 0.5));
+    default:
+        return map(at, OP_mul, a, b);
+    }
+}
+
+/* The mean, or the largest. */
+static uint32_t add_reduction(Making *at) {
+    uint32_t a = at->values[below(at, at->n_values)];
+    FormInstr reduction = {.op = chance(at, 0.7) ? FORM_SUM_COLS : FORM_MAX_COLS, .a = a, .map.gather = FORM_NONE};
+    uint32_t folded = add(at, reduction);
+    return reduction.op == FORM_MAX_COLS ? folded
+                                         : map(at, OP_mul, folded, constant(at, 1.0 / (double)form_n_cols(at->body)));
+}
+
+/* ---- Writes ---------------------------------------------------------------------------------------------------- */
+
+static void add_write(Making *at, uint32_t value, unsigned uses, double shuffled) {
+    int order[FORM_MAX_INDICES];
+    draw_order(at, order, shuffled);
+    FormInstr write = {.op = chance(at, 0.6) ? FORM_STORE : FORM_ADD, .a = value, .map.gather = FORM_NONE};
+    int64_t n_elements = set_strides(at->body, uses, order, write.map.strides);
+    bool is_store = write.op == FORM_STORE, is_second = is_store && chance(at, 0.2);
+    write.map.arg =
+        add_arg(at, DTYPE_F32, n_elements * (is_second ? 2 : 1), is_store ? FORM_OUT : FORM_INOUT, (RandomFormArg){0});
+    add(at, write);
+    write.map.offset = n_elements; /* the other half of the array */
+    if (is_second)
+        add(at, write);
+}
+
+static bool is_full(const Making *at, uint32_t value) {
+    return at->body->instrs[value].level == FORM_LEVEL_FULL;
+}
+
+static void add_writes(Making *at, bool has_row_sums) {
+    unsigned all = (1u << at->body->n_indices) - 1, rows = side_of(at->body, false), cols = side_of(at->body, true);
+    bool is_product = at->random.form->kind == FORM_KIND_PRODUCT;
+    uint32_t last = at->values[at->n_values - 1];
+    add_write(at, last, is_full(at, last) || is_product || chance(at, 0.5) ? all : rows, 0.2);
+    for (int i = 0; i < 2; i++) {
+        uint32_t value = at->values[below(at, at->n_values)];
+        if (chance(at, 0.3))
+            add_write(at, value, is_full(at, value) || is_product ? all : rows, 0.1);
+        FormInstr sum = {.op = FORM_SUM_ROWS, .a = value, .map.gather = FORM_NONE};
+        if (has_row_sums)
+            add_write(at, add(at, sum), cols, 0.1);
+    }
+}
+
+/* ---- Forms of rows --------------------------------------------------------------------------------------------- */
+
+static Making making_new(Arena *arena, const char *name, uint64_t seed, FormKind kind) {
+    Making at = {.arena = arena, .state = seed * 2 + 1};
+    at.random.form = arena_new_of(arena, Form);
+    *at.random.form = (Form){.name = name, .kind = kind, .n_groups = 1, .offsets = FORM_NONE, .body.yield = FORM_NONE};
+    at.random.args = arena_array_of(arena, RandomFormArg, MAX_ARGS);
+    at.random.tolerance = 2e-5;
+    at.body = &at.random.form->body;
+    return at;
+}
+
+static void add_index(FormBody *body, int64_t extent, bool is_col) {
+    static const char *const names[] = {"i", "j", "for", "l", "row", "end", "x1", "y0"};
+    body->indices[body->n_indices] = (FormIndex){.name = names[body->n_indices], .extent = extent, .is_col = is_col};
+    body->n_indices++;
+}
+
+static RandomForm done(Making *at) {
+    if (chance(at, 0.5))
+        form_merge_indices(at->random.form);
+    const char *broken = form_verify(at->arena, at->random.form);
+    if (broken != NULL) {
+        form_print(stderr, at->random.form);
+        fprintf(stderr, "%s\n", broken);
+    }
+    assert(broken == NULL);
+    return at->random;
+}
+
+/* Shapes that the printer tells apart: no indices of a side, rows of one block and of more, few long rows, many. */
+static void draw_shape(Making *at) {
+    static const int64_t rows[] = {1, 2, 3, 7, 70}, cols[] = {1, 3, 16, 37, 64}, wide[] = {600, 1030, 2500};
+    int shape = below(at, 6), n_rows = below(at, 3), n_cols = below(at, 3);
+    if (shape == 0) {
+        add_index(at->body, 1 + below(at, 3), false);
+        add_index(at->body, 40000 + below(at, 100), true);
+        return;
+    }
+    if (shape == 1) {
+        add_index(at->body, 20 + below(at, 40), false);
+        add_index(at->body, one_of(at, wide, 3), true);
+        return;
+    }
+    for (int i = 0; i < n_rows; i++)
+        add_index(at->body, one_of(at, rows, 5), false);
+    for (int i = 0; i < n_cols; i++)
+        add_index(at->body, one_of(at, cols, 5), true);
+}
+
+RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed) {
+    Making at = making_new(arena, name, seed, FORM_KIND_ROWS);
+    draw_shape(&at);
+    bool has_reductions = chance(&at, 0.6), has_row_sums = chance(&at, 0.3);
+    int n_loads = 1 + below(&at, 3), n_steps = 2 + below(&at, 8);
+    for (int i = 0; i < n_loads; i++)
+        add_value(&at, chance(&at, 0.25) ? add_gather(&at) : add_load(&at));
+    for (int i = 0; i < n_steps; i++)
+        add_value(&at, has_reductions && chance(&at, 0.25) ? add_reduction(&at) : add_map(&at));
+    add_writes(&at, has_row_sums);
+    return done(&at);
+}
+
+/* ---- Products -------------------------------------------------------------------------------------------------- */
+
+/* What an operand is, [side, k]; group_elements: of the matrix of one group, or 0. */
+static void add_array(Making *at, FormOperand *operand, int64_t side, int64_t k, bool has_groups) {
+    const Form *form = at->random.form;
+    bool k_is_major = chance(at, 0.4);
+    int64_t n_major = k_is_major ? k : side, n_minor = k_is_major ? side : k,
+            pad = chance(at, 0.2) ? 3
+                  : n_minor == 1  ? 1
+                                  : 0;
+    operand->stride = k_is_major ? 1 : n_minor + pad;
+    operand->k_stride = k_is_major ? n_minor + pad : 1;
+    operand->offset = pad;
+    bool is_gathered = !has_groups && chance(at, 0.4);
+    if (is_gathered) {
+        operand->gather_divisor = chance(at, 0.5) ? 1 : 2;
+        int64_t n_table = 1 + below(at, 30);
+        operand->gather =
+            add_arg(at, DTYPE_I32, n_major, FORM_IN, (RandomFormArg){.n_positions = n_table * operand->gather_divisor});
+        n_major = n_table;
+    }
+    operand->group_stride = has_groups ? n_major * (n_minor + pad) : 0;
+    operand->arg = add_arg(at, DTYPE_F32, (has_groups ? form->n_groups : 1) * n_major * (n_minor + pad) + pad, FORM_IN,
+                           (RandomFormArg){0});
+}
+
+static void add_part(Making *at, FormOperand *operand, int64_t side, int64_t k) {
+    Making part = *at;
+    operand->k_is_major = chance(at, 0.5);
+    operand->part = arena_new_of(at->arena, FormBody);
+    part.body = operand->part;
+    part.n_values = 0;
+    int64_t n_rows = operand->k_is_major ? k : side, n_cols = operand->k_is_major ? side : k;
+    operand->stride = operand->k_is_major ? 1 : n_cols + 1; /* which side is major shows in them */
+    operand->k_stride = operand->k_is_major ? n_cols + 1 : 1;
+    if (n_rows % 2 == 0) {
+        add_index(part.body, n_rows / 2, false);
+        add_index(part.body, 2, false);
+    } else {
+        add_index(part.body, n_rows, false);
+    }
+    if (n_cols % 3 == 0) {
+        add_index(part.body, 3, true);
+        add_index(part.body, n_cols / 3, true);
+    } else {
+        add_index(part.body, n_cols, true);
+    }
+    add_value(&part, chance(&part, 0.4) ? add_gather(&part) : add_load(&part));
+    for (int i = 0; i < 2; i++)
+        add_value(&part, chance(&part, 0.3) ? add_load(&part) : add_map(&part));
+    operand->part->yield = part.values[part.n_values - 1];
+    at->state = part.state;
+}
+
+static int add_operand(Making *at, bool is_lhs, int64_t k) {
+    Form *form = at->random.form;
+    int64_t side = is_lhs ? form_n_rows(&form->body) : form_n_cols(&form->body);
+    if (is_lhs && form->ragged == FORM_RAGGED_K)
+        side /= form->n_groups;
+    FormOperand *operand = &form->operands[form->n_operands];
+    *operand = (FormOperand){.arg = FORM_NONE, .gather = FORM_NONE, .gather_divisor = 1};
+    operand->name = arena_printf(at->arena, "%c", 'a' + form->n_operands);
+    bool has_groups = form->ragged == FORM_RAGGED_ROWS && !is_lhs;
+    if (!has_groups && chance(at, 0.4))
+        add_part(at, operand, side, k);
+    else
+        add_array(at, operand, side, k, has_groups);
+    return form->n_operands++;
+}
+
+static void add_products(Making *at, int n_products) {
+    static const int64_t depths[] = {1, 5, 16, 40, 75, 300};
+    Form *form = at->random.form;
+    int64_t k = one_of(at, depths, 6);
+    int lhs = add_operand(at, true, k);
+    for (int i = 0; i < n_products; i++) {
+        FormProduct product = {.lhs = lhs, .rhs = add_operand(at, false, k), .k = k};
+        product.result = i > 0 && chance(at, 0.6) ? form->n_results : 0;
+        if (product.result >= form->n_results)
+            form->n_results = product.result + 1;
+        form->products[form->n_products++] = product;
+        if (chance(at, 0.4) && i + 1 < n_products) {
+            k = one_of(at, depths, 6);
+            lhs = add_operand(at, true, k);
+        }
+    }
+    if (form->ragged != FORM_DENSE) {
+        int64_t limit = form_n_rows(&form->body);
+        for (int i = 0; i < n_products && form->ragged == FORM_RAGGED_K; i++)
+            limit = i == 0 || form->products[i].k < limit ? form->products[i].k : limit;
+        form->offsets = add_arg(at, DTYPE_I32, form->n_groups + 1, FORM_IN,
+                                (RandomFormArg){.n_positions = limit, .is_offsets = true});
+    }
+    at->random.tolerance *= (double)k;
+}
+
+/* The results, scaled so that they are of the size of other values, and what is made of them. */
+static void add_epilogue(Making *at) {
+    const Form *form = at->random.form;
+    for (int i = 0; i < form->n_results; i++) {
+        uint32_t sum = add(at, (FormInstr){.op = FORM_SUM, .result = i, .map.gather = FORM_NONE});
+        add_value(at, form->n_results == 1 && chance(at, 0.3) ? sum : map(at, OP_mul, sum, constant(at, 0.0625)));
+    }
+    int n_steps = below(at, 5);
+    for (int i = 0; i < n_steps; i++) {
+        double draw = random_uniform(&at->state);
+        add_value(at, draw < 0.15 ? add_gather(at) : draw < 0.4 ? add_load(at) : add_map(at));
+    }
+    add_writes(at, false);
+}
+
+RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed) {
+    static const int64_t extents[] = {1, 2, 7, 16, 31, 66, 130};
+    Making at = making_new(arena, name, seed, FORM_KIND_PRODUCT);
+    Form *form = at.random.form;
+    form->ragged = (FormRagged)below(&at, 3);
+    form->is_bf16 = chance(&at, 0.25);
+    form->n_groups = form->ragged == FORM_DENSE ? 1 : 1 + below(&at, 5);
+    if (form->ragged == FORM_RAGGED_K && form->n_groups > 1)
+        add_index(&form->body, form->n_groups, false);
+    add_index(&form->body, one_of(&at, extents, 7), false);
+    if (chance(&at, 0.3))
+        add_index(&form->body, 2 + below(&at, 3), false);
+    add_index(&form->body, one_of(&at, extents, 7), true);
+    if (chance(&at, 0.3))
+        add_index(&form->body, 2 + below(&at, 3), true);
+    add_products(&at, 1 + below(&at, 3));
+    add_epilogue(&at);
+    if (form->is_bf16)
+        at.random.tolerance = 0.05; /* computed operands may round to the next bf16 */
+    return done(&at);
+}
+
+/* ---- Data ------------------------------------------------------------------------------------------------------ */
+
+/* Now and then one group has everything, and some have nothing. */
+static void fill_offsets(double *values, int64_t n_groups, int64_t limit, uint64_t *state) {
+    int64_t n_used = random_uniform(state) < 0.5 ? limit : (int64_t)(random_uniform(state) * (double)(limit + 1));
+    bool is_lopsided = random_uniform(state) < 0.3;
+    int64_t owner = (int64_t)(random_uniform(state) * (double)n_groups), previous = 0;
+    for (int64_t group = 0; group < n_groups; group++) {
+        int64_t left = n_used - previous, n = (int64_t)(random_uniform(state) * (double)(left + 1));
+        if (is_lopsided)
+            n = group == owner ? n_used : 0;
+        else if (group == n_groups - 1)
+            n = left;
+        previous += n;
+        values[group + 1] = (double)previous;
+    }
+}
+
+double **random_form_values(Arena *arena, const RandomForm *random, uint64_t seed) {
+    const Form *form = random->form;
+    uint64_t state = seed * 2 + 1;
+    double **values = arena_array_of(arena, double *, form->n_args);
+    for (size_t i = 0; i < form->n_args; i++) {
+        const FormArg *arg = &form->args[i];
+        values[i] = arena_array_of(arena, double, (size_t)arg->n_elements);
+        if (random->args[i].is_offsets) {
+            fill_offsets(values[i], arg->n_elements - 1, random->args[i].n_positions, &state);
+            continue;
+        }
+        for (int64_t j = 0; j < arg->n_elements; j++) {
+            double draw = random_uniform(&state);
+            if (arg->dtype == DTYPE_I32)
+                values[i][j] = (double)(int64_t)(draw * (double)(random->args[i].n_positions + 1)) - 1;
+            else
+                values[i][j] = (double)(float)(2 * draw - 1);
+        }
+    }
+    return values;
+}

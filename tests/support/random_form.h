@@ -1,0 +1,27 @@
+/* Random kernel forms for tests: the same seed gives the same form everywhere. */
+#ifndef MOEC_TESTS_SUPPORT_RANDOM_FORM_H
+#define MOEC_TESTS_SUPPORT_RANDOM_FORM_H
+
+#include "codegen/form.h"
+
+/* What an argument holds: floats in [-1, 1), positions in [-1, n_positions), or offsets of groups that rise from 0 to
+   at most `n_positions`. */
+typedef struct {
+    int64_t n_positions;
+    bool is_offsets;
+} RandomFormArg;
+
+typedef struct {
+    Form *form;
+    RandomFormArg *args; /* one an argument */
+    double tolerance;    /* of f32, relative to 1 or to the value */
+} RandomForm;
+
+/* The form passes form_verify. */
+RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed);
+RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed);
+
+/* Values for every argument, exact in f32; on the arena. */
+double **random_form_values(Arena *arena, const RandomForm *random, uint64_t seed);
+
+#endif
