@@ -34,6 +34,12 @@ static void add_memory_directive(Module *module, int64_t budget) {
     attrs_set_int(module->arena, &memory->attrs, "budget", budget);
 }
 
+/* Only to find out what fusion is worth. */
+static void add_fuse_directive(Module *module, const char *kinds) {
+    Directive *fuse = module_add_directive(module, "fuse", "", (Loc){0});
+    attrs_set_string(module->arena, &fuse->attrs, "only", kinds);
+}
+
 static Module *compile_source(Arena *arena, const Options *options, Diagnostics *diagnostics) {
     LowerOptions lower = {.overrides = options->overrides,
                           .n_overrides = options->n_overrides,
@@ -45,6 +51,8 @@ static Module *compile_source(Arena *arena, const Options *options, Diagnostics 
         return NULL;
     if (options->memory_budget > 0)
         add_memory_directive(module, options->memory_budget);
+    if (options->no_fuse || options->fuse != NULL)
+        add_fuse_directive(module, options->no_fuse ? "" : options->fuse);
     if (options->precision != NULL)
         module_add_directive(module, "precision", options->precision, (Loc){0});
     pipeline_report_stage(module, "lower", options, start);

@@ -217,6 +217,8 @@ static bool *flag_of(Options *options, OptionId option) {
     switch (option) {
     case OPTION_DENSE:
         return &options->dense;
+    case OPTION_NO_FUSE:
+        return &options->no_fuse;
     case OPTION_DRY_RUN:
         return &options->dry_run;
     case OPTION_WRITE:
@@ -233,6 +235,8 @@ static bool *flag_of(Options *options, OptionId option) {
 /* Where an argument is kept as it stands, or NULL. */
 static const char **text_of(Options *options, OptionId option) {
     switch (option) {
+    case OPTION_FUSE:
+        return &options->fuse;
     case OPTION_OUTPUT:
         return &options->output;
     case OPTION_KEEP:
@@ -276,6 +280,12 @@ static bool check_word(Command command, OptionId option, const char *argument, i
     case OPTION_PRECISION:
         return one_of(argument, precisions) ||
                usage_error(command, exit_code, "--precision takes f32 or bf16, found '%s'", argument);
+    case OPTION_FUSE:
+        return pass_takes_fuse_list(argument) ||
+               usage_error(command, exit_code,
+                           "--fuse takes a list such as rows,epilogue of rows, epilogue, prologue, siblings and "
+                           "accumulate, found '%s'",
+                           argument);
     case OPTION_COLOR:
         return one_of(argument, colors) ||
                usage_error(command, exit_code, "--color takes auto, always or never, found '%s'", argument);
@@ -371,6 +381,11 @@ static bool wrong_option(Command command, int code, char *const *argv, int *exit
     return usage_error(command, exit_code, "%s '%s'", code == '?' ? "unknown option" : "missing argument of", word);
 }
 
+static bool check_fuse(const Options *options, int *exit_code) {
+    return !options->no_fuse || options->fuse == NULL ||
+           usage_error(options->command, exit_code, "--no-fuse and --fuse exclude each other");
+}
+
 /* Only the IR has several formats. */
 static bool check_format(const Options *options, int *exit_code) {
     if (options->format == NULL || strcmp(options->format, "text") == 0 || options->after == NULL)
@@ -425,5 +440,5 @@ bool options_parse(Arena *arena, int argc, char **argv, Options *options, int *e
     }
     options->files = argv + optind;
     options->n_files = argc - optind;
-    return check_format(options, exit_code) && check_operands(options, exit_code);
+    return check_fuse(options, exit_code) && check_format(options, exit_code) && check_operands(options, exit_code);
 }

@@ -26,11 +26,11 @@ typedef struct {
     size_t n_overrides, overrides_capacity;
     const char **passes;
     size_t n_passes, passes_capacity;
-    bool dense, dry_run, write, time_passes, quiet;
+    bool dense, no_fuse, dry_run, write, time_passes, quiet;
     int64_t generate_window; /* 0: the sequence length */
     int64_t memory_budget;   /* bytes; 0: none */
     uint64_t seed;
-    const char *output, *keep, *march, *after, *format, *graph, *print_after, *color,
+    const char *fuse, *output, *keep, *march, *after, *format, *graph, *print_after, *color,
         *precision; /* NULL where not given */
 } Options;
 

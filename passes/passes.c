@@ -12,17 +12,13 @@ const Pass passes[] = {
     {"recompute", "cheap values of the forward half again in the backward half", recompute_run},
     {"precision", "which products round their operands to bf16", precision_run},
     {"layout", "copies where a kernel can't read through a view", layout_run},
+    {"fuse", "nodes that run as one kernel", fuse_run},
     {"schedule", "an order of nodes that needs little memory", schedule_run},
     {"memory", "where each value stands in the arena", memory_run},
     {0},
 };
 
-/* Not run by default as long as the C backend has no kernels of several nodes. */
-static const Pass fuse = {"fuse", "nodes into kernels", fuse_run};
-
 const Pass *pass_find(const char *name) {
-    if (strcmp(name, fuse.name) == 0)
-        return &fuse;
     for (const Pass *pass = passes; pass->name; pass++) {
         if (strcmp(pass->name, name) == 0)
             return pass;
