@@ -101,7 +101,7 @@ FormLevel form_level(const FormBody *body, const FormInstr *instr) {
         return FORM_LEVEL_COL;
     case FORM_STORE:
     case FORM_ADD:
-        return body->instrs[instr->a].level == FORM_LEVEL_COL ? FORM_LEVEL_COL : level;
+        return body->instrs[instr->a].level == FORM_LEVEL_ROW ? level : body->instrs[instr->a].level;
     case FORM_MAP:
         for (int i = 0; i < form_instr_n_operands(instr); i++) {
             if (body->instrs[i == 0 ? instr->a : instr->b].level == FORM_LEVEL_FULL)

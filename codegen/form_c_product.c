@@ -50,6 +50,7 @@ static void print_load(CPrinter *c, const Form *form, const FormOperand *operand
            form->name, operand->name);
     c_open(c, "    int64_t n_minor, float *out, int64_t ld)");
     form_print_pointers(&at);
+    c_line(c, "(void)group;"); /* rows and k count across all groups */
     c_open(c, "for (int64_t row = major; row < major + n_major; row++)");
     print_indices(&at, false, "row");
     print_level(&at, is_live, FORM_LEVEL_ROW);

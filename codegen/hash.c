@@ -62,17 +62,11 @@ static void add_program(Hash *hash, const PlanProgram *program) {
     add_tensors(hash, program->outputs, program->n_outputs);
 }
 
-/* The comment before the function names values of the source. */
-static void add_kernel(Hash *hash, const Kernel *kernel) {
-    const char *function = strstr(kernel->text, "static void");
-    add_text(hash, function ? function : kernel->text);
-}
-
 char *plan_hash(Arena *arena, const Plan *plan) {
     Hash hash = OFFSET_BASIS;
     add_text(&hash, plan->module->name);
     for (size_t i = 0; i < kernels_count(plan->kernels); i++)
-        add_kernel(&hash, kernels_get(plan->kernels, i));
+        add_text(&hash, kernels_get(plan->kernels, i)->key);
     for (size_t i = 0; i < plan->n_programs; i++)
         add_program(&hash, &plan->programs[i]);
     for (size_t i = 0; i < plan->n_weights; i++) {

@@ -198,7 +198,8 @@ static bool add_node(Kernels *kernels, Node *node, Reporter *reporter, KernelCal
     const char *body = body_text(kernels->arena, node);
     if (find_kernel(kernels, body, &call->kernel))
         return true;
-    Kernel kernel = {.name = next_name(kernels, node->op), .flops = node_flops(node), .bytes = node_bytes(node)};
+    Kernel kernel = {
+        .name = next_name(kernels, node->op), .key = body, .flops = node_flops(node), .bytes = node_bytes(node)};
     kernel.text = kernel_text(kernels, &kernel, heading_text(kernels, &node, 1, &kernel), body);
     push(kernels, kernel);
     return true;
@@ -233,9 +234,10 @@ static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, 
     LoweredBlock lowered = lower_block(kernels->arena, space, escapes, "kernel", false);
     call->args = lowered.arguments;
     call->n_args = lowered.form->n_args;
-    if (find_kernel(kernels, form_text(kernels->arena, lowered.form), &call->kernel))
+    const char *key = form_text(kernels->arena, lowered.form);
+    if (find_kernel(kernels, key, &call->kernel))
         return;
-    Kernel kernel = {.name = next_name(kernels, main_op(space)), .bytes = form_bytes(lowered.form)};
+    Kernel kernel = {.name = next_name(kernels, main_op(space)), .key = key, .bytes = form_bytes(lowered.form)};
     for (size_t i = 0; i < n; i++)
         kernel.flops += node_flops(nodes[i]);
     TextStream stream;

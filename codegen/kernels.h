@@ -16,6 +16,7 @@
 
 typedef struct {
     const char *name;    /* unique C identifier: "matmul_3" */
+    const char *key;     /* what it computes: no other kernel has the same; without names of the source */
     const char *text;    /* the whole C function with its comment, newline at the end */
     double flops, bytes; /* of one launch */
 } Kernel;
