@@ -187,7 +187,7 @@ static FormBody copied(Arena *arena, const FormBody *body) {
 }
 
 /* The form with as few indices as it can have. */
-static const Form *joined(Arena *arena, const Form *form) {
+static Form *joined(Arena *arena, const Form *form) {
     Form *copy = arena_new_of(arena, Form);
     *copy = *form;
     copy->body = copied(arena, &form->body);
@@ -203,7 +203,7 @@ static const Form *joined(Arena *arena, const Form *form) {
 
 void form_print_c(FILE *out, Arena *arena, const Form *given, const char *heading) {
     CPrinter c = {.arena = arena, .out = out};
-    const Form *form = joined(arena, given);
+    Form *form = joined(arena, given);
     if (form->kind == FORM_KIND_PRODUCT)
         form_print_product_functions(&c, form);
     if (heading != NULL)

@@ -38,8 +38,8 @@ int form_cost(const FormBody *body, const FormInstr *instr);
 /* Which instructions something that is written, or the yield, depends on; on the arena. */
 bool *form_live(Arena *arena, const FormBody *body);
 
-/* The body of the function of a form of kind ROWS. */
-void form_print_rows(CPrinter *c, const Form *form);
+/* The body of the function of a form of kind ROWS, the indices of which it may change. */
+void form_print_rows(CPrinter *c, Form *form);
 
 /* What stands before the function of a form of kind PRODUCT, and its body. */
 void form_print_product_functions(CPrinter *c, const Form *form);

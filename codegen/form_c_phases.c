@@ -84,7 +84,7 @@ static void choose_kept(Phases *at, Arena *arena) {
     }
 }
 
-Phases phases_of(Arena *arena, const FormBody *body, bool keeps) {
+Phases phases_of(Arena *arena, const FormBody *body) {
     size_t n = body->n_instrs;
     Phases at = {.body = body, .is_live = form_live(arena, body), .n_phases = 1};
     at.phases = arena_array_of(arena, int, n);
@@ -95,7 +95,6 @@ Phases phases_of(Arena *arena, const FormBody *body, bool keeps) {
         if (at.is_live[i] && at.phases[i] >= at.n_phases)
             at.n_phases = at.phases[i] + 1;
     }
-    if (keeps)
-        choose_kept(&at, arena);
+    choose_kept(&at, arena);
     return at;
 }

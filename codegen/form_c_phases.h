@@ -18,8 +18,7 @@ typedef struct {
     int *kept_from; /* of each: the phase whose loop leaves it in the buffer, or -1 */
 } Phases;
 
-/* `keeps`: whether values may be kept. */
-Phases phases_of(Arena *arena, const FormBody *body, bool keeps);
+Phases phases_of(Arena *arena, const FormBody *body);
 
 /* Whether the loop of the phase does something with the instruction's operand: adds it up, or stores it. */
 bool phases_is_root(const Phases *phases, size_t instr, int phase);

@@ -1,390 +1,190 @@
-/* ROWS forms as C: loops over rows, and over the columns of a row in phases (form_c_phases.h). Every result has one
-   writer and every sum one order, whatever the number of threads. */
+/* ROWS forms as C: the way through the rows, and the work of one. Every result has one writer and every sum one order,
+   whatever the number of threads. */
+#include "codegen/form_c_rows.h"
+
 #include <assert.h>
 #include <string.h>
 
-#include "codegen/form_c_internal.h"
-#include "codegen/form_c_phases.h"
+/* ---- Rows ------------------------------------------------------------------------------------------------------ */
 
-/* Terms that are added up in floats, in lanes side by side; their sums are added in doubles. */
-enum { BLOCK = 1024 };
-
-/* A sum over all rows is cut in this many parts at most, whose partial rows take this many bytes at most: always the
-   same parts, added up in order. */
-enum { MAX_CHUNKS = 64, MAX_PARTIAL_BYTES = 1 << 20 };
-
-typedef struct {
-    FormPrinter base;
-    Phases phases;
-    bool *is_needed; /* by the loop at hand */
-    int first_col;   /* the first column index */
-    bool has_row_sums;
-    int64_t n_chunks;
-} RowsPrinter;
-
-static const FormInstr *instr_at(const RowsPrinter *at, size_t i) {
-    return &at->base.body->instrs[i];
-}
-
-static int n_col_indices(const RowsPrinter *at) {
-    return at->base.body->n_indices - at->first_col;
-}
-
-/* ---- Indices ---------------------------------------------------------------------------------------------------- */
-
-/* `int64_t b = row / 256, t = row % 256;`, where one index does not stand for the row by itself. */
-static void print_row_indices(RowsPrinter *at) {
-    const FormBody *body = at->base.body;
+void rows_print_indices(RowsPrinter *at, int except) {
     const char *row = "row";
-    for (int i = at->first_col - 1; i >= 0 && at->first_col > 1; i--) {
+    int first = except == 0 ? 1 : 0, n = at->first_col - (except >= 0);
+    for (int i = at->first_col - 1; i >= first && (n > 1 || except >= 0); i--) {
         const char *name = at->base.index_names[i];
-        if (i == 0) {
+        long long extent = (long long)at->base.body->indices[i].extent;
+        if (i == except)
+            continue;
+        if (i == first) {
             c_line(at->base.c, "int64_t %s = %s;", name, row);
-            break;
+            continue;
         }
-        long long extent = (long long)body->indices[i].extent;
         c_line(at->base.c, "int64_t %s = %s %% %lld;", name, row, extent);
         row = arena_printf(at->base.c->arena, "%s / %lld", row, extent);
     }
 }
 
-static const char *row_name(const RowsPrinter *at) {
+const char *rows_name(const RowsPrinter *at) {
     return at->first_col == 1 ? at->base.index_names[0] : "row";
 }
 
-/* The number of the column: "h * 64 + d". */
-static const char *flat_col(const RowsPrinter *at) {
-    const FormBody *body = at->base.body;
-    const char *text = "";
-    int64_t stride = 1;
-    for (int i = body->n_indices - 1; i >= at->first_col; i--) {
-        const char *term =
-            stride == 1 ? at->base.index_names[i]
-                        : arena_printf(at->base.c->arena, "%s * %lld", at->base.index_names[i], (long long)stride);
-        text = text[0] == '\0' ? term : arena_printf(at->base.c->arena, "%s + %s", term, text);
-        stride *= body->indices[i].extent;
-    }
-    return text[0] == '\0' ? "0" : text;
-}
-
-static void open_index(RowsPrinter *at, int i) {
-    const char *name = at->base.index_names[i];
-    c_open(at->base.c, "for (int64_t %s = 0; %s < %lld; %s++)", name, name, (long long)at->base.body->indices[i].extent,
-           name);
-}
-
-/* ---- The loop of a phase ---------------------------------------------------------------------------------------- */
-
-static bool is_col_reduction(const FormInstr *instr) {
-    return instr->op == FORM_SUM_COLS || instr->op == FORM_MAX_COLS;
-}
-
-/* Before the loops: what they add up. */
-static void print_sum_starts(RowsPrinter *at, int phase) {
-    for (size_t i = 0; i < at->base.body->n_instrs; i++) {
-        if (!phases_is_root(&at->phases, i, phase))
-            continue;
-        if (instr_at(at, i)->op == FORM_SUM_COLS)
-            c_line(at->base.c, "double sum_%zu = 0;", i);
-        else if (instr_at(at, i)->op == FORM_MAX_COLS)
-            c_line(at->base.c, "float v%zu = -FLT_MAX;", i);
-    }
-}
-
-/* `reduction(+ : block_3, block_7) reduction(max : v5)` */
-static const char *reduction_clauses(const RowsPrinter *at, int phase) {
-    Arena *arena = at->base.c->arena;
-    const char *sums = "", *maxima = "";
-    for (size_t i = 0; i < at->base.body->n_instrs; i++) {
-        if (!phases_is_root(&at->phases, i, phase))
-            continue;
-        if (instr_at(at, i)->op == FORM_SUM_COLS)
-            sums = arena_printf(arena, "%s%sblock_%zu", sums, sums[0] == '\0' ? " reduction(+ : " : ", ", i);
-        else if (instr_at(at, i)->op == FORM_MAX_COLS)
-            maxima = arena_printf(arena, "%s%sv%zu", maxima, maxima[0] == '\0' ? " reduction(max : " : ", ", i);
-    }
-    return arena_printf(arena, "%s%s%s%s", sums, sums[0] == '\0' ? "" : ")", maxima, maxima[0] == '\0' ? "" : ")");
-}
-
-static void print_root(RowsPrinter *at, size_t i) {
-    const FormInstr *instr = instr_at(at, i);
-    CPrinter *c = at->base.c;
-    if (form_instr_writes(instr)) {
-        form_print_write(&at->base, instr);
-        return;
-    }
-    const char *value = form_value_text(&at->base, instr->a);
-    if (instr->op == FORM_SUM_COLS)
-        c_line(c, "block_%zu += %s;", i, value);
-    else if (instr->op == FORM_MAX_COLS)
-        c_line(c, "v%zu = %s > v%zu ? %s : v%zu;", i, value, i, value, i);
-    else
-        c_line(c, "parts_%zu[%s] += %s;", i, flat_col(at), value);
-}
-
-static void print_loop_body(RowsPrinter *at, int phase) {
-    for (uint32_t i = 0; i < at->base.body->n_instrs; i++) {
-        const FormInstr *instr = instr_at(at, i);
-        if (at->is_needed[i] && instr->op != FORM_CONST) {
-            if (phases_reads_kept(&at->phases, i, phase))
-                c_line(at->base.c, "float v%u = kept_%u[%s];", i, i, flat_col(at));
-            else
-                form_print_value(&at->base, i);
-            if (at->phases.kept_from[i] == phase)
-                c_line(at->base.c, "kept_%u[%s] = v%u;", i, flat_col(at), i);
-        }
-        if (phases_is_root(&at->phases, i, phase))
-            print_root(at, i);
-    }
-}
-
-/* The innermost loop, in blocks where it adds up more than one block's terms. */
-static void print_inner_loop(RowsPrinter *at, int phase) {
-    CPrinter *c = at->base.c;
-    const FormBody *body = at->base.body;
-    const char *clauses = reduction_clauses(at, phase);
-    bool has_sums = strstr(clauses, "block_") != NULL;
-    if (n_col_indices(at) == 0) { /* one column */
-        for (size_t i = 0; i < body->n_instrs && has_sums; i++) {
-            if (phases_is_root(&at->phases, i, phase) && instr_at(at, i)->op == FORM_SUM_COLS)
-                c_line(c, "float block_%zu = 0;", i);
-        }
-        print_loop_body(at, phase);
-        return;
-    }
-    int inner = body->n_indices - 1;
-    const char *name = at->base.index_names[inner];
-    long long extent = (long long)body->indices[inner].extent;
-    bool is_blocked = has_sums && extent > BLOCK;
-    if (is_blocked) {
-        c_open(c, "for (int64_t first = 0; first < %lld; first += %d)", extent, BLOCK);
-        c_line(c, "int64_t end = first + %d < %lld ? first + %d : %lld;", BLOCK, extent, BLOCK, extent);
-    }
-    for (size_t i = 0; i < body->n_instrs && has_sums; i++) {
-        if (phases_is_root(&at->phases, i, phase) && instr_at(at, i)->op == FORM_SUM_COLS)
-            c_line(c, "float block_%zu = 0;", i);
-    }
-    c_line(c, "#pragma omp simd%s", clauses);
-    if (is_blocked)
-        c_open(c, "for (int64_t %s = first; %s < end; %s++)", name, name, name);
-    else
-        open_index(at, inner);
-    print_loop_body(at, phase);
-    c_close(c);
-    for (size_t i = 0; i < body->n_instrs && has_sums; i++) {
-        if (phases_is_root(&at->phases, i, phase) && instr_at(at, i)->op == FORM_SUM_COLS)
-            c_line(c, "sum_%zu += block_%zu;", i, i);
-    }
-    if (is_blocked)
-        c_close(c);
-}
-
-static void print_loops(RowsPrinter *at, int phase) {
-    print_sum_starts(at, phase);
-    int n_opened = 0;
-    for (int i = at->first_col; i < at->base.body->n_indices - 1; i++, n_opened++)
-        open_index(at, i);
-    print_inner_loop(at, phase);
-    for (; n_opened > 0; n_opened--)
-        c_close(at->base.c);
-    for (size_t i = 0; i < at->base.body->n_instrs; i++) {
-        bool is_sum = phases_is_root(&at->phases, i, phase) && instr_at(at, i)->op == FORM_SUM_COLS;
-        if (is_sum && n_col_indices(at) == 0)
-            c_line(at->base.c, "sum_%zu += block_%zu;", i, i);
-        if (is_sum)
-            c_line(at->base.c, "float v%zu = (float)sum_%zu;", i, i);
-    }
-}
-
-/* ---- A row ------------------------------------------------------------------------------------------------------ */
-
-static void print_row(RowsPrinter *at) {
-    const FormBody *body = at->base.body;
-    print_row_indices(at);
-    for (size_t i = 0; i < body->n_instrs; i++) {
-        if (at->phases.kept_from[i] >= 0)
-            c_line(at->base.c, "float kept_%zu[%lld];", i, (long long)form_n_cols(body));
-    }
-    for (int phase = 0; phase < at->phases.n_phases; phase++) {
-        for (uint32_t i = 0; i < body->n_instrs; i++) {
-            const FormInstr *instr = instr_at(at, i);
-            bool is_here = at->phases.is_live[i] && instr->level == FORM_LEVEL_ROW && at->phases.phases[i] == phase;
-            if (!is_here || instr->op == FORM_CONST || is_col_reduction(instr))
-                continue;
-            if (form_instr_writes(instr))
-                form_print_write(&at->base, instr);
-            else
-                form_print_value(&at->base, i);
-        }
-        if (phases_needs(&at->phases, phase, at->is_needed))
-            print_loops(at, phase);
-    }
-}
-
-static void open_rows(RowsPrinter *at, const char *first, const char *end) {
-    const char *name = row_name(at);
+void rows_open(RowsPrinter *at, const char *first, const char *end) {
+    const char *name = rows_name(at);
     c_open(at->base.c, "for (int64_t %s = %s; %s < %s; %s++)", name, first, name, end, name);
 }
 
-/* What computing all elements costs, in additions. */
-static double work_of(const RowsPrinter *at) {
-    const FormBody *body = at->base.body;
-    double rows = (double)form_n_rows(body), elements = rows * (double)form_n_cols(body), work = 0;
-    for (size_t i = 0; i < body->n_instrs; i++) {
-        if (at->phases.is_live[i])
-            work += form_cost(body, instr_at(at, i)) * (instr_at(at, i)->level == FORM_LEVEL_FULL ? elements : rows);
-    }
-    return work;
+void rows_open_all(RowsPrinter *at) {
+    rows_open(at, "0", arena_printf(at->base.c->arena, "%lld", (long long)form_n_rows(at->base.body)));
 }
 
-/* ---- Sums over rows --------------------------------------------------------------------------------------------- */
-
-static bool is_row_sum(const RowsPrinter *at, size_t i) {
-    return at->phases.is_live[i] && instr_at(at, i)->op == FORM_SUM_ROWS;
-}
-
-static int64_t count_chunks(const RowsPrinter *at) {
-    int64_t n_rows = form_n_rows(at->base.body), row_bytes = 0;
-    for (size_t i = 0; i < at->base.body->n_instrs; i++)
-        row_bytes += is_row_sum(at, i) ? form_n_cols(at->base.body) * (int64_t)sizeof(float) : 0;
-    int64_t n = MAX_PARTIAL_BYTES / row_bytes;
-    n = n < MAX_CHUNKS ? n : MAX_CHUNKS;
-    n = n < n_rows ? n : n_rows;
-    return n > 1 ? n : 1;
-}
-
-/* The parts' partial rows, one after the other, then what is written of their sums. */
-static void print_combined(RowsPrinter *at) {
-    const FormBody *body = at->base.body;
-    CPrinter *c = at->base.c;
-    for (int i = at->first_col; i < body->n_indices; i++)
-        open_index(at, i);
-    for (size_t i = 0; i < body->n_instrs; i++) {
-        if (!is_row_sum(at, i))
+void rows_print_values(RowsPrinter *at, int phase) {
+    for (uint32_t i = 0; i < at->base.body->n_instrs; i++) {
+        const FormInstr *instr = rows_instr(at, i);
+        bool is_here = at->phases.is_live[i] && instr->level == FORM_LEVEL_ROW && at->phases.phases[i] == phase;
+        if (!is_here || instr->op == FORM_CONST || form_instr_is_reduction(instr))
             continue;
-        c_line(c, "double sum_%zu = 0;", i);
-        c_line(c, "for (int64_t chunk = 0; chunk < %lld; chunk++)", (long long)at->n_chunks);
-        c_line(c, "    sum_%zu += partial_%zu[chunk][%s];", i, i, flat_col(at));
-        c_line(c, "float v%zu = (float)sum_%zu;", i, i);
+        if (form_instr_writes(instr))
+            form_print_write(&at->base, instr);
+        else
+            form_print_value(&at->base, i);
     }
-    for (size_t i = 0; i < body->n_instrs; i++) {
-        if (at->phases.is_live[i] && form_instr_writes(instr_at(at, i)) && instr_at(at, i)->level == FORM_LEVEL_COL)
-            form_print_write(&at->base, instr_at(at, i));
-    }
-    for (int i = at->first_col; i < body->n_indices; i++)
-        c_close(c);
 }
 
-static void print_in_chunks(RowsPrinter *at) {
-    const FormBody *body = at->base.body;
-    CPrinter *c = at->base.c;
-    long long n_rows = (long long)form_n_rows(body), n_cols = (long long)form_n_cols(body);
-    long long n_chunks = (long long)at->n_chunks;
-    for (size_t i = 0; i < body->n_instrs; i++) {
-        if (is_row_sum(at, i))
-            c_line(c, "float partial_%zu[%lld][%lld];", i, n_chunks, n_cols);
-    }
-    c_parallel(c, work_of(at), "");
-    c_open(c, "for (int64_t chunk = 0; chunk < %lld; chunk++)", n_chunks);
-    for (size_t i = 0; i < body->n_instrs; i++) {
-        if (!is_row_sum(at, i))
-            continue;
-        c_line(c, "float *restrict parts_%zu = partial_%zu[chunk];", i, i);
-        c_line(c, "memset(parts_%zu, 0, sizeof partial_%zu[chunk]);", i, i);
-    }
-    open_rows(at, arena_printf(c->arena, "chunk * %lld / %lld", n_rows, n_chunks),
-              arena_printf(c->arena, "(chunk + 1) * %lld / %lld", n_rows, n_chunks));
-    print_row(at);
-    c_close(c);
-    c_close(c);
-    print_combined(at);
-}
-
-/* ---- Forms without reductions ----------------------------------------------------------------------------------- */
-
-static bool has_reductions(const FormBody *body) {
-    for (size_t i = 0; i < body->n_instrs; i++) {
-        if (form_instr_is_reduction(&body->instrs[i]))
+bool rows_write_values(const RowsPrinter *at) {
+    for (size_t i = 0; i < at->base.body->n_instrs; i++) {
+        if (form_instr_writes(rows_instr(at, i)) && rows_instr(at, i)->level == FORM_LEVEL_ROW)
             return true;
     }
     return false;
 }
 
-/* The same body with all indices but the last in the row, joined where they can be: rows and columns mean nothing
-   where nothing is summed, and long inner loops are good. */
-static Form flattened(Arena *arena, const Form *form) {
-    Form flat = *form;
-    flat.body.instrs = arena_array_of(arena, FormInstr, form->body.n_instrs);
-    memcpy(flat.body.instrs, form->body.instrs, form->body.n_instrs * sizeof *form->body.instrs);
-    for (int i = 0; i < flat.body.n_indices; i++)
-        flat.body.indices[i].is_col = true;
-    form_merge_indices(&flat);
-    for (int i = 0; i < flat.body.n_indices - 1; i++)
-        flat.body.indices[i].is_col = false;
-    for (size_t i = 0; i < flat.body.n_instrs; i++)
-        flat.body.instrs[i].level = form_level(&flat.body, &flat.body.instrs[i]);
-    return flat;
+void rows_print(RowsPrinter *at) {
+    const FormBody *body = at->base.body;
+    rows_print_indices(at, -1);
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        if (at->phases.kept_from[i] >= 0)
+            c_line(at->base.c, "float kept_%zu[%lld];", i, (long long)form_n_cols(body));
+    }
+    for (int phase = 0; phase < at->phases.n_phases; phase++) {
+        rows_print_values(at, phase);
+        if (phases_needs(&at->phases, phase, at->is_needed))
+            rows_print_loops(at, phase);
+    }
 }
 
-/* Fewer rows than this leave threads idle: then they share the columns of each. */
-enum { LEAST_ROWS = 16 };
+/* ---- Ways through the rows ------------------------------------------------------------------------------------- */
 
-static void print_elements(RowsPrinter *at) {
-    CPrinter *c = at->base.c;
-    const FormBody *body = at->base.body;
-    int64_t n_rows = form_n_rows(body);
-    bool shares_cols = n_rows < LEAST_ROWS && n_col_indices(at) == 1 && c_is_parallel(work_of(at));
-    if (!shares_cols && n_rows > 1)
-        c_parallel(c, work_of(at), "");
-    if (n_rows > 1)
-        open_rows(at, "0", arena_printf(c->arena, "%lld", (long long)n_rows));
-    if (!shares_cols) {
-        print_row(at);
-        if (n_rows > 1)
-            c_close(c);
+static bool has_op(const FormBody *body, FormOp op) {
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        if (body->instrs[i].op == op)
+            return true;
+    }
+    return false;
+}
+
+static bool sums_cols(const FormBody *body) {
+    return has_op(body, FORM_SUM_COLS) || has_op(body, FORM_MAX_COLS);
+}
+
+static void set_levels(FormBody *body) {
+    for (size_t i = 0; i < body->n_instrs; i++)
+        body->instrs[i].level = form_level(body, &body->instrs[i]);
+}
+
+/* Where nothing is summed, rows and columns mean nothing and long inner loops are good: all indices but the last make
+   up the row, joined where they can be. */
+static void flatten(Form *form) {
+    FormBody *body = &form->body;
+    for (int i = 0; i < body->n_indices; i++)
+        body->indices[i].is_col = true;
+    form_merge_indices(form);
+    for (int i = 0; i < body->n_indices - 1; i++)
+        body->indices[i].is_col = false;
+    set_levels(body);
+}
+
+/* With sums over rows of one column: the same as sums over the columns of one row, which threads and lanes share. */
+static void lay_down(FormBody *body) {
+    for (int i = 0; i < body->n_indices; i++)
+        body->indices[i].is_col = true;
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        if (body->instrs[i].op == FORM_SUM_ROWS)
+            body->instrs[i].op = FORM_SUM_COLS;
+    }
+    set_levels(body);
+}
+
+/* Fewer rows than this leave threads idle: then they share the columns of each, where a row has enough of them. */
+enum { LEAST_ROWS = 16 };
+static const int64_t LEAST_SHARED_COLS = 32768;
+
+/* A row has some work, and all threads do it together. */
+static void print_shared(RowsPrinter *at) {
+    bool has_loop = form_n_rows(at->base.body) > 1;
+    if (has_loop)
+        rows_open_all(at);
+    rows_print_indices(at, -1);
+    for (int phase = 0; phase < at->phases.n_phases; phase++) {
+        rows_print_values(at, phase);
+        if (phases_needs(&at->phases, phase, at->is_needed))
+            rows_print_shared_loop(at, phase);
+    }
+    if (has_loop)
+        c_close(at->base.c);
+}
+
+static void print_row_by_row(RowsPrinter *at) {
+    bool has_loop = form_n_rows(at->base.body) > 1;
+    if (!has_loop) {
+        rows_print(at);
         return;
     }
-    print_row_indices(at);
-    for (uint32_t i = 0; i < body->n_instrs; i++) {
-        const FormInstr *instr = instr_at(at, i);
-        if (at->phases.is_live[i] && instr->level == FORM_LEVEL_ROW && instr->op != FORM_CONST &&
-            !form_instr_writes(instr))
-            form_print_value(&at->base, i);
-        else if (at->phases.is_live[i] && instr->level == FORM_LEVEL_ROW && form_instr_writes(instr))
-            form_print_write(&at->base, instr);
-    }
-    if (phases_needs(&at->phases, 0, at->is_needed)) {
-        c_line(c, "#pragma omp parallel for simd");
-        open_index(at, at->first_col);
-        print_loop_body(at, 0);
-        c_close(c);
-    }
-    if (n_rows > 1)
-        c_close(c);
+    c_parallel(at->base.c, at->work, "");
+    rows_open_all(at);
+    rows_print(at);
+    c_close(at->base.c);
 }
 
-/* ---- The function ----------------------------------------------------------------------------------------------- */
-
-void form_print_rows(CPrinter *c, const Form *form) {
-    bool is_summing = has_reductions(&form->body);
-    Form flat = is_summing ? *form : flattened(c->arena, form);
-    RowsPrinter at = {.base = form_printer_new(c, &flat, &flat.body)};
-    at.phases = phases_of(c->arena, &flat.body, true);
-    at.is_needed = arena_array_of(c->arena, bool, flat.body.n_instrs);
-    while (at.first_col < flat.body.n_indices && !flat.body.indices[at.first_col].is_col)
-        at.first_col++;
-    for (size_t i = 0; i < flat.body.n_instrs; i++)
-        at.has_row_sums = at.has_row_sums || is_row_sum(&at, i);
-    form_print_pointers(&at.base);
-    if (at.has_row_sums) {
-        at.n_chunks = count_chunks(&at);
-        print_in_chunks(&at);
-    } else if (is_summing) {
-        c_parallel(c, work_of(&at), "");
-        open_rows(&at, "0", arena_printf(c->arena, "%lld", (long long)form_n_rows(&flat.body)));
-        print_row(&at);
-        c_close(c);
-    } else {
-        print_elements(&at);
+static double work_of(const RowsPrinter *at) {
+    const FormBody *body = at->base.body;
+    double n_rows = (double)form_n_rows(body), n_elements = n_rows * (double)form_n_cols(body), work = 0;
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        if (at->phases.is_live[i])
+            work += form_cost(body, rows_instr(at, i)) *
+                    (rows_instr(at, i)->level == FORM_LEVEL_FULL ? n_elements : n_rows);
     }
+    return work;
+}
+
+static RowsPrinter printer_new(CPrinter *c, const Form *form) {
+    const FormBody *body = &form->body;
+    RowsPrinter at = {.base = form_printer_new(c, form, body), .phases = phases_of(c->arena, body)};
+    at.is_needed = arena_array_of(c->arena, bool, body->n_instrs);
+    while (at.first_col < body->n_indices && !body->indices[at.first_col].is_col)
+        at.first_col++;
+    at.work = work_of(&at);
+    return at;
+}
+
+void form_print_rows(CPrinter *c, Form *form) {
+    FormBody *body = &form->body;
+    bool is_summing = sums_cols(body) || has_op(body, FORM_SUM_ROWS);
+    if (!is_summing)
+        flatten(form);
+    else if (!sums_cols(body) && form_n_cols(body) == 1)
+        lay_down(body);
+    RowsPrinter at = printer_new(c, form);
+    int64_t n_rows = form_n_rows(body), n_cols = form_n_cols(body);
+    bool shares_cols = n_rows < LEAST_ROWS && rows_n_col_indices(&at) == 1 && c_is_parallel(at.work) &&
+                       (!is_summing || n_cols >= LEAST_SHARED_COLS);
+    int transposed = is_summing ? -1 : rows_transposed_index(&at);
+    form_print_pointers(&at.base);
+    if (has_op(body, FORM_SUM_ROWS))
+        rows_print_sums(&at);
+    else if (transposed >= 0)
+        rows_print_transposed(&at, transposed);
+    else if (shares_cols)
+        print_shared(&at);
+    else
+        print_row_by_row(&at);
 }
