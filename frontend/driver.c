@@ -40,6 +40,14 @@ static void add_fuse_directive(Module *module, const char *kinds) {
     attrs_set_string(module->arena, &fuse->attrs, "only", kinds);
 }
 
+static void add_chunk_directive(Module *module, const Options *options) {
+    Directive *chunk = module_add_directive(module, "chunk", "", (Loc){0});
+    if (options->chunk_bytes > 0)
+        attrs_set_int(module->arena, &chunk->attrs, "bytes", options->chunk_bytes);
+    if (options->chunk_rows > 0)
+        attrs_set_int(module->arena, &chunk->attrs, "rows", options->chunk_rows);
+}
+
 static Module *compile_source(Arena *arena, const Options *options, Diagnostics *diagnostics) {
     LowerOptions lower = {.overrides = options->overrides,
                           .n_overrides = options->n_overrides,
@@ -53,6 +61,8 @@ static Module *compile_source(Arena *arena, const Options *options, Diagnostics 
         add_memory_directive(module, options->memory_budget);
     if (options->no_fuse || options->fuse != NULL)
         add_fuse_directive(module, options->no_fuse ? "" : options->fuse);
+    if (options->chunk_bytes > 0 || options->chunk_rows > 0)
+        add_chunk_directive(module, options);
     if (options->precision != NULL)
         module_add_directive(module, "precision", options->precision, (Loc){0});
     pipeline_report_stage(module, "lower", options, start);

@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
     if (options_parse(arena, argc, argv, &options, &exit_code))
         exit_code = driver_run(arena, &options);
     arena_free(arena);
-    if (fflush(stdout) != 0) {
+    if (ferror(stdout) || fflush(stdout) != 0) { /* what was lost on the way, a flush at the end does not tell */
         fprintf(stderr, "moec: cannot write the output: %s\n", strerror(errno));
         return EXIT_BAD_INPUT;
     }

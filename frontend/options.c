@@ -294,6 +294,13 @@ static bool check_word(Command command, OptionId option, const char *argument, i
     }
 }
 
+static bool store_bytes(const Options *options, OptionId option, const char *argument, int64_t *out, int *exit_code) {
+    return parse_bytes(argument, out) ||
+           usage_error(options->command, exit_code,
+                       "--%s takes a positive number of bytes, or one with K, M or G behind it, found '%s'",
+                       option_rows[option].name, argument);
+}
+
 /* Stores one parsed option; `argument` is NULL where the table says it takes none. */
 static bool apply_option(Arena *arena, Options *options, OptionId option, const char *argument, int *exit_code) {
     Command command = options->command;
@@ -311,11 +318,12 @@ static bool apply_option(Arena *arena, Options *options, OptionId option, const 
         return parse_int(argument, 1, &options->generate_window) ||
                usage_error(command, exit_code, "--generate-window takes a positive integer, found '%s'", argument);
     case OPTION_MEMORY_BUDGET:
-        return parse_bytes(argument, &options->memory_budget) ||
-               usage_error(
-                   command, exit_code,
-                   "--memory-budget takes a positive number of bytes, or one with K, M or G behind it, found '%s'",
-                   argument);
+        return store_bytes(options, option, argument, &options->memory_budget, exit_code);
+    case OPTION_CHUNK_BYTES:
+        return store_bytes(options, option, argument, &options->chunk_bytes, exit_code);
+    case OPTION_CHUNK_ROWS:
+        return parse_int(argument, 1, &options->chunk_rows) ||
+               usage_error(command, exit_code, "--chunk-rows takes a positive integer, found '%s'", argument);
     case OPTION_SEED:
         if (!parse_int(argument, 0, &number))
             return usage_error(command, exit_code, "--seed takes an integer of at least 0, found '%s'", argument);

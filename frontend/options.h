@@ -27,8 +27,9 @@ typedef struct {
     const char **passes;
     size_t n_passes, passes_capacity;
     bool dense, no_fuse, dry_run, write, time_passes, quiet;
-    int64_t generate_window; /* 0: the sequence length */
-    int64_t memory_budget;   /* bytes; 0: none */
+    int64_t generate_window;         /* 0: the sequence length */
+    int64_t memory_budget;           /* bytes; 0: none */
+    int64_t chunk_bytes, chunk_rows; /* 0: the pass's own */
     uint64_t seed;
     const char *fuse, *output, *keep, *march, *after, *format, *graph, *print_after, *color,
         *precision; /* NULL where not given */

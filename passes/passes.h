@@ -15,6 +15,8 @@
      simplify              canonical forms, common subexpressions, dead nodes; every graph
      products              factors of rows and sums along results have passed through matrix products where less is kept
                            so; simple form again. spec/ir.md, "Products"
+     chunk                 large values that exist only between nodes that work row by row, such as logits, are made a
+                           chunk of rows at a time. spec/ir.md, "Chunks"
      precision             with a directive precision "bf16": products that round their operands say so. Later than all
                            that makes products from others. spec/numerics.md, "Precision"
      layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
@@ -45,6 +47,7 @@ bool autodiff_run(Module *module, Reporter *reporter);
 bool optimizer_run(Module *module, Reporter *reporter);
 bool simplify_run(Module *module, Reporter *reporter);
 bool products_run(Module *module, Reporter *reporter);
+bool chunk_run(Module *module, Reporter *reporter);
 bool recompute_run(Module *module, Reporter *reporter);
 bool precision_run(Module *module, Reporter *reporter);
 bool layout_run(Module *module, Reporter *reporter);
