@@ -99,7 +99,7 @@ static void print_plan(FILE *out, Arena *arena, const Plan *plan, const char *sy
     plan_print_table_fields(out, "kernels", "kernels", kernels_count(plan->kernels));
     plan_print_table_fields(out, "programs", "programs", plan->n_programs);
     plan_print_model_fields(out, plan);
-    fputs("    .cpu_features = cpu_features,\n};\n", out);
+    fprintf(out, "    .precision = \"%s\",\n    .cpu_features = cpu_features,\n};\n", plan->figures.precision);
 }
 
 bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *options, Reporter *reporter) {

@@ -116,6 +116,8 @@ PlanFigures plan_figures(const Module *module) {
         figures.vocab = type_extent(&loss->operands[0]->type, -1);
     count_routing(&figures, eval);
     count_parameters(&figures, module);
+    const Directive *precision = module_find_directive(module, "precision");
+    figures.precision = precision ? precision->name : "f32";
     if (eval_tokens)
         figures.flops_per_token = 3 * forward_flops(eval) / n_elements(eval_tokens);
     return figures;

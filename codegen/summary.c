@@ -1,5 +1,6 @@
 /* What a build costs, for people: parameters, FLOPs, bytes, launches. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "codegen/codegen.h"
 #include "codegen/plan.h"
@@ -33,6 +34,9 @@ static void print_model(FILE *out, Arena *arena, const Plan *plan) {
         fputs("dense\n", out);
     fprintf(out, "%-16s%" PRId64 " x %" PRId64 " tokens, vocabulary %" PRId64 "\n", "micro-batch", figures->micro_batch,
             figures->sequence, figures->vocab);
+    fprintf(out, "%-16s%s\n", "precision",
+            strcmp(figures->precision, "bf16") == 0 ? "bf16 operands of matrix products, else f32"
+                                                    : figures->precision);
     fprintf(out, "%-16s%9s  %17.0f total\n", "parameters", format_count(arena, figures->total_parameters),
             figures->total_parameters);
     fprintf(out, "%-16s%9s  %17.0f active per token\n", "", format_count(arena, figures->active_parameters),

@@ -15,7 +15,7 @@
 /* Where everything that a build needs stands. */
 typedef struct {
     const char *archive;  /* libmoecrt.a, in the folder of moec's own executable */
-    const char *includes; /* runtime/plan.h and runtime/matmul.h below it */
+    const char *includes; /* runtime/plan.h and what kernels call below it */
     const char *openblas; /* libopenblas.a */
 } Installation;
 

@@ -144,6 +144,7 @@ typedef struct {
     const MoecConfigValue *export_config; /* what the exported config.json says on top of it */
     uint32_t n_export_config;
     MoecTrainConfig train;
+    const char *precision;    /* what most matrix products round their operands to: "f32" (nothing) or "bf16" */
     const char *cpu_features; /* blank-separated, "avx2 fma": what the kernels need, checked at start; "" any x86-64 */
 } MoecPlan;
 

@@ -240,9 +240,10 @@ static void measure(Session *session, int n_threads) {
     char text[TEXT_BYTES];
     if (!is_training(session) || (!session->log.out && !session->log.json && !session->options->profile))
         return;
-    session->ceiling = meter_ceiling();
-    log_line(&session->log, "cpu", "%d thread%s, %sFLOP/s in matrix products", n_threads, n_threads == 1 ? "" : "s",
-             meter_count(text, sizeof text, session->ceiling));
+    bool is_bf16 = strcmp(session->plan->precision, "bf16") == 0;
+    session->ceiling = is_bf16 ? meter_ceiling_bf16() : meter_ceiling();
+    log_line(&session->log, "cpu", "%d thread%s, %sFLOP/s in %s matrix products", n_threads, n_threads == 1 ? "" : "s",
+             meter_count(text, sizeof text, session->ceiling), session->plan->precision);
     if (session->options->profile)
         session->bandwidth = meter_bandwidth();
 }

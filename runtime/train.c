@@ -53,11 +53,12 @@ static void say_start(Session *session) {
         log_line(&session->log, "out", "no checkpoints: --out DIR saves them");
     if (session->log.json)
         log_json(&session->log,
-                 json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:o}", "event", "start", "model",
-                           session->plan->model, "plan", session->plan->hash, "step", (json_int_t)session->step,
-                           "parameters", session->plan->total_parameters, "active_parameters",
-                           session->plan->active_parameters, "flops_per_token", session->plan->model_flops_per_token,
-                           "ceiling_flops_per_s", session->ceiling, "config", options_json(options)));
+                 json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:o}", "event", "start", "model",
+                           session->plan->model, "plan", session->plan->hash, "precision", session->plan->precision,
+                           "step", (json_int_t)session->step, "parameters", session->plan->total_parameters,
+                           "active_parameters", session->plan->active_parameters, "flops_per_token",
+                           session->plan->model_flops_per_token, "ceiling_flops_per_s", session->ceiling, "config",
+                           options_json(options)));
 }
 
 enum { FADING_STEPS = 10 };

@@ -183,5 +183,6 @@ const MoecPlan bigram_plan = {
               .beta2 = 0.95,
               .epsilon = 1e-8,
               .seed = 1},
+    .precision = "f32",
     .cpu_features = "",
 };
