@@ -54,13 +54,19 @@ static void print_for_each(RowsPrinter *at, int phase, bool maxima, const char *
     }
 }
 
+/* How the variables of a block's sums start. */
+static const char *block_name(const RowsPrinter *at) {
+    return at->is_single ? "v" : "block_";
+}
+
 /* ` reduction(+ : block_3, block_7) reduction(max : v5)` */
 static const char *reduction_clauses(const RowsPrinter *at, int phase) {
     Arena *arena = at->base.c->arena;
     const char *sums = "", *maxima = "";
     for (size_t i = 0; i < at->base.body->n_instrs; i++) {
         if (is_sum(at, i, phase))
-            sums = arena_printf(arena, "%s%sblock_%zu", sums, sums[0] == '\0' ? " reduction(+ : " : ", ", i);
+            sums =
+                arena_printf(arena, "%s%s%s%zu", sums, sums[0] == '\0' ? " reduction(+ : " : ", ", block_name(at), i);
         else if (is_maximum(at, i, phase))
             maxima = arena_printf(arena, "%s%sv%zu", maxima, maxima[0] == '\0' ? " reduction(max : " : ", ", i);
     }
@@ -76,7 +82,8 @@ static bool has_sums(const RowsPrinter *at, int phase) {
 }
 
 static void print_starts(RowsPrinter *at, int phase) {
-    print_for_each(at, phase, false, "double sum_$ = 0;");
+    if (!at->is_single)
+        print_for_each(at, phase, false, "double sum_$ = 0;");
     print_for_each(at, phase, true, "float v$ = -INFINITY;");
 }
 
@@ -91,7 +98,7 @@ static void print_root(RowsPrinter *at, size_t i) {
     }
     const char *value = form_value_text(&at->base, instr->a);
     if (instr->op == FORM_SUM_COLS)
-        c_line(c, "block_%zu += %s;", i, value);
+        c_line(c, "%s%zu += %s;", block_name(at), i, value);
     else if (instr->op == FORM_MAX_COLS)
         c_line(c, "v%zu = %s > v%zu ? %s : v%zu;", i, value, i, value, i);
     else
@@ -113,14 +120,23 @@ void rows_print_elements(RowsPrinter *at, int phase) {
     }
 }
 
+static void open_block(RowsPrinter *at, int phase) {
+    print_for_each(at, phase, false, at->is_single ? "float v$ = 0.0f;" : "float block_$ = 0.0f;");
+}
+
+static void close_block(RowsPrinter *at, int phase) {
+    if (!at->is_single)
+        print_for_each(at, phase, false, "sum_$ += block_$;");
+}
+
 /* The columns of the innermost index from `first` on to before `end`. */
 static void print_part(RowsPrinter *at, int phase, const char *first, const char *end) {
-    print_for_each(at, phase, false, "float block_$ = 0.0f;");
+    open_block(at, phase);
     c_line(at->base.c, "#pragma omp simd%s", reduction_clauses(at, phase));
     rows_open_part(at, at->base.body->n_indices - 1, first, end);
     rows_print_elements(at, phase);
     c_close(at->base.c);
-    print_for_each(at, phase, false, "sum_$ += block_$;");
+    close_block(at, phase);
 }
 
 /* The same, in blocks. */
@@ -134,23 +150,26 @@ static void print_blocks(RowsPrinter *at, int phase, const char *first, const ch
 
 void rows_print_loops(RowsPrinter *at, int phase) {
     const FormBody *body = at->base.body;
-    int inner = body->n_indices - 1;
+    int inner = body->n_indices - 1, n_col_indices = rows_n_col_indices(at);
+    bool is_long = n_col_indices > 0 && body->indices[inner].extent > FORM_BLOCK;
+    at->is_single = n_col_indices < 2 && !is_long;
     print_starts(at, phase);
-    if (rows_n_col_indices(at) == 0) { /* one column */
-        print_for_each(at, phase, false, "float block_$ = 0.0f;");
+    if (n_col_indices == 0) { /* one column */
+        open_block(at, phase);
         rows_print_elements(at, phase);
-        print_for_each(at, phase, false, "sum_$ += block_$;");
+        close_block(at, phase);
     } else {
         for (int i = at->first_col; i < inner; i++)
             rows_open_index(at, i);
-        if (has_sums(at, phase) && body->indices[inner].extent > FORM_BLOCK)
+        if (has_sums(at, phase) && is_long)
             print_blocks(at, phase, "0", extent_text(at, inner));
         else
             print_part(at, phase, "0", extent_text(at, inner));
         for (int i = at->first_col; i < inner; i++)
             c_close(at->base.c);
     }
-    print_for_each(at, phase, false, "float v$ = (float)sum_$;");
+    if (!at->is_single)
+        print_for_each(at, phase, false, "float v$ = (float)sum_$;");
 }
 
 /* ---- Shared by threads ----------------------------------------------------------------------------------------- */
@@ -159,6 +178,7 @@ void rows_print_shared_loop(RowsPrinter *at, int phase) {
     CPrinter *c = at->base.c;
     int inner = at->base.body->n_indices - 1;
     const char *extent = extent_text(at, inner);
+    at->is_single = false;
     if (reduction_clauses(at, phase)[0] == '\0') {
         c_line(c, "#pragma omp parallel for simd");
         rows_open_index(at, inner);

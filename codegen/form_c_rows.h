@@ -17,6 +17,7 @@ typedef struct {
     bool *is_needed; /* by the loop at hand */
     int first_col;   /* the first column index */
     double work;     /* what computing all elements costs, in additions */
+    bool is_single;  /* one block at a time has all terms of the sums over columns: they are added up in vn itself */
 } RowsPrinter;
 
 static inline const FormInstr *rows_instr(const RowsPrinter *at, size_t i) {
