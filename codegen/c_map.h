@@ -1,32 +1,8 @@
-/* What each map of ir/ops.def is in C: one table for all kernels. */
+/* What each map of ir/ops.def is in C. */
 #ifndef MOEC_CODEGEN_C_MAP_H
 #define MOEC_CODEGEN_C_MAP_H
 
 #include "codegen/c_print.h"
-
-/* op, expression of the elements $x, $y of its operands, cost of computing it beside that of an addition. Calls are to
-   codegen/prelude.c. */
-#define C_MAPS(X)                                                                                                      \
-    X(copy, "$x", 0)                                                                                                   \
-    X(neg, "-$x", 1)                                                                                                   \
-    X(exp, "moec_exp($x)", 12)                                                                                         \
-    X(log, "logf($x)", 40)                                                                                             \
-    X(sqrt, "sqrtf($x)", 6)                                                                                            \
-    X(rsqrt, "1.0f / sqrtf($x)", 12)                                                                                   \
-    X(tanh, "moec_tanh($x)", 24)                                                                                       \
-    X(sigmoid, "moec_sigmoid($x)", 16)                                                                                 \
-    X(relu, "$x < 0.0f ? 0.0f : $x", 1)                                                                                \
-    X(silu, "$x * moec_sigmoid($x)", 16)                                                                               \
-    X(gelu, "$x * moec_normal_cdf($x)", 24)                                                                            \
-    X(gelu_tanh, "moec_gelu_tanh($x)", 20)                                                                             \
-    X(add, "$x + $y", 1)                                                                                               \
-    X(sub, "$x - $y", 1)                                                                                               \
-    X(mul, "$x * $y", 1)                                                                                               \
-    X(div, "$x / $y", 6)                                                                                               \
-    X(relu_grad, "moec_relu_grad($x, $y)", 2)                                                                          \
-    X(silu_grad, "moec_silu_grad($x, $y)", 20)                                                                         \
-    X(gelu_grad, "moec_gelu_grad($x, $y)", 36)                                                                         \
-    X(gelu_tanh_grad, "moec_gelu_tanh_grad($x, $y)", 24)
 
 /* The expression with the texts of its operands put in: names, elements, or literals in brackets where negative. */
 const char *c_map(CPrinter *c, OpKind op, const char *x, const char *y);

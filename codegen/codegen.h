@@ -1,6 +1,6 @@
 /* From a planned module to C text: kernels (equal nodes share one), and the MoecPlan that lists their launches.
 
-   In: a module after the memory pass. Out: one C source that needs only runtime/plan.h, runtime/matmul.h and libc.
+   In: a module after the memory pass. Out: one C source that needs only runtime/plan.h, runtime/gemm.h and libc.
    Never here: running cc, files, the runtime's own structures (their text is printed, their header not included). */
 #ifndef MOEC_CODEGEN_CODEGEN_H
 #define MOEC_CODEGEN_CODEGEN_H

@@ -53,6 +53,11 @@ void lower_none(CPrinter *c, const Node *node) {
     (void)c, (void)node;
 }
 
+void lower_form(CPrinter *c, const Node *node) {
+    (void)c, (void)node;
+    assert(false && "space_of takes it");
+}
+
 /* A memory stream whose text moves to the arena when it is closed. */
 typedef struct {
     FILE *out;
@@ -189,20 +194,17 @@ static const char *next_name(Kernels *kernels, OpKind op) {
     return arena_printf(kernels->arena, "%s_%zu", op_info(op)->name, kernels->n_of[op]++);
 }
 
-static bool add_node(Kernels *kernels, Node *node, Reporter *reporter, KernelCall *call) {
+static void add_node(Kernels *kernels, Node *node, KernelCall *call) {
     assert(op_info(node->op)->class != OP_CLASS_LEAF && op_info(node->op)->class != OP_CLASS_VIEW);
     assert(is_laid_out(node));
-    if (!check_dtypes(kernels, node, reporter))
-        return false;
     set_args(kernels->arena, call, node);
     const char *body = body_text(kernels->arena, node);
     if (find_kernel(kernels, body, &call->kernel))
-        return true;
+        return;
     Kernel kernel = {
         .name = next_name(kernels, node->op), .key = body, .flops = node_flops(node), .bytes = node_bytes(node)};
     kernel.text = kernel_text(kernels, &kernel, heading_text(kernels, &node, 1, &kernel), body);
     push(kernels, kernel);
-    return true;
 }
 
 /* What the kernel is called after: its product, its one op, or the last of its sums. */
@@ -252,11 +254,15 @@ bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const bool *esc
                  KernelCall *call) {
     const char *reason;
     *call = (KernelCall){0};
-    Space *space = space_of(kernels->arena, nodes, n, &reason);
-    if (!space) {
-        assert(n == 1 && "fuse makes no block that has no space");
-        return add_node(kernels, nodes[0], reporter, call);
+    for (size_t i = 0; i < n; i++) {
+        if (!check_dtypes(kernels, nodes[i], reporter))
+            return false;
     }
-    add_block(kernels, space, nodes, n, escapes, call);
+    Space *space = space_of(kernels->arena, nodes, n, &reason);
+    assert((space || n == 1) && "fuse makes no block that has no space");
+    if (space)
+        add_block(kernels, space, nodes, n, escapes, call);
+    else
+        add_node(kernels, nodes[0], call);
     return true;
 }

@@ -1,6 +1,39 @@
 /* Movement along a dim or an index. An index that is out of range reads NaN (-1 in i32) and writes nowhere: it comes
    from data, and a loss that is NaN is seen. */
+#include <assert.h>
+
 #include "codegen/lower.h"
+
+/* ---- Elements of any view ------------------------------------------------------------------------------------- */
+
+LowerElement lower_element(CPrinter *c, Nest *nest, const Node *node, int operand, const char *name) {
+    View view;
+    bool is_affine = view_of(node->operands[operand], &view);
+    assert(is_affine);
+    (void)is_affine;
+    const Node *owner = view.owner->def;
+    if (owner->op == OP_constant)
+        return (LowerElement){c_literal(c, view.owner->type.dtype, attrs_float(&owner->attrs, "value", 0)), -1};
+    return (LowerElement){NULL, nest_add(nest, name, 0, view.strides)};
+}
+
+const char *lower_element_text(CPrinter *c, const Nest *nest, LowerElement element) {
+    return element.literal != NULL ? element.literal : nest_element(c, nest, element.tensor);
+}
+
+/* Of integers, which forms don't hold exactly. */
+void lower_copy(CPrinter *c, const Node *node) {
+    c_pointers(c, node, (const char *const[]){"out", "x"});
+    const Type *type = &node->results[0].type;
+    Nest nest = nest_new(type);
+    int64_t dense[MAX_RANK];
+    type_strides(type, dense);
+    int out = nest_add(&nest, "out", 0, dense);
+    LowerElement x = lower_element(c, &nest, node, 0, "x");
+    nest_merge(&nest, c->arena);
+    nest_print_map(c, &nest, (double)type_n_elements(type),
+                   arena_printf(c->arena, "%s = %s;", nest_element(c, &nest, out), lower_element_text(c, &nest, x)));
+}
 
 /* ---- Along a dim ---------------------------------------------------------------------------------------------- */
 

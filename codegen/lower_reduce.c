@@ -198,32 +198,3 @@ void lower_sum_squares(CPrinter *c, const Node *node) {
               "    sum += partial[chunk];\n"
               "out[0] = (float)sum;\n");
 }
-
-/* ---- Along the last dim --------------------------------------------------------------------------------------- */
-
-/* Opens the loop over rows of operand 0. */
-static void open_rows(CPrinter *c, const Node *node) {
-    const Type *type = lower_operand_type(node, 0);
-    int64_t width = type_extent(type, -1), n_elements = type_n_elements(type);
-    c_constants(c, (const CConstant[]){{"n_rows", n_elements / width}, {"width", width}, {NULL, 0}});
-    c_parallel(c, 4.0 * (double)n_elements, "");
-    c_open(c, "for (int64_t row = 0; row < n_rows; row++)");
-}
-
-void lower_softmax(CPrinter *c, const Node *node) {
-    c_pointers(c, node, (const char *const[]){"out", "x"});
-    open_rows(c, node);
-    c_text(c, "float maximum = moec_maximum(x + row * width, width);\n"
-              "float factor = (float)(1 / moec_sum_exp(x + row * width, width, maximum));\n"
-              "#pragma omp simd\n"
-              "for (int64_t i = row * width; i < (row + 1) * width; i++)\n"
-              "    out[i] = moec_exp(x[i] - maximum) * factor;\n");
-    c_close(c);
-}
-
-void lower_logsumexp(CPrinter *c, const Node *node) {
-    c_pointers(c, node, (const char *const[]){"out", "x"});
-    open_rows(c, node);
-    c_text(c, "out[row] = moec_logsumexp(x + row * width, width);\n");
-    c_close(c);
-}

@@ -48,13 +48,6 @@ static void print_element_loop(CPrinter *c, double work, const char *body) {
     c_close(c);
 }
 
-void lower_accumulate(CPrinter *c, const Node *node) {
-    int64_t n_elements = type_n_elements(lower_operand_type(node, 0));
-    c_pointers(c, node, (const char *const[]){"state", NULL, "x"});
-    c_constants(c, (const CConstant[]){{"n_elements", n_elements}, {NULL, 0}});
-    print_element_loop(c, (double)n_elements, "state[i] += x[i];\n");
-}
-
 /* One pass over the four states: spec/numerics.md, "Optimizer". */
 void lower_adamw(CPrinter *c, const Node *node) {
     int64_t n_elements = type_n_elements(lower_operand_type(node, 0));

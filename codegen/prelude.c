@@ -11,7 +11,6 @@ static const char includes[] = "#include <float.h>\n"
                                "#include <string.h>\n"
                                "\n"
                                "#include \"runtime/gemm.h\"\n"
-                               "#include \"runtime/matmul.h\"\n"
                                "#include \"runtime/plan.h\"\n"
                                "\n"
                                "#define INLINE static inline __attribute__((always_inline, unused))\n";

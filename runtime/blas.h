@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* As moec_matmul (runtime/matmul.h). */
+/* c[m, n] = alpha * op(a) op(b) + beta * c, row-major f32; op transposes where its flag is set: a is [m, k] (or [k,
+   m]), b is [k, n] (or [n, k]); ld*: elements between rows as stored. */
 void blas_matmul(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                  int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 

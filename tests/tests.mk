@@ -79,7 +79,7 @@ $(LIBTEST_RUNTIME): $(LIBTEST_RUNTIME_OBJECTS)
 
 # Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both, and hold what generated
 # kernels call when they load them.
-KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_matmul -Wl,--undefined=moec_gemm -Wl,--undefined=moec_gemm
+KERNEL_LINK_FLAGS := -rdynamic -Wl,--undefined=moec_gemm
 $(OUT)/tests/units/runtime/%: tests/runtime/%.c $(LIBTEST_RUNTIME) $(LIBRUNTIME)
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
@@ -107,7 +107,7 @@ FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sa
 COMPILER_FUZZERS := dsl form module
 FUZZERS := $(patsubst tests/fuzz/%_fuzz.c,$(OUT)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 FUZZ_COMPILER_OBJECTS := $(patsubst $(OUT)/%,$(OUT)/fuzz/%,$(LIBRARY_OBJECTS))
-FUZZ_RUNTIME_SOURCES := $(filter-out runtime/main.c runtime/cpu.c runtime/matmul.c runtime/blas.c runtime/gemm%.c, \
+FUZZ_RUNTIME_SOURCES := $(filter-out runtime/main.c runtime/cpu.c runtime/blas.c runtime/gemm%.c, \
     $(wildcard runtime/*.c))
 FUZZ_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/fuzz/%.o,$(FUZZ_RUNTIME_SOURCES))
 
