@@ -182,7 +182,8 @@ bool *form_live(Arena *arena, const FormBody *body) {
 static FormBody copied(Arena *arena, const FormBody *body) {
     FormBody copy = *body;
     copy.instrs = arena_array_of(arena, FormInstr, body->n_instrs);
-    memcpy(copy.instrs, body->instrs, body->n_instrs * sizeof *body->instrs);
+    for (size_t i = 0; i < body->n_instrs; i++)
+        copy.instrs[i] = body->instrs[i];
     return copy;
 }
 

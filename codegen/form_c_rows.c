@@ -74,16 +74,12 @@ void rows_print(RowsPrinter *at) {
 
 /* ---- Ways through the rows ------------------------------------------------------------------------------------- */
 
-static bool has_op(const FormBody *body, FormOp op) {
+static bool has_op(const FormBody *body, const bool *is_live, FormOp op) {
     for (size_t i = 0; i < body->n_instrs; i++) {
-        if (body->instrs[i].op == op)
+        if (is_live[i] && body->instrs[i].op == op)
             return true;
     }
     return false;
-}
-
-static bool sums_cols(const FormBody *body) {
-    return has_op(body, FORM_SUM_COLS) || has_op(body, FORM_MAX_COLS);
 }
 
 static void set_levels(FormBody *body) {
@@ -168,10 +164,12 @@ static RowsPrinter printer_new(CPrinter *c, const Form *form) {
 
 void form_print_rows(CPrinter *c, Form *form) {
     FormBody *body = &form->body;
-    bool is_summing = sums_cols(body) || has_op(body, FORM_SUM_ROWS);
+    const bool *is_live = form_live(c->arena, body);
+    bool sums_cols = has_op(body, is_live, FORM_SUM_COLS) || has_op(body, is_live, FORM_MAX_COLS);
+    bool sums_rows = has_op(body, is_live, FORM_SUM_ROWS), is_summing = sums_cols || sums_rows;
     if (!is_summing)
         flatten(form);
-    else if (!sums_cols(body) && form_n_cols(body) == 1)
+    else if (!sums_cols && form_n_cols(body) == 1)
         lay_down(body);
     RowsPrinter at = printer_new(c, form);
     int64_t n_rows = form_n_rows(body), n_cols = form_n_cols(body);
@@ -179,7 +177,7 @@ void form_print_rows(CPrinter *c, Form *form) {
                        (!is_summing || n_cols >= LEAST_SHARED_COLS);
     int transposed = is_summing ? -1 : rows_transposed_index(&at);
     form_print_pointers(&at.base);
-    if (has_op(body, FORM_SUM_ROWS))
+    if (has_op(body, is_live, FORM_SUM_ROWS))
         rows_print_sums(&at);
     else if (transposed >= 0)
         rows_print_transposed(&at, transposed);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "codegen/form.h"
+#include "codegen/form_c.h"
 
 static void fail(const char *what, const char *why) {
     fprintf(stderr, "%s: %s\n", what, why);
@@ -37,6 +38,24 @@ static void check_text(Arena *arena, const Form *form) {
     free(text_again);
 }
 
+/* Blocks have no more nodes than about this; what to keep of more takes long to choose. */
+static const size_t MAX_INSTRS = 100;
+
+static void check_c(Arena *arena, const Form *form) {
+    size_t n_bytes, n_instrs = form->body.n_instrs;
+    for (int i = 0; i < form->n_operands; i++)
+        n_instrs += form->operands[i].part != NULL ? form->operands[i].part->n_instrs : 0;
+    if (n_instrs > MAX_INSTRS)
+        return;
+    char *text;
+    FILE *out = open_memstream(&text, &n_bytes);
+    if (out == NULL)
+        abort();
+    form_print_c(out, arena, form, "a form");
+    fclose(out);
+    free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
@@ -45,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     Form *form = form_read(arena, (const char *)data, n_bytes, &error);
     if (form != NULL) {
         check_text(arena, form);
+        check_c(arena, form);
         form_merge_indices(form);
         const char *broken = form_verify(arena, form);
         if (broken != NULL)
