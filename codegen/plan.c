@@ -18,6 +18,7 @@ typedef struct {
     PlanAddress *addresses; /* of the module's states */
     PlanProgram *program;
     const int64_t *offsets; /* of the program's values in the arena */
+    size_t *last_uses;      /* of the program's values: number of the last launch that has it as an argument, from 1 */
 } Collector;
 
 /* ---- States ---------------------------------------------------------------------------------------------------- */
@@ -113,10 +114,36 @@ static bool add_launch(Collector *at, Node *first, const bool *escapes) {
         return false;
     PlanLaunch launch = {
         .node = nodes[n - 1], .kernel = call.kernel, .first_arg = program->n_args, .n_args = call.n_args};
-    for (size_t i = 0; i < call.n_args; i++)
-        arena_push(at->arena, program->args, program->n_args, program->args_capacity, address_of(at, &call.args[i]));
     arena_push(at->arena, program->launches, program->n_launches, program->launches_capacity, launch);
+    for (size_t i = 0; i < call.n_args; i++) {
+        arena_push(at->arena, program->args, program->n_args, program->args_capacity, address_of(at, &call.args[i]));
+        at->last_uses[call.args[i].owner->number] = program->n_launches;
+    }
     return true;
+}
+
+/* Which values each launch is the last to use; outputs live on. */
+static void add_ends(Collector *at, const Graph *graph) {
+    PlanProgram *program = at->program;
+    const Value ***ends = arena_array_of(at->arena, const Value **, program->n_launches + 1);
+    size_t *counts = arena_array_of(at->arena, size_t, program->n_launches + 1);
+    size_t *capacities = arena_array_of(at->arena, size_t, program->n_launches + 1);
+    for (size_t i = 0; i < graph->n_outputs; i++)
+        at->last_uses[view_owner(graph->outputs[i].value)->number] = 0;
+    for (const Node *node = graph->first; node; node = node->next) {
+        for (int i = 0; i < node->n_results; i++) {
+            const Value *value = &node->results[i];
+            size_t launch = at->last_uses[value->number];
+            if (launch > 0 && at->offsets[value->number] >= 0)
+                arena_push(at->arena, ends[launch], counts[launch], capacities[launch], value);
+        }
+    }
+    for (size_t i = 0; i < program->n_launches; i++) {
+        program->launches[i].first_end = program->n_ends;
+        program->launches[i].n_ends = counts[i + 1];
+        for (size_t j = 0; j < counts[i + 1]; j++)
+            arena_push(at->arena, program->ends, program->n_ends, program->ends_capacity, ends[i + 1][j]);
+    }
 }
 
 static void add_input(Collector *at, Node *node) {
@@ -144,7 +171,7 @@ static bool add_program(Collector *at, const Graph *graph) {
                                  .lower_bound = attrs_int(&graph->attrs, "lower_bound", 0)};
     uint32_t n_values = graph_number(graph);
     assert(n_values == (uint32_t)n_offsets);
-    (void)n_values;
+    at->last_uses = arena_array_of(at->arena, size_t, n_values);
     const bool *escapes = block_escapes(at->arena, graph);
     const Block *block = NULL; /* of the launch before */
     bool succeeded = true;
@@ -156,6 +183,7 @@ static bool add_program(Collector *at, const Graph *graph) {
         block = node_computes(node) ? node->block : block;
     }
     add_outputs(at, graph);
+    add_ends(at, graph);
     if (at->plan->space_bytes[PLAN_ARENA] < at->program->arena_bytes)
         at->plan->space_bytes[PLAN_ARENA] = at->program->arena_bytes;
     return succeeded;

@@ -40,6 +40,7 @@ typedef struct {
     const Node *node;
     uint32_t kernel; /* index into Plan.kernels */
     size_t first_arg, n_args;
+    size_t first_end, n_ends; /* values whose life in the arena ends with the launch */
 } PlanLaunch;
 
 /* A graph. Its values are numbered. */
@@ -49,6 +50,8 @@ typedef struct {
     size_t n_launches, launches_capacity;
     PlanAddress *args;
     size_t n_args, args_capacity;
+    const Value **ends;
+    size_t n_ends, ends_capacity;
     PlanTensor *inputs;
     size_t n_inputs, inputs_capacity;
     PlanTensor *outputs;

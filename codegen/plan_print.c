@@ -105,7 +105,28 @@ static void print_launches(FILE *out, const Plan *plan, const PlanProgram *progr
         print_value(out, &launch->node->results[0]);
         fputs(", ", out);
         plan_print_loc(out, plan->module, launch->node->loc);
-        fprintf(out, "}, /* %s */\n", kernels_get(plan->kernels, launch->kernel)->name);
+        fprintf(out, ", %zu, %zu}, /* %s */\n", launch->first_end, launch->n_ends,
+                kernels_get(plan->kernels, launch->kernel)->name);
+    }
+    fputs("};\n", out);
+}
+
+static void print_ends(FILE *out, const PlanProgram *program) {
+    if (program->n_ends == 0)
+        return;
+    int n_offsets;
+    const int64_t *offsets = attrs_ints(&program->graph->attrs, "offsets", &n_offsets);
+    fprintf(out, "\nstatic const MoecRange %s_ends[] = {\n", program->graph->name);
+    for (size_t i = 0; i < program->n_launches; i++) {
+        const PlanLaunch *launch = &program->launches[i];
+        if (launch->n_ends == 0)
+            continue;
+        fprintf(out, "    /* %zu */", i);
+        for (size_t j = 0; j < launch->n_ends; j++) {
+            const Value *value = program->ends[launch->first_end + j];
+            fprintf(out, " {%" PRId64 ", %" PRId64 "},", offsets[value->number], type_n_bytes(&value->type));
+        }
+        putc('\n', out);
     }
     fputs("};\n", out);
 }
@@ -146,6 +167,7 @@ static void print_program(FILE *out, const PlanProgram *program) {
     fprintf(out, "    {.name = \"%s\",\n", name);
     print_program_table(out, name, "launches", program->n_launches);
     print_program_table(out, name, "args", program->n_args);
+    print_program_table(out, name, "ends", program->n_ends);
     print_program_table(out, name, "inputs", program->n_inputs);
     print_program_table(out, name, "outputs", program->n_outputs);
     fprintf(out, "     .arena_bytes = %" PRId64 "},\n", program->arena_bytes);
@@ -159,6 +181,7 @@ void plan_print_programs(FILE *out, const Plan *plan) {
         const PlanProgram *program = &plan->programs[i];
         print_args(out, program);
         print_launches(out, plan, program);
+        print_ends(out, program);
         print_tensors(out, program->graph->name, "inputs", program->inputs, program->n_inputs);
         print_tensors(out, program->graph->name, "outputs", program->outputs, program->n_outputs);
     }

@@ -8,6 +8,7 @@
 typedef struct {
     void *spaces[MOEC_SPACE_COUNT]; /* bases, of one page even for 0 bytes; all bytes 0 */
     uint64_t n_bytes[MOEC_SPACE_COUNT];
+    bool fills_ends; /* for --check memory: what a value was in becomes NaN when its life has ended */
 } Memory;
 
 /* A block of n_bytes[s] for each space s. Fails before it takes anything where the machine has less than all of them

@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MOEC_PLAN_VERSION 1
+#define MOEC_PLAN_VERSION 2
 
 /* Memory kinds; a run allocates each once. ARENA holds activations and is shared by all programs in turn. */
 typedef enum {
@@ -67,7 +67,14 @@ typedef struct {
     uint32_t n_args;
     const char *value;  /* IR value it computes, "%q.12" */
     const char *source; /* "model.moe:14:7" */
+    uint32_t first_end; /* index into MoecProgram.ends */
+    uint32_t n_ends;    /* of values that no later launch reads */
 } MoecLaunch;
+
+/* Where in MOEC_SPACE_ARENA a value was. */
+typedef struct {
+    uint64_t offset, n_bytes;
+} MoecRange;
 
 typedef struct {
     const char *name; /* "train", "update", "eval", "generate" */
@@ -80,6 +87,8 @@ typedef struct {
     const MoecTensor *outputs;
     uint32_t n_outputs;
     uint64_t arena_bytes;
+    const MoecRange *ends;
+    uint32_t n_ends;
 } MoecProgram;
 
 /* A weight and how it is made and exported: the attributes of an IR state (spec/ir.md, "States"). Its gradient and

@@ -73,6 +73,14 @@ static void run_timed(const Program *program, const MoecLaunch *launch) {
     profile_launch(program->profile, launch, start, meter_clock() - start);
 }
 
+/* All bits set: a NaN as a float, -1 as an integer. */
+static void fill_ends(const Program *program, const MoecLaunch *launch) {
+    for (uint32_t i = 0; i < launch->n_ends; i++) {
+        MoecRange range = program->program->ends[launch->first_end + i];
+        memset(memory_at(program->memory, (MoecAddress){MOEC_SPACE_ARENA, range.offset}), 0xff, range.n_bytes);
+    }
+}
+
 void program_run(const Program *program) {
     const MoecProgram *code = program->program;
     for (uint32_t i = 0; i < code->n_launches; i++) {
@@ -80,6 +88,8 @@ void program_run(const Program *program) {
             run_timed(program, &code->launches[i]);
         else
             run_launch(program, &code->launches[i]);
+        if (program->memory->fills_ends)
+            fill_ends(program, &code->launches[i]);
     }
 }
 

@@ -129,6 +129,7 @@ static bool open_memory(Session *session, Status *status) {
     count_memory(session, n_bytes);
     if (!memory_open(&session->memory, n_bytes, status))
         return false;
+    session->memory.fills_ends = strcmp(session->options->check, "memory") == 0;
     const struct {
         const char *name;
         uint64_t n_bytes;

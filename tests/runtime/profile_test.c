@@ -20,7 +20,7 @@ static void no_kernel(void *const *args) {
 
 static const MoecKernel kernels[] = {{no_kernel, "matmul", 100.0, 1.0}, {no_kernel, "copy", 0.0, 50.0}};
 /* A value that is no UTF-8, and one that must be escaped. */
-static const MoecLaunch launches[] = {{0, 0, 0, "%0", "a\"b.moe:1:1"}, {1, 0, 0, "%1", "\xff.moe:1:1"}};
+static const MoecLaunch launches[] = {{0, 0, 0, "%0", "a\"b.moe:1:1", 0, 0}, {1, 0, 0, "%1", "\xff.moe:1:1", 0, 0}};
 static const MoecProgram programs[] = {{.name = "train", .launches = launches, .n_launches = 2}};
 static const MoecPlan plan = {
     .model = "small", .hash = "00", .kernels = kernels, .n_kernels = 2, .programs = programs, .n_programs = 1};

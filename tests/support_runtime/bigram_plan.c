@@ -110,10 +110,10 @@ static const MoecAddress update_args[] = {
     ARENA(NORM), TABLE, GRADIENT, {MOEC_SPACE_MOMENT1, 0}, {MOEC_SPACE_MOMENT2, 0}, ARENA(HYPER), ARENA(BOUND)};
 
 static const MoecLaunch launches[] = {
-    {0, 0, 8, "%0", "bigram.moe:1:1"},
-    {1, 0, 4, "%0", "bigram.moe:1:1"},
-    {2, 0, 3, "%0", "bigram.moe:1:1"},
-    {3, 0, 7, "%0", "bigram.moe:1:1"},
+    {0, 0, 8, "%0", "bigram.moe:1:1", 0, 0},
+    {1, 0, 4, "%0", "bigram.moe:1:1", 0, 0},
+    {2, 0, 3, "%0", "bigram.moe:1:1", 0, 0},
+    {3, 0, 7, "%0", "bigram.moe:1:1", 0, 0},
 };
 
 static const MoecTensor train_inputs[] = {
@@ -135,10 +135,10 @@ static const MoecTensor update_inputs[] = {
 static const MoecTensor update_outputs[] = {{"grad_norm", MOEC_DTYPE_F32, 0, {0}, ARENA(NORM)}};
 
 static const MoecProgram programs[] = {
-    {"train", &launches[0], 1, train_args, 8, train_inputs, 3, train_outputs, 3, ARENA_BYTES},
-    {"eval", &launches[1], 1, eval_args, 4, train_inputs, 2, train_outputs + 1, 1, ARENA_BYTES},
-    {"generate", &launches[2], 1, generate_args, 3, generate_inputs, 1, generate_outputs, 1, ARENA_BYTES},
-    {"update", &launches[3], 1, update_args, 7, update_inputs, 2, update_outputs, 1, ARENA_BYTES},
+    {"train", &launches[0], 1, train_args, 8, train_inputs, 3, train_outputs, 3, ARENA_BYTES, NULL, 0},
+    {"eval", &launches[1], 1, eval_args, 4, train_inputs, 2, train_outputs + 1, 1, ARENA_BYTES, NULL, 0},
+    {"generate", &launches[2], 1, generate_args, 3, generate_inputs, 1, generate_outputs, 1, ARENA_BYTES, NULL, 0},
+    {"update", &launches[3], 1, update_args, 7, update_inputs, 2, update_outputs, 1, ARENA_BYTES, NULL, 0},
 };
 
 static const MoecWeight weights[] = {
