@@ -3,8 +3,10 @@
    In: a graph in its final order. Out: the attributes that passes/passes.h describes. Each value is placed at the
    lowest offset where it fits between those placed before it that live at the same time (first fit); how near that
    comes to the lower bound hangs on the order in which values are placed, so several orders are tried until one meets
-   the bound, and the best is kept. */
+   the bound. If none does, what reached highest is placed before all others, again and again; the best of all is kept.
+ */
 #include <stdlib.h>
+#include <string.h>
 
 #include "passes/liveness.h"
 #include "passes/occupancy.h"
@@ -59,7 +61,7 @@ static Allocation *allocations_of(Arena *arena, const Liveness *liveness) {
 }
 
 /* Places the allocations in the order in which they stand. The bytes that they need. */
-static int64_t place_blocks(Allocation *allocations, size_t n, size_t n_times) {
+static int64_t place_in_order(Allocation *allocations, size_t n, size_t n_times) {
     Arena *arena = arena_new();
     Occupancy occupancy = occupancy_new(arena, n_times);
     int64_t n_bytes = 0;
@@ -74,25 +76,57 @@ static int64_t place_blocks(Allocation *allocations, size_t n, size_t n_times) {
     return n_bytes;
 }
 
-/* The offsets by value number of the best order; *n_bytes is what they need. */
-static int64_t *find_offsets(Arena *arena, const Graph *graph, const Liveness *liveness, uint32_t n_values,
-                             int64_t *n_bytes) {
-    Allocation *allocations = allocations_of(arena, liveness);
-    int64_t *offsets = arena_array_of(arena, int64_t, n_values);
-    for (uint32_t i = 0; i < n_values; i++)
-        offsets[i] = -1;
-    *n_bytes = INT64_MAX;
-    for (int i = 0; *n_bytes > liveness->lower_bound && i < N_ORDERS; i++) {
-        if (liveness->n > 0)
-            qsort(allocations, liveness->n, sizeof *allocations, orders[i]);
-        int64_t n_needed = place_blocks(allocations, liveness->n, graph->n_nodes + 1);
-        if (n_needed >= *n_bytes)
-            continue;
-        *n_bytes = n_needed;
-        for (size_t j = 0; j < liveness->n; j++)
-            offsets[allocations[j].number] = allocations[j].place.offset;
+/* The best places found so far. */
+typedef struct {
+    int64_t *offsets; /* by value number; -1: no storage */
+    int64_t n_bytes;
+} Layout;
+
+/* Places the allocations in their order, and keeps that if it is the best. */
+static void try_order(Allocation *allocations, size_t n, size_t n_times, Layout *best) {
+    int64_t n_bytes = place_in_order(allocations, n, n_times);
+    if (n_bytes >= best->n_bytes)
+        return;
+    best->n_bytes = n_bytes;
+    for (size_t i = 0; i < n; i++)
+        best->offsets[allocations[i].number] = allocations[i].place.offset;
+}
+
+/* Of several that reach highest, the one that was placed last. */
+static void move_highest_to_front(Allocation *allocations, size_t n) {
+    size_t highest = 0;
+    for (size_t i = 1; i < n; i++) {
+        const Place *place = &allocations[i].place, *so_far = &allocations[highest].place;
+        if (place->offset + place->n_bytes >= so_far->offset + so_far->n_bytes)
+            highest = i;
     }
-    return offsets;
+    Allocation moved = allocations[highest];
+    memmove(allocations + 1, allocations, highest * sizeof *allocations);
+    allocations[0] = moved;
+}
+
+enum { MAX_REPAIRS = 40 };
+
+static Layout find_layout(Arena *arena, const Graph *graph, const Liveness *liveness, uint32_t n_values) {
+    Allocation *allocations = allocations_of(arena, liveness);
+    Layout best = {.offsets = arena_array_of(arena, int64_t, n_values), .n_bytes = INT64_MAX};
+    size_t n = liveness->n, n_times = graph->n_nodes + 1;
+    for (uint32_t i = 0; i < n_values; i++)
+        best.offsets[i] = -1;
+    if (n == 0)
+        best.n_bytes = 0;
+    for (int repairs = 0; repairs <= MAX_REPAIRS;
+         repairs += MAX_REPAIRS) { /* the orders alone first: mostly one does */
+        for (int i = 0; best.n_bytes > liveness->lower_bound && i < N_ORDERS; i++) {
+            qsort(allocations, n, sizeof *allocations, orders[i]);
+            try_order(allocations, n, n_times, &best);
+            for (int j = 0; best.n_bytes > liveness->lower_bound && j < repairs; j++) {
+                move_highest_to_front(allocations, n);
+                try_order(allocations, n, n_times, &best);
+            }
+        }
+    }
+    return best;
 }
 
 void graph_forget_plan(Graph *graph) {
@@ -107,12 +141,11 @@ static bool plan_graph(Graph *graph, Reporter *reporter) {
     bool succeeded = liveness_of(arena, graph, &liveness);
     if (succeeded) {
         uint32_t n_values = graph_number(graph);
-        int64_t n_bytes;
-        const int64_t *offsets = find_offsets(arena, graph, &liveness, n_values, &n_bytes);
+        Layout layout = find_layout(arena, graph, &liveness, n_values);
         Arena *attrs_arena = graph->module->arena;
         graph_forget_plan(graph);
-        attrs_set_ints(attrs_arena, &graph->attrs, "offsets", offsets, (int)n_values);
-        attrs_set_int(attrs_arena, &graph->attrs, "arena_bytes", n_bytes);
+        attrs_set_ints(attrs_arena, &graph->attrs, "offsets", layout.offsets, (int)n_values);
+        attrs_set_int(attrs_arena, &graph->attrs, "arena_bytes", layout.n_bytes);
         attrs_set_int(attrs_arena, &graph->attrs, "lower_bound", liveness.lower_bound);
     } else {
         report_error(reporter, graph->module, (Loc){0},
