@@ -26,7 +26,7 @@ enum { PAGE = 4096, PAGE_FLOATS = PAGE / sizeof(float) };
 static void *allocate(size_t n_bytes) {
     void *memory = aligned_alloc(PAGE, n_bytes);
     if (!memory) {
-        fprintf(stderr, "error: no memory for matrix products: %zu bytes\\n", n_bytes);
+        fprintf(stderr, "error: no memory for matrix products: %zu bytes\n", n_bytes);
         abort();
     }
     return memory;
