@@ -6,6 +6,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "runtime/gemm_blas.h"
 #include "runtime/gemm_plan.h"
 #include "runtime/gemm_workspace.h"
 
@@ -368,6 +369,10 @@ static int count_threads(const MoecGemm *gemm) {
 void moec_gemm(const MoecGemm *gemm) {
     if (gemm->n_rows == 0 || gemm->n_cols == 0 || gemm->n_groups == 0)
         return;
+    if (gemm_is_on_blas()) {
+        gemm_on_blas(gemm);
+        return;
+    }
     Team team = {.call = gemm_call(gemm, count_threads(gemm))};
     team.rhs = gemm_workspace(GEMM_BUFFER_RHS, largest_round(&team.call));
     if (team.call.n_threads == 1) {

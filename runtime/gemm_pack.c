@@ -14,12 +14,6 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* Lines of memory are rows of an operand, each over k, or the other way round. */
-static bool lines_are_rows(const GemmSource *source) {
-    const MoecGemmOperand *operand = source->operand;
-    return operand->k_stride == 1 && (operand->stride != 1 || source->gemm->ragged != MOEC_GEMM_K);
-}
-
 /* Line number `index`; NULL for zeros. */
 static const float *line_at(const MoecGemmOperand *operand, int64_t group, int64_t stride, int64_t index) {
     if (operand->gather) {
@@ -60,7 +54,7 @@ static void pack_columns(const GemmSource *source, int64_t group, const GemmPane
 static void pack_loaded(const GemmSource *source, int64_t group, const GemmPanel *panel, int64_t k, int64_t n_k) {
     const GemmKernels *kernels = source->kernels;
     void *const *args = source->gemm->args;
-    bool are_rows = lines_are_rows(source);
+    bool are_rows = gemm_lines_are_rows(source->gemm, source->operand);
     for (int64_t part = 0; part < n_k; part += PART_K) {
         float loaded[MAX_LINES * PART_K];
         const float *lines[2 * PART_K] = {NULL};
@@ -81,7 +75,7 @@ static void pack_loaded(const GemmSource *source, int64_t group, const GemmPanel
 
 void gemm_pack(const GemmSource *source, int64_t group, const GemmPanel *panels, int n_panels, int64_t k, int64_t n_k) {
     assert(n_panels <= GEMM_PACK_PANELS);
-    bool is_loaded = source->operand->load, are_rows = lines_are_rows(source);
+    bool is_loaded = source->operand->load, are_rows = gemm_lines_are_rows(source->gemm, source->operand);
     for (int i = 0; i < n_panels && (is_loaded || are_rows); i++) {
         if (is_loaded)
             pack_loaded(source, group, &panels[i], k, n_k);

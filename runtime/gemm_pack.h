@@ -21,6 +21,11 @@ typedef struct {
 
 enum { GEMM_PACK_PANELS = 16 };
 
+/* Whether lines of memory are rows of the operand, each over k, or the other way round. */
+static inline bool gemm_lines_are_rows(const MoecGemm *gemm, const MoecGemmOperand *operand) {
+    return operand->k_stride == 1 && (operand->stride != 1 || gemm->ragged != MOEC_GEMM_K);
+}
+
 static inline int64_t gemm_units(const GemmKernels *kernels, int64_t n_k) {
     return (n_k + kernels->unit - 1) / kernels->unit;
 }

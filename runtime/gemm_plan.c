@@ -120,8 +120,8 @@ int64_t gemm_rhs_floats(const GemmCall *call, const GemmRound *round, const Gemm
     return n_floats;
 }
 
-/* rhs is written once and read by all threads many times, from the last cache. A small part of that: rounds use the same
-   memory again, which so is never written back, and what else is in the cache stays. */
+/* rhs is written once and read by all threads many times, from the last cache. A small part of that: rounds use the
+   same memory again, which so is never written back, and what else is in the cache stays. */
 static int64_t round_floats(void) {
     return last_cache_floats() / 8;
 }

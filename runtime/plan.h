@@ -7,7 +7,7 @@
      status, json, utf8, random, dtype           what the rest stands on
      options, cpu, memory, program               the command line, the machine, running kernels
      profile, _table, _trace                     how long those took
-     gemm, _plan, _pack, _kernels*, _workspace   matrix products; blas: what they are compared with
+     gemm, _plan, _pack, _kernels*, _workspace   matrix products; gemm_blas, blas: what to compare with
      safetensors, model_config, model_dir        a model directory is read
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences

@@ -9,6 +9,7 @@
 #include "runtime/checkpoint.h"
 #include "runtime/cpu.h"
 #include "runtime/gemm.h"
+#include "runtime/gemm_blas.h"
 #include "runtime/meter.h"
 #include "runtime/output.h"
 #include "runtime/program.h"
@@ -50,11 +51,21 @@ static bool check_out(const Options *options, Status *status) {
     return !status->failed;
 }
 
-static bool check_outputs(const Options *options, Status *status) {
+static bool is_on_blas(const Options *options) {
+    return strcmp(options->matmul, "blas") == 0;
+}
+
+/* What can be refused before anything is read. */
+static bool check_options(const Options *options, const MoecPlan *plan, Status *status) {
     if (options->export && access(options->export, F_OK) == 0)
         return status_fail(status, STATUS_USAGE, "--export %s: exists already; name a new directory", options->export);
     if (!check_out(options, status) || (options->out && !output_check(options->out, status)))
         return false;
+    if (is_on_blas(options) && strcmp(plan->precision, "f32") != 0)
+        return status_fail(status, STATUS_USAGE,
+                           "--matmul blas: matrix products of this executable round their operands to %s, and OpenBLAS "
+                           "multiplies f32; build the model with --precision f32, or take --matmul own",
+                           plan->precision);
     if (options->profile && !output_check_file("--profile", options->profile, status))
         return false;
     return !options->export || output_check(options->export, status);
@@ -250,7 +261,7 @@ static void measure(Session *session, int n_threads) {
 }
 
 static bool open_all(Session *session, Status *status) {
-    if (!cpu_check(session->plan->cpu_features, status) || !check_outputs(session->options, status) ||
+    if (!cpu_check(session->plan->cpu_features, status) || !check_options(session->options, session->plan, status) ||
         !open_log(session, status))
         return false;
     int n_threads = cpu_set_threads(session->options->n_threads);
@@ -258,6 +269,7 @@ static bool open_all(Session *session, Status *status) {
     if (!open_data(session, status))
         return false;
     measure(session, n_threads);
+    gemm_choose_blas(is_on_blas(session->options));
     return open_memory(session, status) && open_weights(session, status);
 }
 

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/gemm_blas.h"
 #include "runtime/gemm_kernels.h"
 
 enum { MAX_GROUPS = 4 };
@@ -325,6 +326,28 @@ static void every_family_is_right(void **unused) {
     gemm_kernels_force(NULL);
 }
 
+/* OpenBLAS in the place of our kernels: the same operands, the same epilogues. */
+static void a_library_gives_the_same(void **unused) {
+    (void)unused;
+    gemm_choose_blas(true);
+    for (uint64_t number = 0; number < N_CASES; number++) {
+        Case at;
+        seed(number);
+        make_case(&at, MOEC_GEMM_F32);
+        MoecGemm gemm = at.gemm;
+        run(&at, &gemm, 2);
+        check_case(&at, number);
+        loaded_operand = gemm.products[0].lhs;
+        gemm.products[0].lhs =
+            (MoecGemmOperand){.load = load_lhs, .stride = loaded_operand.stride, .k_stride = loaded_operand.k_stride};
+        run(&at, &gemm, 2);
+        check_case(&at, number);
+        free_case(&at);
+    }
+    gemm_choose_blas(false);
+    moec_gemm_release();
+}
+
 static void inside_of_a_parallel_region(void **unused) {
     (void)unused;
     enum { N = 70 };
@@ -353,6 +376,7 @@ static void inside_of_a_parallel_region(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_is_right),
+        cmocka_unit_test(a_library_gives_the_same),
         cmocka_unit_test(inside_of_a_parallel_region),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
