@@ -246,14 +246,19 @@ static void compute_tile(const Piece *piece, const Tile *tile) {
     } while (++block < n_blocks);
 }
 
-static void compute_piece(Piece *piece) {
-    const GemmCall *call = piece->call;
-    const GemmGroup *group = piece->group;
-    int64_t n_rows = piece_rows(piece), n_floats = 0;
-    for (int slot = 0; slot < call->n_lhs; slot++)
+/* Makes room for a piece's lhs and packs it. */
+static void open_piece(Piece *piece) {
+    int64_t n_floats = 0;
+    for (int slot = 0; slot < piece->call->n_lhs; slot++)
         n_floats += lhs_slot_floats(piece, slot);
     piece->lhs = gemm_workspace(GEMM_BUFFER_LHS, n_floats);
     pack_lhs(piece);
+}
+
+static void compute_piece(Piece *piece) {
+    const GemmCall *call = piece->call;
+    const GemmGroup *group = piece->group;
+    int64_t n_rows = piece_rows(piece);
     int64_t n_panels = gemm_tile_panels(call, group, piece->end_panel - piece->first_panel);
     Tile tile = {.ld = n_panels * call->width};
     tile.result_floats = (group->n_blocks > 1 ? n_rows : call->kernels->n_rows) * tile.ld;
@@ -317,6 +322,51 @@ static void multiply_round(const Team *team, const GemmRound *round, Claims *cla
         piece.end_row_panel = panel + n;
         piece.first_panel = round->first_panel + cursor.part * n_columns / n_parts;
         piece.end_panel = round->first_panel + (cursor.part + 1) * n_columns / n_parts;
+        open_piece(&piece);
+        compute_piece(&piece);
+    }
+}
+
+/* ---- Tiles that are packed where they are used ------------------------------------------------------------------- */
+
+/* All of a round's rhs, of one group, by the calling thread. */
+static void pack_tile(const Team *team, const GemmRound *round, const GemmGroup *group, float *out) {
+    int64_t n_panels = round->end_panel - round->first_panel;
+    for (int slot = 0; slot < team->call.n_rhs; slot++) {
+        int64_t n_jobs = ceil_div(n_panels, JOB_PANELS) * ceil_div(group->n_k[team->call.rhs_product[slot]], JOB_K);
+        for (int64_t job = 0; job < n_jobs; job++)
+            pack_job(team, round, group, slot, out, job);
+        out += gemm_slot_floats(&team->call, round, group, slot);
+    }
+}
+
+/* Threads claim tiles of columns, group after group; rows of a group stay packed from one of its tiles to the next. */
+static void multiply_tiles(Team *team) {
+    const GemmCall *call = &team->call;
+    int64_t packed_group = -1, index = 0, first = 0; /* first: what the group's first tile counts as */
+    GemmGroup group = gemm_group(call, 0);
+    Piece piece = {.call = call, .group = &group};
+    for (;;) {
+        int64_t tile = __atomic_fetch_add(&team->claims[0].next_panel, 1, __ATOMIC_RELAXED), width, n_tiles;
+        for (;; first += n_tiles, group = gemm_group(call, index)) {
+            width = gemm_tile_panels(call, &group, call->n_panels);
+            n_tiles = group.n_rows > 0 ? ceil_div(call->n_panels, width) : 0;
+            if (tile < first + n_tiles)
+                break;
+            if (++index == call->gemm->n_groups)
+                return;
+        }
+        GemmRound round = {index, index + 1, (tile - first) * width, least((tile - first + 1) * width, call->n_panels)};
+        float *rhs = gemm_workspace(GEMM_BUFFER_TILE, gemm_rhs_floats(call, &round, &group));
+        pack_tile(team, &round, &group, rhs);
+        piece.end_row_panel = group.n_panels;
+        if (packed_group != index)
+            open_piece(&piece);
+        packed_group = index;
+        piece.round = &round;
+        piece.rhs = rhs;
+        piece.first_panel = round.first_panel;
+        piece.end_panel = round.end_panel;
         compute_piece(&piece);
     }
 }
@@ -332,6 +382,10 @@ static void team_wait(const Team *team) {
 
 /* What each thread does. */
 static void team_run(Team *team) {
+    if (gemm_packs_tiles(&team->call)) {
+        multiply_tiles(team);
+        return;
+    }
     GemmRound round = {0};
     for (int turn = 0; gemm_next_round(&team->call, &round); turn = !turn) {
         pack_rhs(team, &round, &team->claims[turn]);

@@ -25,6 +25,9 @@ KERNEL void pack_across(const float *const *lines, int64_t n_lines, int64_t firs
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++) {
                 const float *line = lines[strip + i];
+                for (int j = 0; j < 2 * LANES; j += 16)
+                    __builtin_prefetch((const void *)((uintptr_t)line + (uintptr_t)(first + k + GEMM_AHEAD + j) * 4), 0,
+                                       2);
                 Vector low = line ? v_load_first(line + first + k, n_low) : v_zero();
                 Vector high = line ? v_load_first(line + first + k + LANES, n_high) : v_zero();
                 rows[i] = (Vector)_mm512_cvtne2ps_pbh(high, low);

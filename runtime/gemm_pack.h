@@ -19,7 +19,7 @@ typedef struct {
     int64_t width;
 } GemmPanel;
 
-enum { GEMM_PACK_PANELS = 16 };
+enum { GEMM_PACK_PANELS = 20 };
 
 /* Whether lines of memory are rows of the operand, each over k, or the other way round. */
 static inline bool gemm_lines_are_rows(const MoecGemm *gemm, const MoecGemmOperand *operand) {

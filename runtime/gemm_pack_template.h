@@ -1,6 +1,11 @@
 /* Packing of floats into units of one float (gemm_kernels.h), rounded to bf16 or as they are; the same conventions as
    gemm_kernels_template.h, after it. Defines pack_across, pack_along and the same with _rounded. */
 
+/* A cache line of elements of a line to come. Sixteen lines at once are more than processors foresee by themselves. */
+KERNEL_INLINE void prefetch_line(const float *line, int64_t element) {
+    __builtin_prefetch((const void *)((uintptr_t)line + (uintptr_t)element * sizeof(float)), 0, 2);
+}
+
 KERNEL_INLINE void across(const float *const *lines, int64_t n_lines, int64_t first, int64_t n, float *out,
                           int64_t width, bool rounds) {
     for (int64_t strip = 0; strip < n_lines; strip += LANES) {
@@ -10,6 +15,7 @@ KERNEL_INLINE void across(const float *const *lines, int64_t n_lines, int64_t fi
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++) {
                 const float *line = lines[strip + i];
+                prefetch_line(line, first + k + GEMM_AHEAD);
                 rows[i] = line ? v_load_first(line + first + k, count) : v_zero();
                 if (rounds)
                     rows[i] = v_round(rows[i]);

@@ -165,10 +165,23 @@ bool gemm_next_round(const GemmCall *call, GemmRound *round) {
 /* ---- Pieces ----------------------------------------------------------------------------------------------------- */
 
 enum {
-    MOST_ROW_PANELS = GEMM_PACK_PANELS, /* of lhs in a piece */
-    MOST_COLUMN_PANELS = 8,             /* of a tile: an epilogue's rows stay in the nearest cache */
+    MOST_ROW_PANELS = 16,   /* of lhs in a piece */
+    MOST_COLUMN_PANELS = 8, /* of a tile: an epilogue's rows stay in the nearest cache */
     PIECES_PER_THREAD = 4
 };
+
+bool gemm_packs_tiles(const GemmCall *call) {
+    int64_t n_columns = call->n_panels * call->width;
+    for (int64_t index = 0; index < call->gemm->n_groups; index++) {
+        GemmGroup group = gemm_group(call, index);
+        int64_t n_floats = 0;
+        for (int slot = 0; slot < call->n_lhs; slot++)
+            n_floats += group.n_units[call->lhs_product[slot]] * group.n_rows;
+        if (group.n_panels > GEMM_PACK_PANELS || n_floats > second_cache_floats() || group.n_rows > n_columns)
+            return false;
+    }
+    return call->n_panels >= 2 * call->n_threads;
+}
 
 int64_t gemm_round_panels(const GemmCall *call, const GemmRound *round) {
     int64_t n = 0;
