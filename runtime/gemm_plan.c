@@ -177,7 +177,7 @@ bool gemm_packs_tiles(const GemmCall *call) {
         int64_t n_floats = 0;
         for (int slot = 0; slot < call->n_lhs; slot++)
             n_floats += group.n_units[call->lhs_product[slot]] * group.n_rows;
-        if (group.n_panels > GEMM_PACK_PANELS || n_floats > second_cache_floats() || group.n_rows > n_columns)
+        if (group.n_panels > GEMM_PACK_PANELS || n_floats > 3 * second_cache_floats() || group.n_rows > n_columns)
             return false;
     }
     return call->n_panels >= 2 * call->n_threads;

@@ -56,8 +56,8 @@ int64_t gemm_slot_floats(const GemmCall *call, const GemmRound *round, const Gem
 int64_t gemm_rhs_floats(const GemmCall *call, const GemmRound *round, const GemmGroup *group);
 
 /* Whether each thread packs the columns of rhs that it is to use by itself, a tile at a time, instead of all threads
-   all of it before they begin: where all rows of a group are one piece that the second cache holds. A tile is then read
-   from there while it is new. */
+   all of it before they begin: where all rows of a group are one piece, not much larger than the second cache. A tile
+   is then read from there while it is new. */
 bool gemm_packs_tiles(const GemmCall *call);
 
 /* Panels of rows of all groups of a round. */
