@@ -150,8 +150,17 @@ static bool is_commutative(const FormInstr *instr) {
     return instr->op == FORM_MAP && (instr->map_op == OP_add || instr->map_op == OP_mul);
 }
 
+/* To the bit: NaN equals itself, and 0 is not -0. */
+static bool numbers_equal(double a, double b) {
+    union {
+        double number;
+        uint64_t bits;
+    } left = {a}, right = {b};
+    return left.bits == right.bits;
+}
+
 static bool instrs_equal(const FormInstr *a, const FormInstr *b) {
-    bool same = a->op == b->op && a->map_op == b->map_op && memcmp(&a->value, &b->value, sizeof a->value) == 0 &&
+    bool same = a->op == b->op && a->map_op == b->map_op && numbers_equal(a->value, b->value) &&
                 maps_equal(&a->map, &b->map) && a->divisor == b->divisor && a->result == b->result;
     bool straight = a->a == b->a && a->b == b->b, crossed = a->a == b->b && a->b == b->a;
     return same && (straight || (is_commutative(a) && crossed));

@@ -150,7 +150,7 @@ static void print_result(CPrinter *c, const Form *form) {
     c_line(c, ".alpha = 1.0f, .beta = %s, .out = args[%u], .out_stride = %lld,",
            write->op == FORM_ADD ? "1.0f" : "0.0f", write->map.arg, (long long)n_cols);
     if (form->ragged == FORM_RAGGED_K)
-        c_line(c, ".out_group_stride = %lld,", (long long)(rows_of_group(form) * n_cols));
+        c_line(c, ".out_group_stride = %lld,", (long long)rows_of_group(form) * n_cols);
 }
 
 void form_print_product(CPrinter *c, const Form *form) {

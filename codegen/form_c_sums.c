@@ -40,7 +40,9 @@ static int64_t least(int64_t a, int64_t b) {
 }
 
 static int64_t count_chunks(const RowsPrinter *at) {
-    int64_t n_bytes = partial_bytes(at), n = MAX_STACK_BYTES / n_bytes;
+    int64_t n_bytes = partial_bytes(at);
+    assert(n_bytes > 0 && "only forms with sums over rows have chunks");
+    int64_t n = MAX_STACK_BYTES / n_bytes;
     if (n < FEW_CHUNKS)
         n = least(MAX_STATIC_BYTES / n_bytes, FEW_CHUNKS);
     n = least(least(n, FORM_CHUNKS), form_n_rows(at->base.body));

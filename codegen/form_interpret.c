@@ -1,4 +1,5 @@
 /* What a form means: each instruction over the whole of its rows and columns, one after the other. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -46,6 +47,7 @@ static int64_t steps(const FormBody *body, const FormAccessMap *map, bool is_col
 }
 
 static double value_at(const Values *values, uint32_t instr, int64_t row, int64_t col) {
+    assert(values->values && values->values[instr] && "form_verify: operands come first");
     const double *value = values->values[instr];
     switch (values->body->instrs[instr].level) {
     case FORM_LEVEL_ROW:

@@ -64,6 +64,7 @@ static uint32_t argument_of(Lowering *at, const View *view, FormAccess access, i
     Form *form = at->form;
     for (size_t i = 0; i < form->n_args; i++) {
         FormArg *arg = &form->args[i];
+        assert(at->arguments && "an argument of the form has its place here");
         bool is_same = at->arguments[i].owner == view->owner && at->arguments[i].offset == view->offset;
         if (!is_same)
             continue;

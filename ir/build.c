@@ -163,8 +163,9 @@ Value *build_grouped_matmul(Builder *builder, const char *mode, Value *a, Value 
 
 Value *build_product_like(Builder *builder, const Node *like, const char *mode, Value *a, Value *b) {
     Arena *arena = builder->graph->module->arena;
-    Value *operands[3] = {a, b, like->n_operands > 2 ? like->operands[2] : NULL};
+    bool is_grouped = like->op == OP_grouped_matmul;
+    Value *operands[3] = {a, b, is_grouped ? like->operands[2] : NULL};
     Attrs attrs = attrs_clone(arena, &like->attrs);
     attrs_set_string(arena, &attrs, "mode", mode);
-    return build(builder, like->op, like->n_operands, operands, &attrs);
+    return build(builder, like->op, is_grouped ? 3 : 2, operands, &attrs);
 }

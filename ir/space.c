@@ -196,6 +196,7 @@ static void choose_size(Space *space) {
         if (!largest || type_n_elements(type) > type_n_elements(largest))
             largest = type;
     }
+    assert(largest);
     int last = largest->rank - 1;
     while (last > 0 && largest->dims[last].extent == 1)
         last--;

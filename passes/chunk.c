@@ -6,6 +6,7 @@
 
    The largest values are tried first. Each node is in one region at most, so that the pass comes to an end; what a
    region failed for fails for all values of its size in it, so that they aren't tried again. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "ir/view.h"
@@ -53,6 +54,7 @@ static void note_uses(Chunker *at, Node *node) {
     }
     for (int i = 0; i < node->n_results && op_info(node->op)->class == OP_CLASS_UPDATE; i++) {
         const Node *owner = view_owner(node->operands[i])->def;
+        assert(at->states && "note_node has seen the state");
         at->states[chunk_node(owner)->state].is_updated = true;
     }
 }

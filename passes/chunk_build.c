@@ -96,6 +96,7 @@ static void add_to_sum(Chunk *chunk, const Node *node, int result) {
 static bool is_as_before(const Chunk *chunk, const Node *node, Value *const *operands) {
     const ChunkValue *note = value_of(chunk, &node->results[0]);
     bool is_same = note->part_extent == chunk->extent;
+    assert(!is_same || note->part);
     for (int i = 0; i < node->n_operands && is_same; i++)
         is_same = note->part->def->operands[i] == operands[i];
     return is_same;
@@ -108,9 +109,8 @@ static void build_part(Chunk *chunk, const Node *node) {
     for (int i = 0; i < node->n_operands; i++)
         operands[i] = rows_split_operand(rows, i) ? part_of(chunk, node->operands[i]) : node->operands[i];
     place_at(chunk, node);
-    Node *part = is_as_before(chunk, node, operands)
-                     ? value_of(chunk, &node->results[0])->part->def
-                     : build_rows_part(&chunk->builder, node, region->n_rows, chunk->extent, operands);
+    Value *before = is_as_before(chunk, node, operands) ? value_of(chunk, &node->results[0])->part : NULL;
+    Node *part = before ? before->def : build_rows_part(&chunk->builder, node, region->n_rows, chunk->extent, operands);
     for (int i = 0; i < node->n_results; i++)
         set_part(chunk, &node->results[i], &part->results[i]);
 }

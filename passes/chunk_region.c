@@ -4,6 +4,7 @@
    border consists of smaller values, which are cheap to slice and to put together, and of what has its storage anyway
    (inputs, states). It fails where such a node needs an operand whole. Then it is checked that nothing outside stands
    between two nodes of it, since all of a chunk runs before the next, and that it saves memory. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "ir/view.h"
@@ -163,6 +164,7 @@ bool chunk_is_read_outside(const ChunkRegion *region, const Value *value) {
 
 /* Rows of a chunk whose values have at most most_bytes, the largest row having n_row_bytes; all rows: no chunks. */
 static int64_t count_chunk_rows(const Chunker *at, int64_t n_row_bytes) {
+    assert(n_row_bytes > 0);
     int64_t n_rows = at->region.n_rows, n = at->most_bytes / n_row_bytes;
     int64_t least = (n_rows + MOST_CHUNKS - 1) / MOST_CHUNKS;
     least = least < at->least_rows ? at->least_rows : least;

@@ -63,8 +63,9 @@ void recompute_drop_cheap(Recompute *at) {
    second residual stream goes first, then every fourth, and so on. */
 RecomputeList recompute_drop_rest(Recompute *at) {
     RecomputeList dropped = {0};
-    const double step = 1.25, highest = 1e6;
-    for (double price = 1; price < highest; price *= step)
+    enum { N_STEPS = 62 }; /* up to a million */
+    double price = 1;
+    for (int i = 0; i < N_STEPS; i++, price *= 1.25)
         drop_below(at, price, false, &dropped);
     return dropped;
 }

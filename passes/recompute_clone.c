@@ -1,4 +1,5 @@
 /* Chains copied to where the backward half reads them. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "ir/view.h"
@@ -55,6 +56,7 @@ static void find_missing(Recompute *at, const RecomputeItem *reader) {
 
 static Value *redone_value(Value *value) {
     const RecomputeItem *item = recompute_item(value->def);
+    assert(!item->is_redone || item->clone);
     return item->is_redone ? &item->clone->results[value->result] : value;
 }
 

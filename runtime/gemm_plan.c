@@ -1,5 +1,6 @@
 #include "runtime/gemm_plan.h"
 
+#include <assert.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -145,6 +146,7 @@ static GemmRound take_panels(const GemmCall *call, int64_t index, int64_t first_
     GemmRound round = {.first_group = index, .end_group = index + 1, .end_panel = call->n_panels};
     GemmGroup group = gemm_group(call, index);
     int64_t n_rounds = ceil_div(gemm_rhs_floats(call, &round, &group), round_floats());
+    assert(n_rounds > 0); /* what fits is a round of whole groups */
     round.first_panel = first_panel;
     round.end_panel = least(first_panel + ceil_div(call->n_panels, n_rounds), call->n_panels);
     return round;

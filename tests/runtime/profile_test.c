@@ -75,7 +75,7 @@ static void a_long_step_is_counted_whole_and_shown_in_part(void **state) {
         profile_launch(&profile, &launches[0], i, 1.0);
     profile_finish(&profile);
     assert_int_equal(step->n_events, PROFILE_EVENTS / 2);
-    assert_true(step->events[step->n_events - 1].start == PROFILE_EVENTS / 2 - 1);
+    assert_int_equal((int)step->events[step->n_events - 1].start, PROFILE_EVENTS / 2 - 1);
     assert_int_equal(step->totals[0].n_launches, PROFILE_EVENTS);
     profile_close(&profile);
 }
