@@ -17,6 +17,8 @@
                            so; simple form again. spec/ir.md, "Products"
      chunk                 large values that exist only between nodes that work row by row, such as logits, are made a
                            chunk of rows at a time. spec/ir.md, "Chunks"
+     recompute             cheap values of the forward half are computed again where the backward half reads them.
+                           spec/ir.md, "Recompute"
      precision             with a directive precision "bf16": products that round their operands say so. Later than all
                            that makes products from others. spec/numerics.md, "Precision"
      layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
