@@ -207,7 +207,8 @@ static Dim read_dim(Reader *reader) {
         dim.name = arena_strndup(reader->module->arena, rest, (size_t)(equals - rest));
     const char *digits = equals != NULL ? equals + 1 : rest;
     size_t n_digits = strspn(digits, "0123456789");
-    if (n_digits == 0 || n_digits > 18 || digits[n_digits] != '\0' || equals == rest)
+    bool has_quote = strchr(word, '"') != NULL; /* it would start a string that ends who knows where */
+    if (n_digits == 0 || n_digits > 18 || digits[n_digits] != '\0' || equals == rest || has_quote)
         fail_at(reader, start, "expected a dim such as 4, d=64 or ~rows=32, found '%s'", word);
     dim.extent = strtoll(digits, NULL, 10);
     return dim;
