@@ -115,26 +115,33 @@ void lower_gather(CPrinter *c, const Node *node) {
     c_close(c);
 }
 
-/* Each part of the rows belongs to one thread, which looks through all indices in order: the sums have one order. */
+/* A block of columns belongs to one thread, which goes through all indices in order: the sums have one order. */
 void lower_scatter_add(CPrinter *c, const Node *node) {
     const Type *rows = &node->results[0].type;
     int64_t n_rows = rows->dims[0].extent, n_indices = type_n_elements(lower_operand_type(node, 1));
+    int64_t width = type_span(rows, 1, rows->rank);
     c_pointers(c, node, (const char *const[]){"out", "x", "indices"});
     c_constants(c, (const CConstant[]){{"n_indices", n_indices},
                                        {"n_rows", n_rows},
-                                       {"width", type_span(rows, 1, rows->rank)},
+                                       {"width", width},
+                                       {"COLUMNS", width < 64 ? width : 64},
                                        {"n_chunks", n_rows < 64 ? n_rows : 64},
                                        {NULL, 0}});
-    c_parallel(c, (double)(n_rows + n_indices) * (double)type_span(rows, 1, rows->rank), "schedule(dynamic)");
+    c_parallel(c, (double)n_rows * (double)width, "");
     c_text(c, "for (int64_t chunk = 0; chunk < n_chunks; chunk++) {\n"
-              "    int64_t first = chunk * n_rows / n_chunks, end = (chunk + 1) * n_rows / n_chunks;\n"
-              "    memset(out + first * width, 0, sizeof(float) * (size_t)((end - first) * width));\n"
+              "    int64_t start = chunk * n_rows / n_chunks, end = (chunk + 1) * n_rows / n_chunks;\n"
+              "    memset(out + start * width, 0, sizeof(float) * (size_t)((end - start) * width));\n"
+              "}\n");
+    if (width > 64)
+        c_parallel(c, (double)n_indices * (double)width, "schedule(dynamic)");
+    c_text(c, "for (int64_t first = 0; first < width; first += COLUMNS) {\n"
+              "    int64_t end = first + COLUMNS < width ? first + COLUMNS : width;\n"
               "    for (int64_t i = 0; i < n_indices; i++) {\n"
               "        int64_t row = indices[i];\n"
-              "        if (row < first || row >= end)\n"
+              "        if (row < 0 || row >= n_rows)\n"
               "            continue;\n"
               "        #pragma omp simd\n"
-              "        for (int64_t j = 0; j < width; j++)\n"
+              "        for (int64_t j = first; j < end; j++)\n"
               "            out[row * width + j] += x[i * width + j];\n"
               "    }\n"
               "}\n");

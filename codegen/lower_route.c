@@ -1,8 +1,38 @@
 /* Routing. Experts that are out of range, which no router gives, are dropped. */
 #include "codegen/lower.h"
 
-/* Keeps the k largest so far in order; an equal value goes behind those before it, so of equals the lower index wins.
- */
+/* As many rows at a time as a vector has lanes, a lane to each: an element is exchanged with the first of the k largest
+   so far that is less, the one pushed out with the next, and so on. Nothing branches on the data. Of equals the earlier
+   one stays in front. */
+static const char top_k[] =
+    "for (int64_t first = 0; first < n_rows; first += MOEC_LANES) {\n"
+    "    int n_lanes = n_rows - first < MOEC_LANES ? n_rows - first : MOEC_LANES;\n"
+    "    MoecIntegers largest[k] = {{0}}, places[k] = {{0}}; /* the bits of values; their indices */\n"
+    "    for (int64_t start = 0; start < width; start += COLUMNS) {\n"
+    "        int n_columns = width - start < COLUMNS ? width - start : COLUMNS;\n"
+    "        float columns[COLUMNS][MOEC_LANES] MOEC_ALIGNED;\n"
+    "        moec_transpose(columns[0], MOEC_LANES, x + first * width + start, width, n_lanes, n_columns, 1.0f);\n"
+    "        for (int j = 0; j < n_columns; j++) {\n"
+    "            MoecVector value = *(const MoecVector *)columns[j];\n"
+    "            MoecIntegers bits = (MoecIntegers)value, place = (MoecIntegers){0} + (int32_t)(start + j);\n"
+    "            MoecIntegers moves = {0};\n"
+    "            for (int i = 0; i < k; i++) {\n"
+    "                moves |= value > (MoecVector)largest[i];\n"
+    "                if (i >= start + j) /* still empty */\n"
+    "                    moves = (MoecIntegers){0} - 1;\n"
+    "                moec_exchange(moves, &bits, &largest[i]);\n"
+    "                moec_exchange(moves, &place, &places[i]);\n"
+    "            }\n"
+    "        }\n"
+    "    }\n"
+    "    for (int lane = 0; lane < n_lanes; lane++) {\n"
+    "        for (int i = 0; i < k; i++) {\n"
+    "            values[(first + lane) * k + i] = ((MoecVector)largest[i])[lane];\n"
+    "            indices[(first + lane) * k + i] = places[i][lane];\n"
+    "        }\n"
+    "    }\n"
+    "}\n";
+
 void lower_top_k(CPrinter *c, const Node *node) {
     const Type *x = lower_operand_type(node, 0);
     int64_t width = type_extent(x, -1);
@@ -10,24 +40,10 @@ void lower_top_k(CPrinter *c, const Node *node) {
     c_constants(c, (const CConstant[]){{"n_rows", type_n_elements(x) / width},
                                        {"width", width},
                                        {"k", attrs_int(&node->attrs, "k", 1)},
+                                       {"COLUMNS", width < 64 ? width : 64},
                                        {NULL, 0}});
     c_parallel(c, node_flops(node), "");
-    c_text(c, "for (int64_t row = 0; row < n_rows; row++) {\n"
-              "    float *value = values + row * k;\n"
-              "    int32_t *index = indices + row * k;\n"
-              "    for (int64_t i = 0; i < width; i++) {\n"
-              "        float candidate = x[row * width + i];\n"
-              "        int64_t place = i < k ? i : k; /* behind all that are kept */\n"
-              "        if (place == k && !(candidate > value[k - 1]))\n"
-              "            continue;\n"
-              "        for (place = place == k ? k - 1 : place; place > 0 && candidate > value[place - 1]; place--) {\n"
-              "            value[place] = value[place - 1];\n"
-              "            index[place] = index[place - 1];\n"
-              "        }\n"
-              "        value[place] = candidate;\n"
-              "        index[place] = (int32_t)i;\n"
-              "    }\n"
-              "}\n");
+    c_text(c, top_k);
 }
 
 void lower_histogram(CPrinter *c, const Node *node) {

@@ -404,12 +404,30 @@ static void indices_out_of_range_touch_nothing(void **state) {
         assert_true(sums[i] == (i < 10 ? 11.0f : 0.0f));
 }
 
+/* Whatever the values, a row's choices are different columns. */
+static void choices_among_nans_are_columns(void **state) {
+    (void)state;
+    enum { ROWS = 70, WIDTH = 9, K = 3 };
+    static float x[ROWS * WIDTH], values[ROWS * K];
+    static int32_t indices[ROWS * K];
+    for (int i = 0; i < ROWS * WIDTH; i++)
+        x[i] = i % 2 == 0 || i < 2 * WIDTH ? NAN : -INFINITY;
+    run_kernel("choices", OP_top_k, (void *const[]){values, indices, x});
+    for (int row = 0; row < ROWS; row++) {
+        const int32_t *chosen = indices + row * K;
+        for (int i = 0; i < K; i++) {
+            assert_in_range(chosen[i], 0, WIDTH - 1);
+            assert_int_not_equal(chosen[i], chosen[(i + 1) % K]);
+        }
+    }
+}
+
 /* One test a graph, named after it. */
 int main(void) {
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(equal_nodes_share_a_kernel),         cmocka_unit_test(arguments_are_not_constants),
         cmocka_unit_test(maps_keep_nans_and_infinities),      cmocka_unit_test(exponentials_are_good_to_a_few_units),
-        cmocka_unit_test(indices_out_of_range_touch_nothing),
+        cmocka_unit_test(indices_out_of_range_touch_nothing), cmocka_unit_test(choices_among_nans_are_columns),
     };
     enum { MAX_TESTS = 64, N_OTHERS = sizeof others / sizeof others[0] };
     static struct CMUnitTest tests[MAX_TESTS];
