@@ -16,7 +16,7 @@ LIBTEST_RUNTIME := $(OUT)/libtest_runtime.a
 LIBTEST_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support_runtime/*.c))
 RUNTIME_TEST_LIBS := $(LIBRUNTIME) $(RUNTIME_LIBRARIES) -ldl
 
-.PHONY: test setup-test check units fuzzers lint tidy bench bench-gemm
+.PHONY: test setup-test check units fuzzers lint tidy bench bench-gemm bench-kernels
 # Everything, from a bare machine: what the tests need is installed, then all of it runs under the sanitizers.
 test: setup-test
 	@$(MAKE) --no-print-directory -j$(JOBS) moec
@@ -61,6 +61,15 @@ bench-gemm: $(OUT)/gemm_bench
 $(OUT)/gemm_bench: tests/bench/gemm_bench.c $(LIBRUNTIME)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< $(LIBRUNTIME) $(RUNTIME_LIBRARIES)
+
+# Generated kernels, one by one: those of attention, of rows of logits, of routers.
+bench-kernels: $(OUT)/kernel_bench
+	$(OUT)/kernel_bench tests/bench/attention.ir tests/bench/rows.ir tests/bench/routing.ir
+
+$(OUT)/kernel_bench: tests/bench/kernel_bench.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -rdynamic -Wl,--undefined=moec_gemm -o $@ $< $(LIBTEST) $(LIBMOEC) \
+	    $(RUNTIME_TEST_LIBS)
 
 # The unit tests' programs, and the script that lit runs them by.
 units: $(UNITS) $(OUT)/tests/units/run
