@@ -50,12 +50,16 @@ void rows_print_values(RowsPrinter *at, int phase) {
     }
 }
 
-bool rows_write_values(const RowsPrinter *at) {
-    for (size_t i = 0; i < at->base.body->n_instrs; i++) {
-        if (form_instr_writes(rows_instr(at, i)) && rows_instr(at, i)->level == FORM_LEVEL_ROW)
+static bool writes_row_values(const FormBody *body) {
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        if (form_instr_writes(&body->instrs[i]) && body->instrs[i].level == FORM_LEVEL_ROW)
             return true;
     }
     return false;
+}
+
+bool rows_write_values(const RowsPrinter *at) {
+    return writes_row_values(at->base.body);
 }
 
 void rows_print(RowsPrinter *at) {
@@ -85,6 +89,14 @@ static bool has_op(const FormBody *body, const bool *is_live, FormOp op) {
 static void set_levels(FormBody *body) {
     for (size_t i = 0; i < body->n_instrs; i++)
         body->instrs[i].level = form_level(body, &body->instrs[i]);
+}
+
+/* A column index that became a row index would repeat what is written once a row. */
+static bool can_flatten(const FormBody *body) {
+    int n_col_indices = 0;
+    for (int i = 0; i < body->n_indices; i++)
+        n_col_indices += body->indices[i].is_col;
+    return n_col_indices < 2 || !writes_row_values(body);
 }
 
 /* Where nothing is summed, rows and columns mean nothing and long inner loops are good: all indices but the last make
@@ -167,9 +179,9 @@ void form_print_rows(CPrinter *c, Form *form) {
     const bool *is_live = form_live(c->arena, body);
     bool sums_cols = has_op(body, is_live, FORM_SUM_COLS) || has_op(body, is_live, FORM_MAX_COLS);
     bool sums_rows = has_op(body, is_live, FORM_SUM_ROWS), is_summing = sums_cols || sums_rows;
-    if (!is_summing)
+    if (!is_summing && can_flatten(body))
         flatten(form);
-    else if (!sums_cols && form_n_cols(body) == 1)
+    else if (is_summing && !sums_cols && form_n_cols(body) == 1)
         lay_down(body);
     RowsPrinter at = printer_new(c, form);
     int64_t n_rows = form_n_rows(body), n_cols = form_n_cols(body);

@@ -1,6 +1,6 @@
 // RUN: env MOEC_ROOT=%root %unit %s
-/* Random forms as C against the interpreter, and with other numbers of threads against themselves. All of them become
-   one shared object. */
+/* Random forms, and a few given ones, as C against the interpreter, and with other numbers of threads against
+   themselves. All of them become one shared object. */
 #include <dlfcn.h>
 #include <math.h>
 #include <omp.h>
@@ -18,7 +18,20 @@
 #include "runtime/plan.h"
 #include "tests/support/random_form.h"
 
-enum { N_ROWS = 60, N_PRODUCTS = 40, N_FORMS = N_ROWS + N_PRODUCTS };
+/* What random forms rarely are. */
+static const char *const given[] = {
+    /* Written once a row, where column indices cannot be joined. */
+    "form add_once rows { arg x f32[28] in arg y f32[35] in arg full f32[420] out arg once f32[35] inout\n"
+    "row i 7 row j 5 col k 4 col l 3\n"
+    "%0 = load x[i*4 + k]\n"
+    "%1 = load y[i*5 + j]\n"
+    "store full[i*60 + j*12 + k*3 + l] = %0\n"
+    "add once[i*5 + j] += %1\n"
+    "}\n",
+};
+
+enum { N_ROWS = 60, N_PRODUCTS = 40, N_GIVEN = sizeof given / sizeof given[0] };
+enum { N_RANDOM = N_ROWS + N_PRODUCTS, N_FORMS = N_RANDOM + N_GIVEN };
 
 typedef struct {
     Arena *arena;
@@ -75,14 +88,25 @@ static void compile(void) {
     rmdir(folder);
 }
 
+static RandomForm read_given(int index) {
+    const char *error = NULL;
+    Form *form = form_read(fixture.arena, given[index], strlen(given[index]), &error);
+    if (!form)
+        fail_msg("%s", error);
+    return (RandomForm){
+        .form = form, .args = arena_array_of(fixture.arena, RandomFormArg, form->n_args), .tolerance = 1e-5};
+}
+
 static int set_up(void **state) {
     (void)state;
     fixture.arena = arena_new();
-    for (int i = 0; i < N_FORMS; i++) {
+    for (int i = 0; i < N_RANDOM; i++) {
         const char *name = arena_printf(fixture.arena, "form_%d", i);
         fixture.forms[i] = i < N_ROWS ? random_form_rows(fixture.arena, name, (uint64_t)i)
                                       : random_form_product(fixture.arena, name, (uint64_t)i);
     }
+    for (int i = 0; i < (int)N_GIVEN; i++)
+        fixture.forms[N_RANDOM + i] = read_given(i);
     compile();
     return 0;
 }
@@ -172,7 +196,7 @@ int main(void) {
     static struct CMUnitTest tests[N_FORMS];
     static char names[N_FORMS][32];
     for (int i = 0; i < N_FORMS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %d", i < N_ROWS ? "rows" : "product", i);
+        snprintf(names[i], sizeof names[i], "%s %d", i < N_ROWS ? "rows" : i < N_RANDOM ? "product" : "given", i);
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.forms[i]};
     }
     return _cmocka_run_group_tests("form_c", tests, N_FORMS, set_up, tear_down);
