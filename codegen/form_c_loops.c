@@ -174,16 +174,19 @@ void rows_print_loops(RowsPrinter *at, int phase) {
 
 /* ---- Shared by threads ----------------------------------------------------------------------------------------- */
 
+/* Threads have whole blocks: the compiler may round elements of the rest of a loop, which has no full vector, otherwise
+   than those of vectors, and where loops end must not depend on the number of threads. */
+static void print_shared_blocks(RowsPrinter *at, int phase) {
+    c_line(at->base.c, "#pragma omp parallel for");
+    print_blocks(at, phase, "0", extent_text(at, at->base.body->n_indices - 1));
+}
+
 void rows_print_shared_loop(RowsPrinter *at, int phase) {
     CPrinter *c = at->base.c;
-    int inner = at->base.body->n_indices - 1;
-    const char *extent = extent_text(at, inner);
+    const char *extent = extent_text(at, at->base.body->n_indices - 1);
     at->is_single = false;
     if (reduction_clauses(at, phase)[0] == '\0') {
-        c_line(c, "#pragma omp parallel for simd");
-        rows_open_index(at, inner);
-        rows_print_elements(at, phase);
-        c_close(c);
+        print_shared_blocks(at, phase);
         return;
     }
     const char *first = arena_printf(c->arena, "chunk * %s / %d", extent, FORM_CHUNKS);

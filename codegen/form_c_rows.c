@@ -141,10 +141,30 @@ static void print_shared(RowsPrinter *at) {
         c_close(at->base.c);
 }
 
+/* Rows with no more columns than this may be computed side by side in vectors: the compiler unrolls their loops. */
+static const int64_t MAX_UNROLLED_COLS = 32;
+
+/* Rows that threads share in chunks, always the same ones, for what the shared blocks of columns are for. */
+static void print_row_chunks(RowsPrinter *at) {
+    CPrinter *c = at->base.c;
+    long long n_rows = (long long)form_n_rows(at->base.body), n_chunks = n_rows < FORM_CHUNKS ? n_rows : FORM_CHUNKS;
+    c_parallel(c, at->work, "");
+    c_open(c, "for (int64_t chunk = 0; chunk < %lld; chunk++)", n_chunks);
+    rows_open(at, arena_printf(c->arena, "chunk * %lld / %lld", n_rows, n_chunks),
+              arena_printf(c->arena, "(chunk + 1) * %lld / %lld", n_rows, n_chunks));
+    rows_print(at);
+    c_close(c);
+    c_close(c);
+}
+
 static void print_row_by_row(RowsPrinter *at) {
     bool has_loop = form_n_rows(at->base.body) > 1;
     if (!has_loop) {
         rows_print(at);
+        return;
+    }
+    if (c_is_parallel(at->work) && form_n_cols(at->base.body) <= MAX_UNROLLED_COLS) {
+        print_row_chunks(at);
         return;
     }
     c_parallel(at->base.c, at->work, "");

@@ -28,6 +28,35 @@ static const char *const given[] = {
     "store full[i*60 + j*12 + k*3 + l] = %0\n"
     "add once[i*5 + j] += %1\n"
     "}\n",
+    /* Of two products that are added, the compiler fuses one with the addition, not everywhere the same. */
+    "form flat rows { arg x f32[53560] in arg y f32[53560] in arg sum f32[53560] inout arg other f32[53560] inout\n"
+    "row i 52 col j 1030\n"
+    "%0 = load x[i*1030 + j]\n"
+    "%1 = load y[i*1030 + j]\n"
+    "%2 = tanh %1\n"
+    "%3 = exp %2\n"
+    "%4 = gelu_grad %1, %1\n"
+    "%5 = tanh %4\n"
+    "%6 = const 0.5\n"
+    "%7 = add %1, %3\n"
+    "%8 = mul %7, %6\n"
+    "%9 = mul %8, %5\n"
+    "%10 = silu %0\n"
+    "%11 = add %10, %9\n"
+    "%12 = mul %11, %6\n"
+    "add sum[i*1030 + j] += %12\n"
+    "add other[i*1030 + j] += %10\n"
+    "}\n",
+    /* The same where rows have one column and are computed side by side. */
+    "form one_col rows { arg x f32[1] in arg sum f32[3721] inout\n"
+    "row i 3721\n"
+    "%0 = load x[0]\n"
+    "%1 = tanh %0\n"
+    "%2 = exp %1\n"
+    "%3 = sum_cols %2\n"
+    "%4 = mul %3, %0\n"
+    "add sum[i] += %4\n"
+    "}\n",
 };
 
 enum { N_ROWS = 60, N_PRODUCTS = 40, N_GIVEN = sizeof given / sizeof given[0] };
