@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "codegen/c_words.h"
 #include "ir/block.h"
 
 /* A block under way. */
@@ -29,14 +30,12 @@ typedef struct {
 
 /* The text in lower case where it is a C identifier, else NULL. What C has taken already, the printer avoids. */
 static const char *identifier_of(Arena *arena, const char *text) {
-    if (!text || strlen(text) > 16 || !(isalpha((unsigned char)text[0]) || text[0] == '_'))
+    enum { MAX_LENGTH = 16 };
+    if (!text || strlen(text) > MAX_LENGTH || !c_is_identifier(text))
         return NULL;
     char *name = arena_strdup(arena, text);
-    for (char *at = name; *at; at++) {
-        if (!isalnum((unsigned char)*at) && *at != '_')
-            return NULL;
+    for (char *at = name; *at; at++)
         *at = (char)tolower((unsigned char)*at);
-    }
     return name;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "runtime/gemm.h"
+#include "runtime/status.h"
 
 typedef struct Workspace Workspace;
 struct Workspace {
@@ -27,7 +28,7 @@ static void *allocate(size_t n_bytes) {
     void *memory = aligned_alloc(PAGE, n_bytes);
     if (!memory) {
         fprintf(stderr, "error: no memory for matrix products: %zu bytes\n", n_bytes);
-        abort();
+        _Exit(STATUS_SYSTEM);
     }
     return memory;
 }

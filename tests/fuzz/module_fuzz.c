@@ -49,8 +49,8 @@ static void ignore(Reporter *self, ReportKind kind, const Module *module, Loc lo
     (void)self, (void)kind, (void)module, (void)loc, (void)message;
 }
 
-/* Blocks, which simplify takes away, are scheduled first. Some passes can refuse: bounds of chunks or a precision that
-   there are not, budgets that can't be kept to, sizes that can't be counted. */
+/* Blocks, which simplify takes away, are scheduled first. Some passes can refuse: bounds of chunks, a precision or
+   kinds of fusion that there are not, budgets that can't be kept to, sizes that can't be counted. */
 static void check_passes(Module *module) {
     static const struct {
         const char *name;
@@ -59,7 +59,8 @@ static void check_passes(Module *module) {
     } steps[] = {
         {"schedule", schedule_run, false}, {"simplify", simplify_run, false},  {"products", products_run, false},
         {"chunk", chunk_run, true},        {"recompute", recompute_run, true}, {"precision", precision_run, true},
-        {"layout", layout_run, false},     {"schedule", schedule_run, false},  {"memory", memory_run, true},
+        {"layout", layout_run, false},     {"fuse", fuse_run, true},           {"schedule", schedule_run, false},
+        {"memory", memory_run, true},
     };
     Reporter reporter = {.emit = ignore};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
