@@ -103,8 +103,11 @@ FormLevel form_level(const FormBody *body, const FormInstr *instr) {
     case FORM_ADD:
         return body->instrs[instr->a].level == FORM_LEVEL_ROW ? level : body->instrs[instr->a].level;
     case FORM_MAP:
+    case FORM_EQUAL:
+    case FORM_LESS:
+    case FORM_SELECT:
         for (int i = 0; i < form_instr_n_operands(instr); i++) {
-            if (body->instrs[i == 0 ? instr->a : instr->b].level == FORM_LEVEL_FULL)
+            if (body->instrs[form_instr_operand(instr, i)].level == FORM_LEVEL_FULL)
                 level = FORM_LEVEL_FULL;
         }
         return level;
@@ -115,7 +118,7 @@ FormLevel form_level(const FormBody *body, const FormInstr *instr) {
 
 /* Only the fields that the op has; the rest as if left out. */
 static FormInstr canonical(const FormBody *body, const FormInstr *instr) {
-    FormInstr clean = {.op = instr->op, .a = FORM_NONE, .b = FORM_NONE, .divisor = 1};
+    FormInstr clean = {.op = instr->op, .a = FORM_NONE, .b = FORM_NONE, .c = FORM_NONE, .divisor = 1};
     clean.map = (FormAccessMap){.arg = FORM_NONE, .gather = FORM_NONE};
     int n_operands = form_instr_n_operands(instr);
     if (instr->op == FORM_MAP)
@@ -124,6 +127,8 @@ static FormInstr canonical(const FormBody *body, const FormInstr *instr) {
         clean.a = instr->a;
     if (n_operands > 1)
         clean.b = instr->b;
+    if (n_operands > 2)
+        clean.c = instr->c;
     if (instr->op == FORM_CONST)
         clean.value = instr->value;
     if (instr->op == FORM_SUM)
@@ -132,7 +137,8 @@ static FormInstr canonical(const FormBody *body, const FormInstr *instr) {
         clean.divisor = instr->divisor;
     if (!form_instr_has_map(instr))
         return clean;
-    clean.map.arg = instr->map.arg;
+    if (instr->op != FORM_INDEX)
+        clean.map.arg = instr->map.arg;
     clean.map.offset = instr->map.offset;
     memcpy(clean.map.strides, instr->map.strides, sizeof(int64_t) * (size_t)body->n_indices);
     clean.map.gather = instr->map.gather;
@@ -147,7 +153,7 @@ static bool maps_equal(const FormAccessMap *a, const FormAccessMap *b) {
 }
 
 static bool is_commutative(const FormInstr *instr) {
-    return instr->op == FORM_MAP && (instr->map_op == OP_add || instr->map_op == OP_mul);
+    return instr->op == FORM_EQUAL || (instr->op == FORM_MAP && (instr->map_op == OP_add || instr->map_op == OP_mul));
 }
 
 /* To the bit: NaN equals itself, and 0 is not -0. */
@@ -162,13 +168,13 @@ static bool numbers_equal(double a, double b) {
 static bool instrs_equal(const FormInstr *a, const FormInstr *b) {
     bool same = a->op == b->op && a->map_op == b->map_op && numbers_equal(a->value, b->value) &&
                 maps_equal(&a->map, &b->map) && a->divisor == b->divisor && a->result == b->result;
-    bool straight = a->a == b->a && a->b == b->b, crossed = a->a == b->b && a->b == b->a;
+    bool straight = a->a == b->a && a->b == b->b && a->c == b->c, crossed = a->a == b->b && a->b == b->a;
     return same && (straight || (is_commutative(a) && crossed));
 }
 
 uint32_t form_add(Arena *arena, FormBody *body, FormInstr instr) {
     for (int i = 0; i < form_instr_n_operands(&instr); i++)
-        assert((i == 0 ? instr.a : instr.b) < body->n_instrs);
+        assert(form_instr_operand(&instr, i) < body->n_instrs);
     FormInstr clean = canonical(body, &instr);
     clean.level = form_level(body, &clean);
     for (size_t i = 0; i < body->n_instrs && !form_instr_writes(&clean); i++) {

@@ -23,6 +23,9 @@ enum { FORM_MAX_INDICES = 8, FORM_MAX_OPERANDS = 8, FORM_MAX_PRODUCTS = 4, FORM_
 
 #define FORM_NONE UINT32_MAX
 
+/* Floats hold all whole numbers up to here. */
+enum { FORM_INDEX_END = 1 << 24 };
+
 typedef enum {
     FORM_IN,    /* read only */
     FORM_OUT,   /* every element is written */
@@ -44,7 +47,7 @@ typedef struct {
 
 /* Element offset + sum(index * stride) of an argument; one stride an index of the body. */
 typedef struct {
-    uint32_t arg;
+    uint32_t arg; /* FORM_NONE: the number itself, of an INDEX */
     int64_t offset;
     int64_t strides[FORM_MAX_INDICES];
     /* Of loads: FORM_NONE, or the POSITION instruction whose value times gather_stride is added. Where the position is
@@ -53,12 +56,16 @@ typedef struct {
     int64_t gather_stride;
 } FormAccessMap;
 
-/* operation, operands (a, b), text */
+/* operation, operands (a, b, c), text */
 typedef enum {
     FORM_CONST,    /* value */
     FORM_LOAD,     /* at `map`; of i32 the number as a float */
     FORM_POSITION, /* an i32 at `map`, divided by `divisor` where it is not negative: for gathers only */
+    FORM_INDEX,    /* the number that `map` gives, less than FORM_INDEX_END */
     FORM_MAP,      /* op(a, b): a map of ir/ops.def */
+    FORM_EQUAL,    /* 1 where a equals b, else 0 */
+    FORM_LESS,     /* 1 where a is less than b, else 0 */
+    FORM_SELECT,   /* b where a is not 0, else c */
     FORM_SUM_COLS, /* FULL -> ROW: the sum of a over the columns */
     FORM_MAX_COLS, /* FULL -> ROW: the largest */
     FORM_SUM_ROWS, /* FULL -> COL: the sum of a over all rows; only stores read it */
@@ -72,7 +79,7 @@ typedef enum { FORM_LEVEL_ROW, FORM_LEVEL_FULL, FORM_LEVEL_COL } FormLevel;
 typedef struct {
     FormOp op;
     OpKind map_op;
-    uint32_t a, b; /* earlier instructions, or FORM_NONE */
+    uint32_t a, b, c; /* earlier instructions, or FORM_NONE */
     double value;
     FormAccessMap map;
     int64_t divisor;

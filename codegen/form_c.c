@@ -71,12 +71,17 @@ static const char *with_term(CPrinter *c, const char *sum, const char *name, int
                        : arena_printf(c->arena, "%s%s%s * %lld", sum, plus, name, (long long)factor);
 }
 
-/* The element's number, after `sum`, what is added before it or "". */
-static const char *element_text(FormPrinter *at, const FormAccessMap *map, const char *sum) {
+/* What the map gives, after `sum`, what is added before it or "". */
+static const char *number_text(FormPrinter *at, const FormAccessMap *map, const char *sum) {
     for (int i = 0; i < at->body->n_indices; i++)
         sum = with_term(at->c, sum, at->index_names[i], map->strides[i]);
     if (sum[0] == '\0' || map->offset != 0)
         sum = arena_printf(at->c->arena, "%s%s%lld", sum, sum[0] == '\0' ? "" : " + ", (long long)map->offset);
+    return sum;
+}
+
+static const char *element_text(FormPrinter *at, const FormAccessMap *map, const char *before) {
+    const char *sum = number_text(at, map, before);
     return arena_printf(at->c->arena, "%s[%s]", at->arg_names[map->arg], sum);
 }
 
@@ -86,10 +91,14 @@ const char *form_element_text(FormPrinter *at, const FormAccessMap *map) {
 
 /* ---- Statements ------------------------------------------------------------------------------------------------ */
 
+static bool is_truth(const FormInstr *instr) {
+    return instr->op == FORM_EQUAL || instr->op == FORM_LESS;
+}
+
 const char *form_value_text(FormPrinter *at, uint32_t instr) {
     const FormInstr *value = &at->body->instrs[instr];
     return value->op == FORM_CONST ? c_literal(at->c, DTYPE_F32, value->value)
-                                   : arena_printf(at->c->arena, "v%u", instr);
+                                   : arena_printf(at->c->arena, "%sv%u", is_truth(value) ? "(float)" : "", instr);
 }
 
 /* How many positions lead to elements that are there. */
@@ -131,18 +140,47 @@ static void print_load(FormPrinter *at, uint32_t instr) {
     c_line(at->c, "v%u = v%u_is ? v%u : 0.0f;", instr, instr, instr);
 }
 
-void form_print_value(FormPrinter *at, uint32_t instr) {
+/* Of two branches one is taken for each lane of a vector: truths are ints, which the compiler turns into masks. */
+static const char *choice_text(FormPrinter *at, const FormInstr *select) {
+    const FormInstr *truth = &at->body->instrs[select->a];
+    const char *condition =
+        is_truth(truth) ? arena_printf(at->c->arena, "v%u", select->a) : form_value_text(at, select->a);
+    return arena_printf(at->c->arena, "%s ? %s : %s", condition, form_value_text(at, select->b),
+                        form_value_text(at, select->c));
+}
+
+/* Vectors of any machine can make a float of a number of 32 bits. */
+static void print_computed(FormPrinter *at, uint32_t instr) {
     const FormInstr *value = &at->body->instrs[instr];
-    if (value->op == FORM_POSITION) {
-        print_position(at, instr);
-    } else if (value->op == FORM_LOAD) {
-        print_load(at, instr);
-    } else {
+    const char *x = value->a != FORM_NONE ? form_value_text(at, value->a) : NULL;
+    const char *y = value->b != FORM_NONE ? form_value_text(at, value->b) : NULL;
+    switch (value->op) {
+    case FORM_INDEX:
+        c_line(at->c, "float v%u = (float)(int32_t)(%s);", instr, number_text(at, &value->map, ""));
+        break;
+    case FORM_EQUAL:
+        c_line(at->c, "int v%u = %s == %s;", instr, x, y);
+        break;
+    case FORM_LESS:
+        c_line(at->c, "int v%u = %s < %s;", instr, x, y);
+        break;
+    case FORM_SELECT:
+        c_line(at->c, "float v%u = %s;", instr, choice_text(at, value));
+        break;
+    default:
         assert(value->op == FORM_MAP);
-        const char *x = form_value_text(at, value->a);
-        const char *y = value->b != FORM_NONE ? form_value_text(at, value->b) : NULL;
         c_line(at->c, "float v%u = %s;", instr, c_map(at->c, value->map_op, x, y));
     }
+}
+
+void form_print_value(FormPrinter *at, uint32_t instr) {
+    const FormInstr *value = &at->body->instrs[instr];
+    if (value->op == FORM_POSITION)
+        print_position(at, instr);
+    else if (value->op == FORM_LOAD)
+        print_load(at, instr);
+    else
+        print_computed(at, instr);
 }
 
 void form_print_write(FormPrinter *at, const FormInstr *instr) {
@@ -170,7 +208,7 @@ bool *form_live(Arena *arena, const FormBody *body) {
             continue;
         is_live[i] = true;
         for (int j = 0; j < form_instr_n_operands(instr); j++)
-            is_live[j == 0 ? instr->a : instr->b] = true;
+            is_live[form_instr_operand(instr, j)] = true;
         if (instr->map.gather != FORM_NONE)
             is_live[instr->map.gather] = true;
     }

@@ -15,9 +15,12 @@ static int phase_of_operand(const Phases *at, uint32_t operand) {
 }
 
 static int phase_of(const Phases *at, const FormInstr *instr) {
-    int a = phase_of_operand(at, instr->a), b = phase_of_operand(at, instr->b);
-    bool is_reduction = instr->op == FORM_SUM_COLS || instr->op == FORM_MAX_COLS;
-    return (a > b ? a : b) + is_reduction;
+    int last = 0;
+    for (int i = 0; i < 3; i++) {
+        int phase = phase_of_operand(at, form_instr_operand(instr, i));
+        last = phase > last ? phase : last;
+    }
+    return last + (instr->op == FORM_SUM_COLS || instr->op == FORM_MAX_COLS);
 }
 
 bool phases_is_root(const Phases *at, size_t i, int phase) {
@@ -39,8 +42,8 @@ bool phases_needs(const Phases *at, int phase, bool *is_needed) {
         has_root = has_root || is_root;
         if (!is_root && (!is_needed[i] || phases_reads_kept(at, i, phase)))
             continue;
-        const uint32_t sources[] = {instr->a, instr->b, instr->map.gather};
-        for (int j = 0; j < 3; j++) {
+        const uint32_t sources[] = {instr->a, instr->b, instr->c, instr->map.gather};
+        for (int j = 0; j < 4; j++) {
             if (sources[j] != FORM_NONE && at->body->instrs[sources[j]].level == FORM_LEVEL_FULL)
                 is_needed[sources[j]] = true;
         }
@@ -57,7 +60,7 @@ static int cost_of(const FormBody *body, uint32_t i, bool *is_counted) {
     const FormInstr *instr = &body->instrs[i];
     is_counted[i] = true;
     return form_cost(body, instr) + cost_of(body, instr->a, is_counted) + cost_of(body, instr->b, is_counted) +
-           cost_of(body, instr->map.gather, is_counted);
+           cost_of(body, instr->c, is_counted) + cost_of(body, instr->map.gather, is_counted);
 }
 
 /* Later values first, so that no buffer holds what leads to another only. */

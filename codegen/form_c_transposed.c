@@ -12,7 +12,7 @@ int rows_transposed_index(const RowsPrinter *at) {
     for (int i = 0; i < at->first_col; i++) {
         for (size_t j = 0; j < body->n_instrs; j++) {
             const FormAccessMap *map = &body->instrs[j].map;
-            bool leaps = map->strides[i] == 1 && map->strides[inner] >= LINE;
+            bool leaps = map->arg != FORM_NONE && map->strides[i] == 1 && map->strides[inner] >= LINE;
             if (form_instr_has_map(&body->instrs[j]) && leaps && body->indices[i].extent >= LINE &&
                 body->indices[inner].extent >= LINE)
                 return i;

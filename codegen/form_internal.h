@@ -10,7 +10,11 @@
     X(CONST, "const", 0, false)                                                                                        \
     X(LOAD, "load", 0, true)                                                                                           \
     X(POSITION, "position", 0, true)                                                                                   \
+    X(INDEX, "index", 0, true)                                                                                         \
     X(MAP, "map", 0, false)                                                                                            \
+    X(EQUAL, "equal", 2, false)                                                                                        \
+    X(LESS, "less", 2, false)                                                                                          \
+    X(SELECT, "select", 3, false)                                                                                      \
     X(SUM_COLS, "sum_cols", 1, false)                                                                                  \
     X(MAX_COLS, "max_cols", 1, false)                                                                                  \
     X(SUM_ROWS, "sum_rows", 1, false)                                                                                  \
@@ -20,6 +24,9 @@
 
 const char *form_instr_word(const FormInstr *instr);
 int form_instr_n_operands(const FormInstr *instr);
+static inline uint32_t form_instr_operand(const FormInstr *instr, int i) {
+    return i == 0 ? instr->a : i == 1 ? instr->b : instr->c;
+}
 bool form_instr_has_map(const FormInstr *instr);
 /* Whether it writes: a store or an add. */
 bool form_instr_writes(const FormInstr *instr);

@@ -59,7 +59,8 @@ static double value_at(const Values *values, uint32_t instr, int64_t row, int64_
     }
 }
 
-/* The element's number in its argument; -1 where a position says to read none, or after an error. */
+/* The element's number in its argument, or the number itself; -1 where a position says to read none, or after an error.
+ */
 static int64_t place(Run *run, const Values *values, const FormAccessMap *map, int64_t row, int64_t col) {
     const FormBody *body = values->body;
     int64_t at = map->offset + steps(body, map, false, row) + steps(body, map, true, col);
@@ -89,13 +90,21 @@ static double element(Run *run, const Values *values, const FormInstr *instr, in
         at = place(run, values, &instr->map, row, col);
         double position = run->args[instr->map.arg][at];
         return position < 0 ? position : floor(position / (double)instr->divisor);
+    case FORM_INDEX:
+        return (double)place(run, values, &instr->map, row, col);
     case FORM_SUM:
         return run->results[instr->result][row * values->n_cols + col];
+    case FORM_SELECT:
+        return value_at(values, value_at(values, instr->a, row, col) != 0 ? instr->b : instr->c, row, col);
     default:
         break;
     }
     double a = value_at(values, instr->a, row, col);
     double b = instr->b != FORM_NONE ? value_at(values, instr->b, row, col) : 0;
+    if (instr->op == FORM_LESS)
+        return a < b;
+    if (instr->op == FORM_EQUAL)
+        return a >= b && a <= b;
     return scalar_function(instr->map_op)(a, b);
 }
 

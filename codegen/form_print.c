@@ -22,7 +22,9 @@ static bool print_offset(FILE *out, int64_t offset) {
 }
 
 static void print_map(FILE *out, const Form *form, const FormBody *body, const FormAccessMap *map) {
-    fprintf(out, "%s[", form->args[map->arg].name);
+    if (map->arg != FORM_NONE)
+        fprintf(out, " %s", form->args[map->arg].name);
+    fputc('[', out);
     bool is_first = print_offset(out, map->offset);
     if (map->gather != FORM_NONE) {
         char name[16];
@@ -42,16 +44,14 @@ static void print_instr(FILE *out, const Form *form, const FormBody *body, const
     }
     if (instr->op == FORM_SUM)
         fprintf(out, " %d", instr->result);
-    if (form_instr_has_map(instr)) {
-        fputc(' ', out);
+    if (form_instr_has_map(instr))
         print_map(out, form, body, &instr->map);
-    }
     if (instr->op == FORM_POSITION && instr->divisor != 1)
         fprintf(out, " / %lld", (long long)instr->divisor);
     if (form_instr_writes(instr))
         fputs(instr->op == FORM_STORE ? " =" : " +=", out);
     for (int i = 0; i < form_instr_n_operands(instr); i++)
-        fprintf(out, "%s %%%u", i > 0 ? "," : "", i == 0 ? instr->a : instr->b);
+        fprintf(out, "%s %%%u", i > 0 ? "," : "", form_instr_operand(instr, i));
     fputc('\n', out);
 }
 

@@ -125,10 +125,10 @@ static int64_t read_factor(Reader *reader) {
 
 /* ---- Bodies ------------------------------------------------------------------------------------------------------ */
 
-/* name[offset + %n*stride + index*stride] */
-static void read_map(Reader *reader, const BodyReader *at, FormAccessMap *map) {
+/* name[offset + %n*stride + index*stride], the name left out where the number itself is meant. */
+static void read_map(Reader *reader, const BodyReader *at, bool has_arg, FormAccessMap *map) {
     *map = (FormAccessMap){.gather = FORM_NONE};
-    map->arg = expect_arg(reader);
+    map->arg = has_arg ? expect_arg(reader) : FORM_NONE;
     expect_punctuation(reader, '[');
     do {
         const Token *token = &reader->lexer.token;
@@ -155,6 +155,10 @@ static void read_operands(Reader *reader, const BodyReader *at, FormInstr *instr
     if (n > 1) {
         expect_punctuation(reader, ',');
         instr->b = expect_value(reader, at);
+    }
+    if (n > 2) {
+        expect_punctuation(reader, ',');
+        instr->c = expect_value(reader, at);
     }
 }
 
@@ -200,7 +204,7 @@ static FormInstr read_expression(Reader *reader, const BodyReader *at) {
     if (instr.op == FORM_SUM)
         instr.result = (int)expect_integer(reader, "a result", 0, FORM_MAX_RESULTS - 1);
     if (form_instr_has_map(&instr))
-        read_map(reader, at, &instr.map);
+        read_map(reader, at, instr.op != FORM_INDEX, &instr.map);
     if (instr.op == FORM_POSITION && take_punctuation(reader, '/'))
         instr.divisor = expect_integer(reader, "a divisor", 1, INT32_MAX);
     read_operands(reader, at, &instr);
@@ -210,7 +214,7 @@ static FormInstr read_expression(Reader *reader, const BodyReader *at) {
 /* After the word: "out[t*576 + d] = %9". */
 static FormInstr read_write(Reader *reader, const BodyReader *at, FormOp op) {
     FormInstr instr = {.op = op, .b = FORM_NONE};
-    read_map(reader, at, &instr.map);
+    read_map(reader, at, true, &instr.map);
     if (op == FORM_ADD)
         expect_punctuation(reader, '+');
     expect_punctuation(reader, '=');

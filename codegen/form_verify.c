@@ -77,10 +77,11 @@ static int64_t take_room(int64_t room, int64_t stride, int64_t extent) {
 
 static const char *check_map(const Verifier *v, const FormAccessMap *map) {
     const FormBody *body = v->body;
-    if (map->arg >= v->form->n_args)
-        return broken(v, "it has no argument");
-    const FormArg *arg = &v->form->args[map->arg];
-    int64_t room = arg->n_elements - 1;
+    bool is_index = v->instr->op == FORM_INDEX;
+    if (is_index ? map->arg != FORM_NONE : map->arg >= v->form->n_args)
+        return broken(v, is_index ? "it is of no argument" : "it has no argument");
+    const FormArg *arg = is_index ? NULL : &v->form->args[map->arg];
+    int64_t room = (is_index ? FORM_INDEX_END : arg->n_elements) - 1;
     bool is_negative = map->offset < 0;
     room = map->offset > room ? -1 : room - map->offset;
     for (int i = 0; i < body->n_indices && !is_negative; i++) {
@@ -89,6 +90,8 @@ static const char *check_map(const Verifier *v, const FormAccessMap *map) {
     }
     if (is_negative)
         return broken(v, "offsets and strides are not negative");
+    if (room < 0 && is_index)
+        return broken(v, "it reaches past 2^24 - 1, and floats hold no more whole numbers");
     if (room < 0)
         return broken(v, "it reaches past the %lld elements of %s", (long long)arg->n_elements, arg->name);
     if (map->gather == FORM_NONE)
@@ -196,7 +199,7 @@ static const char *check_operands(const Verifier *v) {
     const FormInstr *instr = v->instr;
     size_t number = (size_t)(instr - v->body->instrs);
     for (int i = 0; i < form_instr_n_operands(instr); i++) {
-        uint32_t operand = i == 0 ? instr->a : instr->b;
+        uint32_t operand = form_instr_operand(instr, i);
         if (operand >= number)
             return broken(v, "an operand does not come before it");
         const FormInstr *source = &v->body->instrs[operand];
@@ -239,7 +242,7 @@ static const char *check_instr(const Verifier *v) {
         return broken(v, "its level does not follow from those of its operands");
     if (form_instr_writes(instr))
         return check_write(v);
-    if (!form_instr_has_map(instr))
+    if (instr->op != FORM_LOAD && instr->op != FORM_POSITION)
         return NULL;
     const FormArg *arg = &v->form->args[instr->map.arg];
     if (arg->access != FORM_IN)

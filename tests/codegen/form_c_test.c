@@ -57,6 +57,27 @@ static const char *const given[] = {
     "%4 = mul %3, %0\n"
     "add sum[i] += %4\n"
     "}\n",
+    /* Truths as numbers, two of which are divided, and choices by what is no truth. */
+    "form choices rows { arg x f32[1300] in arg t i32[20] in arg y f32[1300] out arg n f32[20] out\n"
+    "row i 20 col j 65\n"
+    "%0 = load x[i*65 + j]\n"
+    "%1 = index[j]\n"
+    "%2 = load t[i]\n"
+    "%3 = equal %1, %2\n"
+    "%4 = less %1, %2\n"
+    "%5 = const 2.0\n"
+    "%6 = const 9.0\n"
+    "%7 = less %5, %6\n"
+    "%8 = div %4, %7\n"
+    "%9 = neg %3\n"
+    "%10 = select %9, %8, %0\n"
+    "%11 = select %1, %10, %7\n"
+    "%12 = sum_cols %4\n"
+    "%13 = max_cols %3\n"
+    "%14 = add %12, %13\n"
+    "store y[i*65 + j] = %11\n"
+    "store n[i] = %14\n"
+    "}\n",
 };
 
 enum { N_ROWS = 60, N_PRODUCTS = 40, N_GIVEN = sizeof given / sizeof given[0] };

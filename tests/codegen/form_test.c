@@ -84,6 +84,11 @@ static void everything_that_a_form_can_hold_reads_back(void **state) {
         "  %8 = sub %1, %7\n"
         "  %9 = gelu_tanh_grad %8, %3\n"
         "  %10 = sum_rows %9\n"
+        "  %11 = index[2 + b*12 + c]\n"
+        "  %12 = index[0]\n"
+        "  %13 = less %11, %12\n"
+        "  %14 = equal %13, %5\n"
+        "  %15 = select %14, %3, %11\n"
         "  store out[b*12 + t*4 + c] = %9\n"
         "  add acc[c] += %10\n"
         "}\n",
@@ -201,6 +206,12 @@ static const Case cases[] = {
      "1:1: form f: instruction 1, load: what it gathers by is no position from above"},
     {"a store that gathers", HEAD "%p = position p[r] %x = const 1 store y[%p*3] = %x }",
      "1:1: form f: instruction 2, store: only loads gather"},
+    {"an index that is gathered", HEAD "%p = position p[r] %x = index[%p] " STORED,
+     "1:1: form f: instruction 1, index: only loads gather"},
+    {"an index of an argument", HEAD "%x = index x[c]", "2:12: expected '[', found 'x'"},
+    {"an index that floats do not hold", HEAD "%x = index[16777214 + c] " STORED,
+     "1:1: form f: instruction 0, index: it reaches past 2^24 - 1, and floats hold no more whole numbers"},
+    {"a choice between one", HEAD "%a = index[c] %x = select %a, %a " STORED, "2:34: expected ',', found 'store'"},
     {"a gather past the end", HEAD "%p = position p[r] %x = load x[4 + %p*3 + c] " STORED,
      "1:1: form f: instruction 1, load: it reaches past the 6 elements of x"},
     {"a gather in place", HEAD "%p = position p[r] %x = load x[%p*0 + c] " STORED,
@@ -399,6 +410,22 @@ static void positions_gather_and_negative_ones_read_zero(void **state) {
     arena_free(arena);
 }
 
+static void choices_take_one_of_two_values(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double y[6], z[6], x[2] = {1, NAN};
+    run(arena,
+        "form f rows { arg y f32[6] out arg z f32[6] out arg x f32[2] in row r 2 col c 3\n"
+        "%x = load x[r] %c = index[1 + c] %one = const 1 %two = const 2 %seven = const 7\n"
+        "%less = less %x, %c %equal = equal %x, %c\n"
+        "%a = select %less, %two, %seven %b = select %x, %equal, %seven\n"
+        "store y[r*3 + c] = %a store z[r*3 + c] = %b }",
+        (double *[]){y, z, x});
+    expect(y, (double[]){7, 2, 2, 7, 7, 7}, 6);
+    expect(z, (double[]){1, 0, 0, 0, 0, 0}, 6);
+    arena_free(arena);
+}
+
 static void rows_of_each_group_meet_its_matrix(void **state) {
     (void)state;
     Arena *arena = arena_new();
@@ -471,6 +498,7 @@ int main(void) {
         cmocka_unit_test(indices_that_all_maps_run_through_evenly_are_joined),
         cmocka_unit_test(softmax_is_computed_by_rows),
         cmocka_unit_test(positions_gather_and_negative_ones_read_zero),
+        cmocka_unit_test(choices_take_one_of_two_values),
         cmocka_unit_test(rows_of_each_group_meet_its_matrix),
         cmocka_unit_test(groups_sum_over_their_own_k),
         cmocka_unit_test(bf16_rounds_operands_to_nearest),

@@ -131,13 +131,41 @@ static uint32_t add_gather(Making *at) {
     return add(at, load);
 }
 
+/* A number that a choice can depend on with nothing lost to rounding: an index, or one of a position's. */
+static uint32_t add_number(Making *at) {
+    unsigned uses = (unsigned)below(at, 256) & ((1u << at->body->n_indices) - 1);
+    int order[FORM_MAX_INDICES];
+    draw_order(at, order, 0.2);
+    FormInstr number = {.op = FORM_INDEX, .map = {.gather = FORM_NONE, .arg = FORM_NONE}};
+    int64_t n = set_strides(at->body, uses, order, number.map.strides);
+    if (n > FORM_INDEX_END / 2)
+        return constant(at, 3);
+    number.map.offset = below(at, 3);
+    if (chance(at, 0.3)) {
+        number.op = FORM_LOAD;
+        number.map.offset = 0;
+        number.map.arg = add_arg(at, DTYPE_I32, n, FORM_IN, (RandomFormArg){.n_positions = 4});
+    }
+    return add(at, number);
+}
+
+/* One of two values, or which. */
+static uint32_t add_choice(Making *at, uint32_t a, uint32_t b) {
+    uint32_t x = add_number(at), y = chance(at, 0.4) ? add_number(at) : constant(at, below(at, 20));
+    uint32_t truth =
+        add(at, (FormInstr){.op = chance(at, 0.5) ? FORM_EQUAL : FORM_LESS, .a = x, .b = y, .map.gather = FORM_NONE});
+    if (chance(at, 0.2))
+        return truth;
+    return add(at, (FormInstr){.op = FORM_SELECT, .a = truth, .b = a, .c = b, .map.gather = FORM_NONE});
+}
+
 /* Each keeps values of [-2, 2] or so in it, and has no steps where values that should be equal may differ. */
 static uint32_t add_map(Making *at) {
     uint32_t a = at->values[below(at, at->n_values)], b = at->values[below(at, at->n_values)];
     static const OpKind smooth[] = {OP_copy, OP_neg, OP_tanh, OP_sigmoid, OP_relu, OP_silu, OP_gelu, OP_gelu_tanh};
     static const OpKind gradients[] = {OP_silu_grad, OP_gelu_grad, OP_gelu_tanh_grad};
     uint32_t positive = FORM_NONE;
-    switch (below(at, 8)) {
+    switch (below(at, 9)) {
     case 0:
     case 1:
         return map(at, smooth[below(at, 8)], a, FORM_NONE);
@@ -153,6 +181,8 @@ static uint32_t add_map(Making *at) {
         return map(at, OP_exp, map(at, OP_tanh, a, FORM_NONE), FORM_NONE);
     case 6:
         return map(at, OP_mul, map(at, OP_add, a, b), constant(at, 0.5));
+    case 7:
+        return add_choice(at, a, b);
     default:
         return map(at, OP_mul, a, b);
     }
