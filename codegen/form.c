@@ -147,7 +147,7 @@ static FormInstr canonical(const FormBody *body, const FormInstr *instr) {
     return clean;
 }
 
-static bool maps_equal(const FormAccessMap *a, const FormAccessMap *b) {
+bool form_maps_equal(const FormAccessMap *a, const FormAccessMap *b) {
     return a->arg == b->arg && a->offset == b->offset && a->gather == b->gather &&
            a->gather_stride == b->gather_stride && memcmp(a->strides, b->strides, sizeof a->strides) == 0;
 }
@@ -167,7 +167,7 @@ static bool numbers_equal(double a, double b) {
 
 static bool instrs_equal(const FormInstr *a, const FormInstr *b) {
     bool same = a->op == b->op && a->map_op == b->map_op && numbers_equal(a->value, b->value) &&
-                maps_equal(&a->map, &b->map) && a->divisor == b->divisor && a->result == b->result;
+                form_maps_equal(&a->map, &b->map) && a->divisor == b->divisor && a->result == b->result;
     bool straight = a->a == b->a && a->b == b->b && a->c == b->c, crossed = a->a == b->b && a->b == b->a;
     return same && (straight || (is_commutative(a) && crossed));
 }

@@ -29,7 +29,7 @@ enum { FORM_INDEX_END = 1 << 24 };
 typedef enum {
     FORM_IN,    /* read only */
     FORM_OUT,   /* every element is written */
-    FORM_INOUT, /* read and written: what `add` adds to */
+    FORM_INOUT, /* what `add` adds to, and what is updated: an element is loaded before it is written */
 } FormAccess;
 
 typedef struct {

@@ -25,8 +25,10 @@ static int phase_of(const Phases *at, const FormInstr *instr) {
 
 bool phases_is_root(const Phases *at, size_t i, int phase) {
     const FormInstr *instr = &at->body->instrs[i];
-    bool loops = form_instr_is_reduction(instr) || (form_instr_writes(instr) && instr->level == FORM_LEVEL_FULL);
-    return at->is_live[i] && loops && at->phases[instr->a] == phase;
+    bool is_write = form_instr_writes(instr) && instr->level == FORM_LEVEL_FULL;
+    if (!at->is_live[i] || (!is_write && !form_instr_is_reduction(instr)))
+        return false;
+    return (is_write ? at->phases[i] : at->phases[instr->a]) == phase;
 }
 
 bool phases_reads_kept(const Phases *at, size_t i, int phase) {
@@ -49,6 +51,39 @@ bool phases_needs(const Phases *at, int phase, bool *is_needed) {
         }
     }
     return has_root;
+}
+
+/* ---- Updates --------------------------------------------------------------------------------------------------- */
+
+/* The last phase the loop of which loads elements of the argument. */
+static int last_load(const Phases *at, uint32_t arg, bool *is_needed) {
+    int last = 0;
+    for (int phase = 0; phase < at->n_phases; phase++) {
+        phases_needs(at, phase, is_needed);
+        for (size_t i = 0; i < at->body->n_instrs; i++) {
+            const FormInstr *instr = &at->body->instrs[i];
+            if (is_needed[i] && instr->op == FORM_LOAD && instr->map.arg == arg)
+                last = phase;
+        }
+    }
+    return last;
+}
+
+/* What is written must not be read again: it is written by the last loop that reads it, which may read other arguments
+   later than before. */
+static void delay_writes(Phases *at, Arena *arena) {
+    bool *is_needed = arena_array_of(arena, bool, at->body->n_instrs), is_settled = false;
+    while (!is_settled) {
+        is_settled = true;
+        for (size_t i = 0; i < at->body->n_instrs; i++) {
+            const FormInstr *instr = &at->body->instrs[i];
+            if (!form_instr_writes(instr) || instr->level != FORM_LEVEL_FULL)
+                continue;
+            int last = last_load(at, instr->map.arg, is_needed);
+            is_settled = is_settled && last <= at->phases[i];
+            at->phases[i] = last > at->phases[i] ? last : at->phases[i];
+        }
+    }
 }
 
 /* ---- What to keep ---------------------------------------------------------------------------------------------- */
@@ -98,6 +133,7 @@ Phases phases_of(Arena *arena, const FormBody *body) {
         if (at.is_live[i] && at.phases[i] >= at.n_phases)
             at.n_phases = at.phases[i] + 1;
     }
+    delay_writes(&at, arena);
     choose_kept(&at, arena);
     return at;
 }

@@ -45,6 +45,9 @@ int64_t form_operand_side(const Form *form, bool is_lhs);
    runtime/gemm.h. */
 bool form_gathers_k(const Form *form, const FormOperand *operand);
 
+/* Whether both name the same element at every row and column. */
+bool form_maps_equal(const FormAccessMap *a, const FormAccessMap *b);
+
 int64_t form_find_arg(const Form *form, const char *name); /* -1: none */
 
 #endif

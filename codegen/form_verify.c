@@ -176,8 +176,10 @@ static const char *check_write(const Verifier *v) {
     const FormBody *body = v->body;
     const FormInstr *write = v->instr;
     const FormArg *arg = &v->form->args[write->map.arg];
-    if (arg->access != (write->op == FORM_STORE ? FORM_OUT : FORM_INOUT))
-        return broken(v, "argument %s is %s", arg->name, write->op == FORM_STORE ? "not out" : "not inout");
+    if (arg->access == FORM_IN)
+        return broken(v, "argument %s is only read", arg->name);
+    if (write->op == FORM_ADD && arg->access == FORM_OUT)
+        return broken(v, "argument %s is not inout", arg->name);
     if (write->level == FORM_LEVEL_COL && form_map_varies(body, &write->map, false))
         return broken(v, "a value of columns has no rows to be written to");
     if (v->form->kind == FORM_KIND_PRODUCT && write->level != FORM_LEVEL_FULL && form_n_cols(body) > 1)
@@ -245,8 +247,10 @@ static const char *check_instr(const Verifier *v) {
     if (instr->op != FORM_LOAD && instr->op != FORM_POSITION)
         return NULL;
     const FormArg *arg = &v->form->args[instr->map.arg];
-    if (arg->access != FORM_IN)
-        return broken(v, "argument %s is not only read", arg->name);
+    if (arg->access == FORM_OUT)
+        return broken(v, "argument %s is only written", arg->name);
+    if (arg->access == FORM_INOUT && (instr->map.gather != FORM_NONE || v->body != &v->form->body))
+        return broken(v, "argument %s is written, and elements of it are read only where they are", arg->name);
     if (instr->op == FORM_POSITION && (arg->dtype != DTYPE_I32 || instr->divisor < 1))
         return broken(v, "positions are of i32, and divided by 1 or more");
     return NULL;
@@ -269,6 +273,26 @@ static const char *check_body(Verifier *v, const FormBody *body, const char *whe
     if (is_part && (body->yield >= body->n_instrs || body->instrs[body->yield].op == FORM_POSITION))
         return broken(v, "what it yields is no value");
     return NULL;
+}
+
+/* Of what is loaded and written, an element is loaded where it is written, and before that. */
+static const char *check_updates(Verifier *v) {
+    const FormBody *body = v->body;
+    const char *error = NULL;
+    for (size_t i = 0; i < body->n_instrs && error == NULL; i++) {
+        v->instr = &body->instrs[i];
+        bool is_load = v->instr->op == FORM_LOAD && v->form->args[v->instr->map.arg].access == FORM_INOUT;
+        for (size_t j = 0; j < body->n_instrs && is_load && error == NULL; j++) {
+            const FormInstr *write = &body->instrs[j];
+            if (!form_instr_writes(write) || write->map.arg != v->instr->map.arg)
+                continue;
+            if (j < i || !form_maps_equal(&v->instr->map, &write->map))
+                error = broken(v, "instruction %zu writes %s %s", j, v->form->args[write->map.arg].name,
+                               j < i ? "before" : "elsewhere");
+        }
+    }
+    v->instr = NULL;
+    return error;
 }
 
 /* Every element of what is to be written. */
@@ -409,6 +433,8 @@ const char *form_verify(Arena *arena, const Form *form) {
         error = check_ragged(&v);
     if (error == NULL)
         error = check_body(&v, &form->body, "");
+    if (error == NULL)
+        error = check_updates(&v);
     if (error == NULL)
         error = check_coverage(&v);
     if (error != NULL)

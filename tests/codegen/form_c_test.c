@@ -57,6 +57,17 @@ static const char *const given[] = {
     "%4 = mul %3, %0\n"
     "add sum[i] += %4\n"
     "}\n",
+    /* What a later loop reads is not written before. */
+    "form updates rows { arg w f32[2100] inout arg m f32[2100] inout\n"
+    "row r 2 col c 1050\n"
+    "%0 = load w[r*1050 + c]\n"
+    "%1 = load m[r*1050 + c]\n"
+    "%2 = sum_cols %0\n"
+    "store m[r*1050 + c] = %0\n"
+    "%3 = mul %1, %2\n"
+    "%4 = tanh %3\n"
+    "add w[r*1050 + c] += %4\n"
+    "}\n",
     /* Truths as numbers, two of which are divided, and choices by what is no truth. */
     "form choices rows { arg x f32[1300] in arg t i32[20] in arg y f32[1300] out arg n f32[20] out\n"
     "row i 20 col j 65\n"

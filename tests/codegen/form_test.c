@@ -219,12 +219,16 @@ static const Case cases[] = {
     {"positions of floats", HEAD "%p = position x[r] %x = load x[%p] " STORED,
      "1:1: form f: instruction 0, position: positions are of i32, and divided by 1 or more"},
     {"a load of what is written", HEAD "%x = load y[r] " STORED,
-     "1:1: form f: instruction 0, load: argument y is not only read"},
-    {"a load of what is added to", HEAD "%x = load z[c] " STORED,
-     "1:1: form f: instruction 0, load: argument z is not only read"},
+     "1:1: form f: instruction 0, load: argument y is only written"},
+    {"a gather from what is updated", HEAD "%p = position p[r] %x = load z[%p + c*0] " STORED,
+     "1:1: form f: instruction 1, load: argument z is written, and elements of it are read only where they are"},
+    {"a load of what is written elsewhere", HEAD "%x = load z[0] %s = sum_rows %x add z[c] += %s " STORED,
+     "1:1: form f: instruction 0, load: instruction 2 writes z elsewhere"},
+    {"a load of what has been written", HEAD "%l = load x[c] %s = sum_rows %l store z[c] = %s %x = load z[c] " STORED,
+     "1:1: form f: instruction 3, load: instruction 2 writes z before"},
     /* Writes. */
     {"a store to an input", HEAD "%x = const 1 store x[c] = %x " STORED,
-     "1:1: form f: instruction 1, store: argument x is not out"},
+     "1:1: form f: instruction 1, store: argument x is only read"},
     {"an add to a result", HEAD "%x = const 1 add y[c] += %x " STORED,
      "1:1: form f: instruction 1, add: argument y is not inout"},
     {"a store on itself", HEAD "%x = const 1 store y[r + c] = %x }",
@@ -410,6 +414,20 @@ static void positions_gather_and_negative_ones_read_zero(void **state) {
     arena_free(arena);
 }
 
+static void updates_write_what_they_have_read(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double w[4] = {1, 2, 3, 4}, m[4] = {0, 1, 0, 1}, norm[1];
+    run(arena,
+        "form f rows { arg w f32[4] inout arg m f32[4] inout arg n f32[1] out col c 4 %w = load w[c] %m = load m[c]\n"
+        "%p = mul %w, %m %n = sum_cols %p store m[c] = %w %d = mul %n, %m add w[c] += %d store n[0] = %n }",
+        (double *[]){w, m, norm});
+    expect(w, (double[]){1, 8, 3, 10}, 4);
+    expect(m, (double[]){1, 2, 3, 4}, 4);
+    expect(norm, (double[]){6}, 1);
+    arena_free(arena);
+}
+
 static void choices_take_one_of_two_values(void **state) {
     (void)state;
     Arena *arena = arena_new();
@@ -498,6 +516,7 @@ int main(void) {
         cmocka_unit_test(indices_that_all_maps_run_through_evenly_are_joined),
         cmocka_unit_test(softmax_is_computed_by_rows),
         cmocka_unit_test(positions_gather_and_negative_ones_read_zero),
+        cmocka_unit_test(updates_write_what_they_have_read),
         cmocka_unit_test(choices_take_one_of_two_values),
         cmocka_unit_test(rows_of_each_group_meet_its_matrix),
         cmocka_unit_test(groups_sum_over_their_own_k),

@@ -16,6 +16,7 @@ typedef struct {
     size_t args_capacity;
     uint32_t values[MAX_VALUES]; /* instructions that later ones may read */
     int n_values;
+    FormAccessMap updated; /* of a load from what is written, too; no strides, no argument: there is none */
 } Making;
 
 static int below(Making *at, int n) {
@@ -112,6 +113,17 @@ static uint32_t add_load(Making *at) {
     FormInstr load = {.op = FORM_LOAD, .map = {.gather = FORM_NONE, .offset = chance(at, 0.1) ? below(at, 50) : 0}};
     int64_t n_elements = set_strides(body, uses, order, load.map.strides);
     load.map.arg = add_arg(at, DTYPE_F32, load.map.offset + n_elements, FORM_IN, (RandomFormArg){0});
+    return add(at, load);
+}
+
+/* A load of what add_update writes. */
+static uint32_t add_updated_load(Making *at) {
+    int order[FORM_MAX_INDICES];
+    draw_order(at, order, 0.2);
+    FormInstr load = {.op = FORM_LOAD, .map = {.gather = FORM_NONE}};
+    int64_t n_elements = set_strides(at->body, (1u << at->body->n_indices) - 1, order, load.map.strides);
+    load.map.arg = add_arg(at, DTYPE_F32, n_elements, FORM_INOUT, (RandomFormArg){0});
+    at->updated = load.map;
     return add(at, load);
 }
 
@@ -213,6 +225,12 @@ static void add_write(Making *at, uint32_t value, unsigned uses, double shuffled
         add(at, write);
 }
 
+static void add_update(Making *at, uint32_t value) {
+    FormOp op = chance(at, 0.7) ? FORM_STORE : FORM_ADD;
+    if (at->updated.arg != FORM_NONE)
+        add(at, (FormInstr){.op = op, .a = value, .map = at->updated});
+}
+
 static bool is_full(const Making *at, uint32_t value) {
     return at->body->instrs[value].level == FORM_LEVEL_FULL;
 }
@@ -221,6 +239,7 @@ static void add_writes(Making *at, bool has_row_sums) {
     unsigned all = (1u << at->body->n_indices) - 1, rows = side_of(at->body, false), cols = side_of(at->body, true);
     bool is_product = at->random.form->kind == FORM_KIND_PRODUCT;
     uint32_t last = at->values[at->n_values - 1];
+    add_update(at, at->values[below(at, at->n_values)]);
     add_write(at, last, is_full(at, last) || is_product || chance(at, 0.5) ? all : rows, 0.2);
     for (int i = 0; i < 2; i++) {
         uint32_t value = at->values[below(at, at->n_values)];
@@ -240,6 +259,7 @@ static Making making_new(Arena *arena, const char *name, uint64_t seed, FormKind
     *at.random.form = (Form){.name = name, .kind = kind, .n_groups = 1, .offsets = FORM_NONE, .body.yield = FORM_NONE};
     at.random.args = arena_array_of(arena, RandomFormArg, MAX_ARGS);
     at.random.tolerance = 2e-5;
+    at.updated.arg = FORM_NONE;
     at.body = &at.random.form->body;
     return at;
 }
@@ -289,6 +309,8 @@ RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed) {
     int n_loads = 1 + below(&at, 3), n_steps = 2 + below(&at, 8);
     for (int i = 0; i < n_loads; i++)
         add_value(&at, chance(&at, 0.25) ? add_gather(&at) : add_load(&at));
+    if (chance(&at, 0.3))
+        add_value(&at, add_updated_load(&at));
     for (int i = 0; i < n_steps; i++)
         add_value(&at, has_reductions && chance(&at, 0.25) ? add_reduction(&at) : add_map(&at));
     add_writes(&at, has_row_sums);
@@ -399,6 +421,8 @@ static void add_epilogue(Making *at) {
         add_value(at, form->n_results == 1 && chance(at, 0.3) ? sum : map(at, OP_mul, sum, constant(at, 0.0625)));
     }
     int n_steps = below(at, 5);
+    if (chance(at, 0.3))
+        add_value(at, add_updated_load(at));
     for (int i = 0; i < n_steps; i++) {
         double draw = random_uniform(&at->state);
         add_value(at, draw < 0.15 ? add_gather(at) : draw < 0.4 ? add_load(at) : add_map(at));
