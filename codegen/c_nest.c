@@ -23,16 +23,6 @@ int nest_add(Nest *nest, const char *name, int64_t offset, const int64_t *stride
     return tensor;
 }
 
-void nest_sort(Nest *nest, int tensor) {
-    for (int i = 1; i < nest->n_loops; i++) {
-        NestLoop loop = nest->loops[i];
-        int at = i;
-        for (; at > 0 && nest->loops[at - 1].strides[tensor] < loop.strides[tensor]; at--)
-            nest->loops[at] = nest->loops[at - 1];
-        nest->loops[at] = loop;
-    }
-}
-
 /* ---- Names ---------------------------------------------------------------------------------------------------- */
 
 enum { MAX_VARIABLE_LENGTH = 16 };
@@ -87,7 +77,7 @@ static void name_loops(Nest *nest) {
 
 /* Whether one loop over both steps through every tensor as the two did. */
 static bool can_merge(const Nest *nest, const NestLoop *outer, const NestLoop *inner) {
-    bool can = outer->is_reduced == inner->is_reduced;
+    bool can = true;
     for (int tensor = 0; tensor < nest->n_tensors; tensor++)
         can = can && outer->strides[tensor] == inner->strides[tensor] * inner->extent;
     return can;

@@ -59,7 +59,6 @@ typedef struct {
     const char *variable; /* loop variable */
     int64_t extent;
     int64_t strides[NEST_MAX_TENSORS]; /* one a tensor; 0 where it repeats */
-    bool is_reduced;
 } NestLoop;
 
 typedef struct {
@@ -74,8 +73,6 @@ typedef struct {
 Nest nest_new(const Type *type);
 /* Adds a tensor; returns its index. `strides`: one a loop. */
 int nest_add(Nest *nest, const char *name, int64_t offset, const int64_t *strides);
-/* Orders the loops so that the last steps through `tensor` in the smallest strides. Before nest_merge. */
-void nest_sort(Nest *nest, int tensor);
 /* Leaves out loops of one iteration, makes one loop of neighbours that every tensor runs through evenly, and gives the
    rest distinct names that are C identifiers. After all tensors were added. */
 void nest_merge(Nest *nest, Arena *arena);

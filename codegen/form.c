@@ -36,8 +36,12 @@ bool form_instr_writes(const FormInstr *instr) {
     return instr->op == FORM_STORE || instr->op == FORM_ADD;
 }
 
+bool form_instr_reduces_cols(const FormInstr *instr) {
+    return instr->op == FORM_SUM_COLS || instr->op == FORM_MAX_COLS || instr->op == FORM_LOGSUMEXP_COLS;
+}
+
 bool form_instr_is_reduction(const FormInstr *instr) {
-    return instr->op == FORM_SUM_COLS || instr->op == FORM_MAX_COLS || instr->op == FORM_SUM_ROWS;
+    return form_instr_reduces_cols(instr) || instr->op == FORM_SUM_ROWS;
 }
 
 static int64_t extent_of(const FormBody *body, bool is_col) {

@@ -58,20 +58,21 @@ typedef struct {
 
 /* operation, operands (a, b, c), text */
 typedef enum {
-    FORM_CONST,    /* value */
-    FORM_LOAD,     /* at `map`; of i32 the number as a float */
-    FORM_POSITION, /* an i32 at `map`, divided by `divisor` where it is not negative: for gathers only */
-    FORM_INDEX,    /* the number that `map` gives, less than FORM_INDEX_END */
-    FORM_MAP,      /* op(a, b): a map of ir/ops.def */
-    FORM_EQUAL,    /* 1 where a equals b, else 0 */
-    FORM_LESS,     /* 1 where a is less than b, else 0 */
-    FORM_SELECT,   /* b where a is not 0, else c */
-    FORM_SUM_COLS, /* FULL -> ROW: the sum of a over the columns */
-    FORM_MAX_COLS, /* FULL -> ROW: the largest */
-    FORM_SUM_ROWS, /* FULL -> COL: the sum of a over all rows; only stores read it */
-    FORM_SUM,      /* PRODUCT only: result number `result` of the products */
-    FORM_STORE,    /* at `map`: a */
-    FORM_ADD       /* at `map`: what is there + a */
+    FORM_CONST,          /* value */
+    FORM_LOAD,           /* at `map`; of i32 the number as a float */
+    FORM_POSITION,       /* an i32 at `map`, divided by `divisor` where it is not negative: for gathers only */
+    FORM_INDEX,          /* the number that `map` gives, less than FORM_INDEX_END */
+    FORM_MAP,            /* op(a, b): a map of ir/ops.def */
+    FORM_EQUAL,          /* 1 where a equals b, else 0 */
+    FORM_LESS,           /* 1 where a is less than b, else 0 */
+    FORM_SELECT,         /* b where a is not 0, else c */
+    FORM_SUM_COLS,       /* FULL -> ROW: the sum of a over the columns */
+    FORM_MAX_COLS,       /* FULL -> ROW: the largest */
+    FORM_LOGSUMEXP_COLS, /* FULL -> ROW: log(sum(exp(a))) */
+    FORM_SUM_ROWS,       /* FULL -> COL: the sum of a over all rows; only stores read it */
+    FORM_SUM,            /* PRODUCT only: result number `result` of the products */
+    FORM_STORE,          /* at `map`: a */
+    FORM_ADD             /* at `map`: what is there + a */
 } FormOp;
 
 typedef enum { FORM_LEVEL_ROW, FORM_LEVEL_FULL, FORM_LEVEL_COL } FormLevel;

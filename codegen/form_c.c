@@ -12,9 +12,10 @@
 /* ---- Names ----------------------------------------------------------------------------------------------------- */
 
 /* Variables of the printed loops, and how others of them start. */
-static const char *const variables[] = {"row",   "first", "end",   "chunk",   "tile",    "gemm", "packed", "ld",
-                                        "group", "major", "minor", "n_major", "n_minor", "col",  "out",    NULL};
-static const char *const prefixes[] = {"sums_", "sum_", "block_", "kept_", "partial_", "parts_", NULL};
+static const char *const variables[] = {"row",   "first", "end",     "chunk",   "tile", "gemm", "packed", "ld", "group",
+                                        "major", "minor", "n_major", "n_minor", "col",  "out",  "term",   NULL};
+static const char *const prefixes[] = {"sums_",   "sum_",     "block_",  "kept_",  "partial_", "parts_",
+                                       "before_", "maximum_", "maxima_", "terms_", NULL};
 
 static bool is_free(const char *name, const FormPrinter *at, int n_indices) {
     bool is = !c_is_word(name) && !(name[0] == 'v' && isdigit((unsigned char)name[1]));
@@ -196,6 +197,8 @@ int form_cost(const FormBody *body, const FormInstr *instr) {
         return 0;
     if (instr->op == FORM_MAP)
         return c_map_cost(instr->map_op);
+    if (instr->op == FORM_LOGSUMEXP_COLS)
+        return c_map_cost(OP_exp);
     bool is_scattered = instr->map.gather != FORM_NONE && body->instrs[instr->map.gather].level == FORM_LEVEL_FULL;
     return is_scattered ? SCATTERED_READ : 1;
 }

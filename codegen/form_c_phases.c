@@ -20,7 +20,7 @@ static int phase_of(const Phases *at, const FormInstr *instr) {
         int phase = phase_of_operand(at, form_instr_operand(instr, i));
         last = phase > last ? phase : last;
     }
-    return last + (instr->op == FORM_SUM_COLS || instr->op == FORM_MAX_COLS);
+    return last + form_instr_reduces_cols(instr);
 }
 
 bool phases_is_root(const Phases *at, size_t i, int phase) {

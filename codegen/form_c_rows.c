@@ -197,7 +197,8 @@ static RowsPrinter printer_new(CPrinter *c, const Form *form) {
 void form_print_rows(CPrinter *c, Form *form) {
     FormBody *body = &form->body;
     const bool *is_live = form_live(c->arena, body);
-    bool sums_cols = has_op(body, is_live, FORM_SUM_COLS) || has_op(body, is_live, FORM_MAX_COLS);
+    bool sums_cols = has_op(body, is_live, FORM_SUM_COLS) || has_op(body, is_live, FORM_MAX_COLS) ||
+                     has_op(body, is_live, FORM_LOGSUMEXP_COLS);
     bool sums_rows = has_op(body, is_live, FORM_SUM_ROWS), is_summing = sums_cols || sums_rows;
     if (!is_summing && can_flatten(body))
         flatten(form);

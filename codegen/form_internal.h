@@ -17,6 +17,7 @@
     X(SELECT, "select", 3, false)                                                                                      \
     X(SUM_COLS, "sum_cols", 1, false)                                                                                  \
     X(MAX_COLS, "max_cols", 1, false)                                                                                  \
+    X(LOGSUMEXP_COLS, "logsumexp_cols", 1, false)                                                                      \
     X(SUM_ROWS, "sum_rows", 1, false)                                                                                  \
     X(SUM, "sum", 0, false)                                                                                            \
     X(STORE, "store", 1, true)                                                                                         \
@@ -31,6 +32,8 @@ bool form_instr_has_map(const FormInstr *instr);
 /* Whether it writes: a store or an add. */
 bool form_instr_writes(const FormInstr *instr);
 bool form_instr_is_reduction(const FormInstr *instr);
+/* Over the columns of each row. */
+bool form_instr_reduces_cols(const FormInstr *instr);
 
 /* The level that the instruction has as number `n` of the body, from those of its operands. Of one that writes: where
    it writes. */

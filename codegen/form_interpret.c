@@ -108,6 +108,14 @@ static double element(Run *run, const Values *values, const FormInstr *instr, in
     return scalar_function(instr->map_op)(a, b);
 }
 
+/* The terms' distances to the largest, so that none overflows. */
+static double logsumexp(const Values *values, uint32_t a, int64_t row, double largest) {
+    double sum = 0;
+    for (int64_t col = 0; col < values->n_cols; col++)
+        sum += exp(value_at(values, a, row, col) - largest);
+    return largest + log(sum);
+}
+
 static void reduce_cols(const Values *values, const FormInstr *instr, double *result) {
     for (int64_t row = 0; row < values->n_rows; row++) {
         double folded = value_at(values, instr->a, row, 0);
@@ -115,7 +123,7 @@ static void reduce_cols(const Values *values, const FormInstr *instr, double *re
             double x = value_at(values, instr->a, row, col);
             folded = instr->op == FORM_SUM_COLS ? folded + x : x > folded ? x : folded;
         }
-        result[row] = folded;
+        result[row] = instr->op == FORM_LOGSUMEXP_COLS ? logsumexp(values, instr->a, row, folded) : folded;
     }
 }
 

@@ -207,11 +207,15 @@ static void add_node(Kernels *kernels, Node *node, KernelCall *call) {
     push(kernels, kernel);
 }
 
-/* What the kernel is called after: its product, its one op, or the last of its sums. */
+static bool names_kernel(OpKind op) {
+    return op_info(op)->class == OP_CLASS_REDUCE || op == OP_cross_entropy || op == OP_cross_entropy_grad;
+}
+
+/* What the kernel is called after: its product, its one op, or the last of its sums and losses. */
 static OpKind main_op(const Space *space) {
     OpKind op = space->nodes[space->n_nodes - 1]->op;
     for (size_t i = 0; i < space->n_nodes && space->kind == SPACE_ROWS; i++)
-        op = op_info(space->nodes[i]->op)->class == OP_CLASS_REDUCE ? space->nodes[i]->op : op;
+        op = names_kernel(space->nodes[i]->op) ? space->nodes[i]->op : op;
     return space->kind == SPACE_PRODUCT ? space->products[0].node->op : op;
 }
 

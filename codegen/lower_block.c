@@ -1,30 +1,10 @@
-#include "codegen/lower_block.h"
-
 #include <assert.h>
 #include <ctype.h>
 #include <string.h>
 
 #include "codegen/c_words.h"
+#include "codegen/lower_block_internal.h"
 #include "ir/block.h"
-
-/* A block under way. */
-typedef struct {
-    Arena *arena;
-    const Space *space;
-    const bool *escapes;
-    bool is_named;
-    Form *form;
-    LoweredArgument *arguments;
-    size_t n_arguments, capacity;
-} Lowering;
-
-/* A body under way: the nodes of one space. */
-typedef struct {
-    Lowering *lowering;
-    const Space *space;
-    FormBody *body;
-    uint32_t instrs[SPACE_MAX_NODES]; /* of each node's result */
-} BodyLowering;
 
 /* ---- Names ------------------------------------------------------------------------------------------------------ */
 
@@ -58,8 +38,7 @@ static const char *argument_name(const Lowering *at, const Value *owner, FormAcc
 
 /* ---- Arguments -------------------------------------------------------------------------------------------------- */
 
-/* The argument that starts at the view's element [0, .., 0]; at least n_elements are used from there on. */
-static uint32_t argument_of(Lowering *at, const View *view, FormAccess access, int64_t n_elements) {
+uint32_t lowering_argument(Lowering *at, const View *view, FormAccess access, int64_t n_elements) {
     Form *form = at->form;
     for (size_t i = 0; i < form->n_args; i++) {
         FormArg *arg = &form->args[i];
@@ -89,72 +68,83 @@ static int64_t n_reached(const Space *space, const int64_t *strides) {
     return last + 1;
 }
 
-/* Where the value's elements are, as an argument and strides. */
-static FormAccessMap map_of(BodyLowering *at, Value *value, Role role, FormAccess access) {
+FormAccessMap body_access(BodyLowering *at, Value *value, Role role, FormAccess access) {
     View view;
     FormAccessMap map = {.gather = FORM_NONE};
     bool has_map = space_map(at->space, value, role, &view, map.strides);
     assert(has_map);
     (void)has_map;
-    map.arg = argument_of(at->lowering, &view, access, n_reached(at->space, map.strides));
+    map.arg = lowering_argument(at->lowering, &view, access, n_reached(at->space, map.strides));
     return map;
 }
 
 /* ---- Instructions ----------------------------------------------------------------------------------------------- */
 
-static uint32_t add(BodyLowering *at, FormInstr instr) {
+uint32_t body_add(BodyLowering *at, FormInstr instr) {
     return form_add(at->lowering->arena, at->body, instr);
 }
 
-static uint32_t add_map(BodyLowering *at, OpKind op, uint32_t a, uint32_t b) {
-    return add(at, (FormInstr){.op = FORM_MAP, .map_op = op, .a = a, .b = b, .map.gather = FORM_NONE});
+uint32_t body_add_map(BodyLowering *at, OpKind op, uint32_t a, uint32_t b) {
+    return body_add(at, (FormInstr){.op = FORM_MAP, .map_op = op, .a = a, .b = b, .map.gather = FORM_NONE});
 }
 
-static uint32_t add_reduction(BodyLowering *at, FormOp op, uint32_t a) {
-    return add(at, (FormInstr){.op = op, .a = a, .b = FORM_NONE, .map.gather = FORM_NONE});
+uint32_t body_add_reduction(BodyLowering *at, FormOp op, uint32_t a) {
+    return body_add(at, (FormInstr){.op = op, .a = a, .b = FORM_NONE, .map.gather = FORM_NONE});
 }
 
-/* The value at the row and column: a literal, what the block made, or a load. */
-static uint32_t element_of(BodyLowering *at, Value *value, Role role) {
-    Node *owner = view_owner(value)->def;
+uint32_t body_add_binary(BodyLowering *at, FormOp op, uint32_t a, uint32_t b) {
+    return body_add(at, (FormInstr){.op = op, .a = a, .b = b, .map.gather = FORM_NONE});
+}
+
+uint32_t body_add_select(BodyLowering *at, uint32_t truth, uint32_t x, uint32_t otherwise) {
+    return body_add(at, (FormInstr){.op = FORM_SELECT, .a = truth, .b = x, .c = otherwise, .map.gather = FORM_NONE});
+}
+
+uint32_t body_add_constant(BodyLowering *at, double value) {
+    return body_add(at, (FormInstr){.op = FORM_CONST, .value = value, .map.gather = FORM_NONE});
+}
+
+uint32_t body_element(BodyLowering *at, Value *value, Role role) {
+    const Value *shown = view_owner(value);
+    Node *owner = shown->def;
     int source = space_find(at->space, owner);
     if (source >= 0)
-        return at->instrs[source];
+        return at->instrs[source][shown->result];
     FormInstr instr = {.op = FORM_CONST, .a = FORM_NONE, .b = FORM_NONE, .map.gather = FORM_NONE};
     if (owner->op == OP_constant) {
         instr.value = attrs_float(&owner->attrs, "value", 0);
     } else {
         instr.op = FORM_LOAD;
-        instr.map = map_of(at, value, role, FORM_IN);
+        instr.map = body_access(at, value, role, FORM_IN);
     }
-    return add(at, instr);
+    return body_add(at, instr);
 }
 
 /* Rows of `table`, of `width` elements each, at positions: row p / divisor of it, zero where p is negative. The
    positions have the map `positions`. */
 static uint32_t add_gathered(BodyLowering *at, Value *table, int64_t width, FormAccessMap positions, int64_t divisor) {
     const Space *space = at->space;
-    uint32_t position =
-        add(at, (FormInstr){.op = FORM_POSITION, .a = FORM_NONE, .b = FORM_NONE, .map = positions, .divisor = divisor});
+    uint32_t position = body_add(
+        at, (FormInstr){.op = FORM_POSITION, .a = FORM_NONE, .b = FORM_NONE, .map = positions, .divisor = divisor});
     View view;
     bool has_map = view_of(table, &view); /* dense: passes/layout.c */
     assert(has_map);
     (void)has_map;
     FormAccessMap map = {.gather = position, .gather_stride = width};
-    map.arg = argument_of(at->lowering, &view, FORM_IN, type_n_elements(&table->type));
+    map.arg = lowering_argument(at->lowering, &view, FORM_IN, type_n_elements(&table->type));
     int64_t stride = 1;
     for (int i = space->n_row_indices + space->n_col_indices - 1; i >= space->n_row_indices && width > 1; i--) {
         map.strides[i] = stride;
         stride *= space->extents[i];
     }
-    return add(at, (FormInstr){.op = FORM_LOAD, .a = FORM_NONE, .b = FORM_NONE, .map = map});
+    return body_add(at, (FormInstr){.op = FORM_LOAD, .a = FORM_NONE, .b = FORM_NONE, .map = map});
 }
 
 /* Row r is the row of x of slot slot_of_row[r]'s token. */
 static uint32_t lower_dispatch_rows(BodyLowering *at, const Node *node, Role role) {
     const Type *result = &node->results[0].type;
     bool is_per_slot = attrs_bool(&node->attrs, "per_slot", false);
-    FormAccessMap positions = map_of(at, node->operands[1], result->rank > 1 ? ROLE_ROW : role, FORM_IN);
+    FormAccessMap positions = body_access(at, node->operands[1], result->rank > 1 ? ROLE_ROW : role, FORM_IN);
     return add_gathered(at, node->operands[0], type_span(result, 1, result->rank), positions,
                         is_per_slot ? 1 : type_extent(&node->operands[2]->type, -1));
 }
@@ -170,61 +160,93 @@ static uint32_t lower_combine_rows(BodyLowering *at, const Node *node) {
     uint32_t sum = FORM_NONE;
     for (int64_t slot = 0; slot < n_slots; slot++) {
         FormAccessMap positions = {.offset = slot, .gather = FORM_NONE};
-        positions.arg = argument_of(at->lowering, &view, FORM_IN, type_n_elements(slots));
+        positions.arg = lowering_argument(at->lowering, &view, FORM_IN, type_n_elements(slots));
         int64_t stride = n_slots;
         for (int i = at->space->n_row_indices - 1; i >= 0; stride *= at->space->extents[i--])
             positions.strides[i] = stride;
         uint32_t row = add_gathered(at, node->operands[0], width, positions, 1);
-        sum = sum == FORM_NONE ? row : add_map(at, OP_add, sum, row);
+        sum = sum == FORM_NONE ? row : body_add_map(at, OP_add, sum, row);
     }
     return sum;
 }
 
-/* softmax(x) = exp(x - max) / sum; logsumexp(x) = max + log(sum). */
-static uint32_t lower_along_cols(BodyLowering *at, const Node *node) {
-    uint32_t x = element_of(at, node->operands[0], ROLE_FULL);
-    uint32_t maximum = add_reduction(at, FORM_MAX_COLS, x);
-    uint32_t power = add_map(at, OP_exp, add_map(at, OP_sub, x, maximum), FORM_NONE);
-    uint32_t sum = add_reduction(at, FORM_SUM_COLS, power);
-    return node->op == OP_softmax ? add_map(at, OP_div, power, sum)
-                                  : add_map(at, OP_add, maximum, add_map(at, OP_log, sum, FORM_NONE));
+/* exp(x - max) / sum */
+static uint32_t lower_softmax(BodyLowering *at, const Node *node) {
+    uint32_t x = body_element(at, node->operands[0], ROLE_FULL);
+    uint32_t maximum = body_add_reduction(at, FORM_MAX_COLS, x);
+    uint32_t power = body_add_map(at, OP_exp, body_add_map(at, OP_sub, x, maximum), FORM_NONE);
+    uint32_t sum = body_add_reduction(at, FORM_SUM_COLS, power);
+    return body_add_map(at, OP_div, power, sum);
 }
 
-static uint32_t lower_node(BodyLowering *at, size_t i) {
+/* ---- Nodes ----------------------------------------------------------------------------------------------------- */
+
+static uint32_t lower_sum(BodyLowering *at, size_t i) {
     const Node *node = at->space->nodes[i];
-    Role role = at->space->roles[i];
-    switch (node->op) {
-    case OP_reduce_sum:
-        return add_reduction(at, role == ROLE_COL ? FORM_SUM_ROWS : FORM_SUM_COLS,
-                             element_of(at, node->operands[0], ROLE_FULL));
-    case OP_softmax:
-    case OP_logsumexp:
-        return lower_along_cols(at, node);
-    case OP_dispatch:
-        return lower_dispatch_rows(at, node, role);
-    case OP_combine:
-        return lower_combine_rows(at, node);
-    case OP_accumulate:
-        return add(at, (FormInstr){.op = FORM_ADD,
-                                   .a = element_of(at, node->operands[1], role),
-                                   .b = FORM_NONE,
-                                   .map = map_of(at, node->operands[0], role, FORM_INOUT)});
-    default:
-        break;
-    }
+    bool is_summing = type_n_elements(&node->operands[0]->type) > type_n_elements(&node->results[0].type);
+    if (!is_summing)
+        return body_element(at, node->operands[0], at->space->roles[i]);
+    uint32_t x = body_element(at, node->operands[0], ROLE_FULL);
+    return body_add_reduction(at, at->space->roles[i] == ROLE_COL ? FORM_SUM_ROWS : FORM_SUM_COLS, x);
+}
+
+static uint32_t lower_map(BodyLowering *at, const Node *node, Role role) {
     uint32_t elements[2] = {FORM_NONE, FORM_NONE};
     assert(op_info(node->op)->class == OP_CLASS_MAP && node->n_operands <= 2);
     for (int j = 0; j < node->n_operands; j++)
-        elements[j] = element_of(at, node->operands[j], role);
-    return add_map(at, node->op, elements[0], elements[1]);
+        elements[j] = body_element(at, node->operands[j], role);
+    return body_add_map(at, node->op, elements[0], elements[1]);
 }
 
-static void store(BodyLowering *at, size_t i) {
+/* Sets the instructions of the node's results; an update has none. */
+static void lower_node(BodyLowering *at, size_t i) {
+    const Node *node = at->space->nodes[i];
+    Role role = at->space->roles[i];
+    uint32_t x;
+    switch (node->op) {
+    case OP_reduce_sum:
+        at->instrs[i][0] = lower_sum(at, i);
+        break;
+    case OP_sum_squares:
+        x = body_element(at, node->operands[0], ROLE_FULL);
+        at->instrs[i][0] = body_add_reduction(at, FORM_SUM_COLS, body_add_map(at, OP_mul, x, x));
+        break;
+    case OP_softmax:
+        at->instrs[i][0] = lower_softmax(at, node);
+        break;
+    case OP_logsumexp:
+        at->instrs[i][0] = body_add_reduction(at, FORM_LOGSUMEXP_COLS, body_element(at, node->operands[0], ROLE_FULL));
+        break;
+    case OP_cross_entropy:
+        body_lower_cross_entropy(at, i);
+        break;
+    case OP_cross_entropy_grad:
+        at->instrs[i][0] = body_lower_cross_entropy_grad(at, node);
+        break;
+    case OP_dispatch:
+        at->instrs[i][0] = lower_dispatch_rows(at, node, role);
+        break;
+    case OP_combine:
+        at->instrs[i][0] = lower_combine_rows(at, node);
+        break;
+    case OP_accumulate:
+        body_add(at, (FormInstr){.op = FORM_ADD,
+                                 .a = body_element(at, node->operands[1], role),
+                                 .map = body_access(at, node->operands[0], role, FORM_INOUT)});
+        break;
+    case OP_adamw:
+        body_lower_adamw(at, i);
+        break;
+    default:
+        at->instrs[i][0] = lower_map(at, node, role);
+    }
+}
+
+static void store(BodyLowering *at, size_t i, int result) {
     Node *node = at->space->nodes[i];
-    add(at, (FormInstr){.op = FORM_STORE,
-                        .a = at->instrs[i],
-                        .b = FORM_NONE,
-                        .map = map_of(at, &node->results[0], at->space->roles[i], FORM_OUT)});
+    body_add(at, (FormInstr){.op = FORM_STORE,
+                             .a = at->instrs[i][result],
+                             .map = body_access(at, &node->results[result], at->space->roles[i], FORM_OUT)});
 }
 
 /* ---- Bodies ----------------------------------------------------------------------------------------------------- */
@@ -273,10 +295,13 @@ static void set_indices(const Lowering *at, const Space *space, FormBody *body) 
 static void add_results(BodyLowering *at) {
     for (size_t i = 0; i < at->space->n_nodes; i++) {
         Node *node = at->space->nodes[i];
-        if (node->op == OP_accumulate)
-            map_of(at, node->operands[0], at->space->roles[i], FORM_INOUT);
-        else if (value_has_storage(&node->results[0], at->lowering->escapes))
-            map_of(at, &node->results[0], at->space->roles[i], FORM_OUT);
+        bool is_update = op_info(node->op)->class == OP_CLASS_UPDATE;
+        for (int j = 0; j < node->n_results; j++) {
+            if (is_update)
+                body_access(at, node->operands[j], at->space->roles[i], FORM_INOUT);
+            else if (value_has_storage(&node->results[j], at->lowering->escapes))
+                body_access(at, &node->results[j], at->space->roles[i], FORM_OUT);
+        }
     }
 }
 
@@ -285,9 +310,11 @@ static void lower_nodes(BodyLowering *at, const bool *is_done) {
     for (size_t i = 0; i < at->space->n_nodes; i++) {
         const Node *node = at->space->nodes[i];
         if (op_info(node->op)->class != OP_CLASS_CONTRACT && !is_done[i])
-            at->instrs[i] = lower_node(at, i);
-        if (node->op != OP_accumulate && value_has_storage(&node->results[0], at->lowering->escapes))
-            store(at, i);
+            lower_node(at, i);
+        for (int j = 0; j < node->n_results; j++) {
+            if (value_has_storage(&node->results[j], at->lowering->escapes))
+                store(at, i, j);
+        }
     }
 }
 
@@ -314,8 +341,8 @@ static FormBody *lower_part(Lowering *at, const Space *space, Value *value) {
     BodyLowering part = {.lowering = at, .space = space, .body = body};
     set_indices(at, space, body);
     for (size_t i = 0; i < space->n_nodes; i++)
-        part.instrs[i] = lower_node(&part, i);
-    body->yield = part.instrs[space_find(space, view_owner(value)->def)];
+        lower_node(&part, i);
+    body->yield = part.instrs[space_find(space, view_owner(value)->def)][0];
     return body;
 }
 
@@ -324,7 +351,7 @@ static void set_memory(Lowering *at, FormOperand *operand, Value *value) {
     bool has_map = view_of(value, &view); /* dense: passes/layout.c */
     assert(has_map);
     (void)has_map;
-    operand->arg = argument_of(at, &view, FORM_IN, type_n_elements(&value->type));
+    operand->arg = lowering_argument(at, &view, FORM_IN, type_n_elements(&value->type));
 }
 
 static void lower_operand(Lowering *at, int index, const Node *product, bool is_lhs) {
@@ -341,7 +368,7 @@ static void lower_operand(Lowering *at, int index, const Node *product, bool is_
         View view;
         set_memory(at, operand, dispatch->operands[0]);
         view_of(dispatch->operands[1], &view);
-        operand->gather = argument_of(at, &view, FORM_IN, type_n_elements(&dispatch->operands[1]->type));
+        operand->gather = lowering_argument(at, &view, FORM_IN, type_n_elements(&dispatch->operands[1]->type));
         if (!attrs_bool(&dispatch->attrs, "per_slot", false))
             operand->gather_divisor = type_extent(&dispatch->operands[2]->type, -1);
     } else if (source->part) {
@@ -372,7 +399,7 @@ static void lower_ragged(Lowering *at) {
     view_of(first->operands[2], &view);
     form->ragged = is_mode(first, "tn") ? FORM_RAGGED_K : FORM_RAGGED_ROWS;
     form->n_groups = first->operands[2]->type.dims[0].extent - 1;
-    form->offsets = argument_of(at, &view, FORM_IN, form->n_groups + 1);
+    form->offsets = lowering_argument(at, &view, FORM_IN, form->n_groups + 1);
 }
 
 /* How often the block's nodes read what node i makes. */
@@ -452,11 +479,11 @@ static void lower_products(BodyLowering *body, bool *is_sum) {
                          .b = FORM_NONE,
                          .map.gather = FORM_NONE,
                          .result = form->products[i].result};
-        body->instrs[space_find(space, space->products[i].node)] = add(body, sum);
+        body->instrs[space_find(space, space->products[i].node)][0] = body_add(body, sum);
     }
     for (size_t i = 0; i < space->n_nodes; i++) {
         if (is_sum[i])
-            body->instrs[i] = body->instrs[space_find(space, view_owner(space->nodes[i]->operands[0])->def)];
+            body->instrs[i][0] = body->instrs[space_find(space, view_owner(space->nodes[i]->operands[0])->def)][0];
     }
 }
 

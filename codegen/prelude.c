@@ -112,33 +112,10 @@ static const char activations[] = "\n"
                                   "    return dy * (s + x * s * (1.0f - s) * slope);\n"
                                   "}\n";
 
-static const char rows[] = "\n"
-                           "/* log(sum(exp(x))) in one pass over memory: block after block, the sum so far is "
-                           "corrected where the maximum grows.\n"
-                           "   A block's terms are added in floats, the blocks' sums in doubles. NaNs are no maximum: "
-                           "they show in the sum. */\n"
-                           "INLINE float moec_logsumexp(const float *x, int64_t n) {\n"
-                           "    double sum = 0;\n"
-                           "    float maximum = -FLT_MAX;\n"
-                           "    for (int64_t first = 0; first < n; first += 1024) {\n"
-                           "        int64_t end = first + 1024 < n ? first + 1024 : n;\n"
-                           "        float before = maximum, added = 0;\n"
-                           "        #pragma omp simd reduction(max : maximum)\n"
-                           "        for (int64_t i = first; i < end; i++)\n"
-                           "            maximum = x[i] > maximum ? x[i] : maximum;\n"
-                           "        #pragma omp simd reduction(+ : added)\n"
-                           "        for (int64_t i = first; i < end; i++)\n"
-                           "            added += moec_exp_weight(x[i] - maximum);\n"
-                           "        sum = sum * moec_exp_weight(before - maximum) + added;\n"
-                           "    }\n"
-                           "    return (float)(maximum + log(sum));\n"
-                           "}\n";
-
 void kernels_print_prelude(FILE *out) {
     fputs(includes, out);
     fputs(exponentials, out);
     fputs(activations, out);
-    fputs(rows, out);
     fputs(prelude_vectors, out);
     fputs(prelude_products, out);
     fputs(prelude_attention, out);

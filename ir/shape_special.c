@@ -209,6 +209,9 @@ const char *infer_attention_grad(Arena *arena, const Node *node, Type *results) 
 /* ---- Loss ---------------------------------------------------------------------------------------------------------
  */
 
+/* Floats hold the numbers of classes: codegen/form.h compares them with a target so. */
+static const int64_t MAX_CLASSES = 1 << 24;
+
 /* NULL if operand 0 is logits f32[.., V] and operand 1 targets i32[..]; `per_row` becomes f32[..]. */
 static const char *require_logits(Arena *arena, const Node *node, Type *per_row) {
     const Type *logits = operand_type(node, 0), *targets = operand_type(node, 1);
@@ -223,6 +226,8 @@ static const char *require_logits(Arena *arena, const Node *node, Type *per_row)
         (targets->rank != logits->rank - 1 || !shape_spans_equal(targets, 0, logits, 0, targets->rank)))
         error = arena_printf(arena, "targets %s do not fit logits %s", type_format(arena, targets),
                              type_format(arena, logits));
+    if (error == NULL && type_extent(logits, -1) > MAX_CLASSES)
+        error = arena_printf(arena, "logits are of at most 2^24 classes, and these are %s", type_format(arena, logits));
     *per_row = *logits;
     per_row->rank = logits->rank - (error == NULL);
     return error;

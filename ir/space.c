@@ -86,15 +86,34 @@ __attribute__((format(printf, 3, 4))) static bool refuse(Finder *at, const Node 
 }
 
 /* How an op takes part in a space of rows. */
-typedef enum { PART_NONE, PART_MAP, PART_REDUCE, PART_ALONG_COLS, PART_GATHER, PART_ACCUMULATE } Part;
+typedef enum { PART_NONE, PART_MAP, PART_REDUCE, PART_ALONG_COLS, PART_GATHER, PART_ACCUMULATE, PART_UPDATE } Part;
+
+/* How many elements make up each sum. */
+static int64_t count_reduced(const Node *node) {
+    const Type *type = &node->operands[0]->type;
+    if (node->op == OP_sum_squares)
+        return type_n_elements(type);
+    int n_dims;
+    int64_t n_reduced = 1;
+    const int64_t *dims = attrs_ints(&node->attrs, "dims", &n_dims);
+    for (int i = 0; i < n_dims; i++)
+        n_reduced *= type->dims[dims[i]].extent;
+    return n_reduced;
+}
 
 static Part part_of(const Node *node) {
     switch (node->op) {
-    case OP_reduce_sum:
+    case OP_reduce_sum: /* of dims of one element it only names the elements anew */
+        return count_reduced(node) == 1 && type_n_elements(&node->results[0].type) > 1 ? PART_MAP : PART_REDUCE;
+    case OP_sum_squares:
         return PART_REDUCE;
     case OP_softmax:
     case OP_logsumexp:
+    case OP_cross_entropy:
+    case OP_cross_entropy_grad:
         return PART_ALONG_COLS;
+    case OP_adamw:
+        return PART_UPDATE;
     case OP_dispatch:
     case OP_combine:
         return PART_GATHER;
@@ -113,22 +132,21 @@ static bool is_product(const Node *node) {
 static void plain_operands(const Node *node, int *first, int *end) {
     *first = node->op == OP_accumulate ? 1 : 0;
     *end = part_of(node) == PART_GATHER || is_product(node) ? 0 : node->n_operands;
+    if (part_of(node) == PART_UPDATE) /* the states; what follows is the same for all elements */
+        *end = node->n_results;
 }
 
-/* Sums over the last dims or the first; extents of 1 are in both. */
-static bool reduced_sides(const Node *node, bool *is_over_cols, int64_t *n_reduced) {
+/* Sums over the last dims, the first, or all; extents of 1 are in both. */
+static bool reduced_sides(const Node *node, bool *is_over_cols) {
     const Type *type = &node->operands[0]->type;
+    *is_over_cols = true;
+    if (count_reduced(node) == type_n_elements(type))
+        return true;
     int n_dims;
     const int64_t *dims = attrs_ints(&node->attrs, "dims", &n_dims);
     bool is_reduced[MAX_RANK] = {false};
-    *n_reduced = 1;
-    for (int i = 0; i < n_dims; i++) {
+    for (int i = 0; i < n_dims; i++)
         is_reduced[dims[i]] = true;
-        *n_reduced *= type->dims[dims[i]].extent;
-    }
-    int64_t n_all = type_n_elements(type);
-    if (*n_reduced == 1 || *n_reduced == n_all)
-        return false;
     int last = type->rank - 1;
     while (type->dims[last].extent == 1)
         last--;
@@ -162,14 +180,15 @@ static bool note_size(Finder *at, Space *space, const Node *node) {
     if (part_of(node) == PART_NONE)
         return refuse(at, node, "has a kernel of its own");
     const Type *result = &node->results[0].type, *operand = &node->operands[0]->type;
-    int64_t n_elements = type_n_elements(operand), n_reduced;
+    int64_t n_elements = type_n_elements(operand), n_reduced = 1;
     bool is_over_cols;
     if (result->dtype != DTYPE_F32)
         return refuse(at, node, "of %s has a kernel of its own", dtype_name(result->dtype));
     switch (part_of(node)) {
     case PART_REDUCE:
-        if (!reduced_sides(node, &is_over_cols, &n_reduced))
+        if (!reduced_sides(node, &is_over_cols))
             return refuse(at, node, "sums neither whole rows nor whole columns");
+        n_reduced = count_reduced(node);
         return set_size(at, space, node, is_over_cols ? n_elements / n_reduced : n_reduced,
                         is_over_cols ? n_reduced : n_elements / n_reduced);
     case PART_ALONG_COLS:
@@ -215,9 +234,8 @@ static bool find_role(Finder *at, Space *space, size_t i) {
     Node *node = space->nodes[i];
     const Type *type = &node->results[0].type;
     bool is_over_cols = true;
-    int64_t n_reduced;
-    if (node->op == OP_reduce_sum)
-        reduced_sides(node, &is_over_cols, &n_reduced);
+    if (part_of(node) == PART_REDUCE)
+        reduced_sides(node, &is_over_cols);
     if (node->op == OP_accumulate) { /* that of what is added */
         int source = space_find(space, view_owner(node->operands[1])->def);
         space->roles[i] = source >= 0 ? space->roles[source] : has_role(space, type, ROLE_FULL) ? ROLE_FULL : ROLE_ROW;
@@ -235,10 +253,13 @@ static bool find_role(Finder *at, Space *space, size_t i) {
     return true;
 }
 
-/* The role in which node i reads its plain operands. */
-static Role operand_role(const Space *space, size_t i) {
+/* The role in which node i reads plain operand j. What goes along the columns has one of these; its others have an
+   element a row. */
+static Role operand_role(const Space *space, size_t i, int j) {
     Part part = part_of(space->nodes[i]);
-    return part == PART_REDUCE || part == PART_ALONG_COLS ? ROLE_FULL : space->roles[i];
+    if (part == PART_ALONG_COLS)
+        return j == 0 ? ROLE_FULL : ROLE_ROW;
+    return part == PART_REDUCE ? ROLE_FULL : space->roles[i];
 }
 
 /* ---- Indices ---------------------------------------------------------------------------------------------------- */
@@ -291,7 +312,7 @@ static bool find_indices(Finder *at, Space *space) {
         plain_operands(node, &first, &end);
         bool is_lined_up = add_cuts(&rows, &cols, space, &node->results[0].type, space->roles[i]);
         for (int j = first; j < end && is_lined_up; j++)
-            is_lined_up = add_cuts(&rows, &cols, space, &node->operands[j]->type, operand_role(space, i));
+            is_lined_up = add_cuts(&rows, &cols, space, &node->operands[j]->type, operand_role(space, i, j));
         if (!is_lined_up)
             return refuse(at, node, "has dims that do not line up with those of the others");
     }
@@ -329,29 +350,38 @@ static bool check_reads(Finder *at, const Space *space, size_t i) {
     for (int j = 0; j < node->n_operands; j++) {
         Value *value = node->operands[j];
         if (j >= first && j < end) {
-            if (!check_read(at, space, node, value, operand_role(space, i)))
+            if (!check_read(at, space, node, value, operand_role(space, i, j)))
                 return false;
         } else if (space_find(space, view_owner(value)->def) >= 0) {
-            return refuse(at, node, "gathers from what %s makes, which is not whole yet",
+            return refuse(at, node, "%s what %s makes, which is not whole yet",
+                          part_of(node) == PART_GATHER ? "gathers from" : "needs all of",
                           op_info(view_owner(value)->def->op)->name);
         }
     }
     return true;
 }
 
-/* A state that one node adds to is touched by no other. */
+/* The state that node i updates by its operand is used by nothing else. */
+static bool check_state(Finder *at, Node *const *nodes, size_t n, size_t i, int operand) {
+    const char *name = attrs_string(&view_owner(nodes[i]->operands[operand])->def->attrs, "name", "");
+    for (size_t j = 0; j < n; j++) {
+        for (int k = 0; k < nodes[j]->n_operands; k++) {
+            const Node *owner = view_owner(nodes[j]->operands[k])->def;
+            bool is_itself = j == i && k == operand;
+            if (!is_itself && owner->op == OP_state && strcmp(attrs_string(&owner->attrs, "name", ""), name) == 0)
+                return refuse(at, nodes[j], "uses state \"%s\", which another one %s", name,
+                              nodes[i]->op == OP_accumulate ? "adds to" : "updates");
+        }
+    }
+    return true;
+}
+
 static bool check_states(Finder *at, Node *const *nodes, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if (nodes[i]->op != OP_accumulate)
-            continue;
-        const char *name = attrs_string(&view_owner(nodes[i]->operands[0])->def->attrs, "name", "");
-        for (size_t j = 0; j < n; j++) {
-            for (int k = 0; k < nodes[j]->n_operands; k++) {
-                const Node *owner = view_owner(nodes[j]->operands[k])->def;
-                bool is_itself = j == i && k == 0;
-                if (!is_itself && owner->op == OP_state && strcmp(attrs_string(&owner->attrs, "name", ""), name) == 0)
-                    return refuse(at, nodes[j], "uses state \"%s\", which another one adds to", name);
-            }
+        bool is_update = op_info(nodes[i]->op)->class == OP_CLASS_UPDATE;
+        for (int operand = 0; is_update && operand < nodes[i]->n_results; operand++) {
+            if (!check_state(at, nodes, n, i, operand))
+                return false;
         }
     }
     return true;

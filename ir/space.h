@@ -26,6 +26,7 @@ typedef enum { ROLE_FULL, ROLE_ROW, ROLE_COL } Role;
 enum {
     SPACE_MAX_INDICES = 8,
     SPACE_MAX_NODES = 64,
+    SPACE_MAX_RESULTS = 4, /* of a node */
     SPACE_MAX_PRODUCTS = 3,
     SPACE_MAX_OPERANDS = 2 * SPACE_MAX_PRODUCTS
 };
@@ -53,7 +54,7 @@ struct Space {
     /* The nodes that this space is of: all that were given; of a product's space without those of parts. */
     Node *nodes[SPACE_MAX_NODES];
     size_t n_nodes;
-    Role roles[SPACE_MAX_NODES]; /* of each node's result */
+    Role roles[SPACE_MAX_NODES]; /* of each node's results */
     int n_operands, n_products;
     SpaceOperand operands[SPACE_MAX_OPERANDS];
     SpaceProduct products[SPACE_MAX_PRODUCTS];

@@ -191,7 +191,10 @@ static void consider_group(Fuser *at, FuseGroup *group) {
 /* What others read must be stored. Of nodes that are marked. */
 static const char *find_unstorable(const Fuse *fuse, const Space *space, Node *const *nodes, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if (fuse_escapes(fuse, &nodes[i]->results[0]) && !space_can_store(space, nodes[i]))
+        bool escapes = false;
+        for (int j = 0; j < nodes[i]->n_results; j++)
+            escapes = escapes || fuse_escapes(fuse, &nodes[i]->results[j]);
+        if (escapes && !space_can_store(space, nodes[i]))
             return arena_printf(fuse->arena, "others read what %s makes", op_info(nodes[i]->op)->name);
     }
     return NULL;

@@ -81,7 +81,7 @@ static int n_phases_of(const Node *node, Role role) {
         return 2;
     if (node->op == OP_logsumexp)
         return 2;
-    return node->op == OP_reduce_sum && role == ROLE_ROW ? 1 : 0;
+    return op_info(node->op)->class == OP_CLASS_REDUCE && role == ROLE_ROW ? 1 : node->op == OP_cross_entropy;
 }
 
 /* How often a kernel of rows goes over the columns: once more for each sum that what follows it needs. */

@@ -4,7 +4,8 @@
    that equals the one it had: a copy of some link of the chain of views behind it, with the views after that link
    rebuilt on the copy (views cost nothing). Of the links that do, the one with the fewest elements is copied, and of
    equals the innermost, which more uses can share. Uses that were right stay as they are, so no copy breaks another
-   use. A copy stands right after what it copies: a view of a state is read where it stood. */
+   use. A copy stands right after what it copies: a view of a state is read where it stood. Sums over dims between
+   others become sums over the last dims of a transpose. */
 #include <assert.h>
 
 #include "ir/view.h"
@@ -145,8 +146,55 @@ static void fit_operands(Layout *layout, Node *node) {
             fitting_value(layout, node->operands[i], op_reads_affine(node->op) ? NEED_AFFINE : NEED_DENSE);
 }
 
+/* ---- Sums ------------------------------------------------------------------------------------------------------ */
+
+/* How often the dims change from such that are summed to others, or back; dims of one element are either. */
+static int count_changes(const Type *type, const bool *is_reduced) {
+    int n_changes = 0, last = -1;
+    for (int dim = 0; dim < type->rank; dim++) {
+        if (type->dims[dim].extent == 1)
+            continue;
+        n_changes += last >= 0 && is_reduced[dim] != is_reduced[last];
+        last = dim;
+    }
+    return n_changes;
+}
+
+/* Sums go over the first dims or the last: others are moved to the end. */
+static void move_reduced_dims(Graph *graph, Node *node) {
+    const Type *type = &node->operands[0]->type;
+    Arena *arena = graph->module->arena;
+    int n_reduced, n = 0;
+    const int64_t *dims = attrs_ints(&node->attrs, "dims", &n_reduced);
+    bool is_reduced[MAX_RANK] = {false};
+    for (int i = 0; i < n_reduced; i++)
+        is_reduced[dims[i]] = true;
+    if (count_changes(type, is_reduced) < 2)
+        return;
+    int64_t perm[MAX_RANK], last[MAX_RANK];
+    for (int reduced = 0; reduced < 2; reduced++) {
+        for (int dim = 0; dim < type->rank; dim++) {
+            if (is_reduced[dim] == reduced)
+                perm[n++] = dim;
+        }
+    }
+    for (int i = 0; i < n_reduced; i++)
+        last[i] = type->rank - n_reduced + i;
+    Builder builder = {.graph = graph, .before = node, .loc = node->loc, .scope = node->scope};
+    Attrs attrs = {0};
+    attrs_set_ints(arena, &attrs, "perm", perm, type->rank);
+    node->operands[0] = build(&builder, OP_transpose, 1, node->operands, &attrs);
+    attrs_set_ints(arena, &node->attrs, "dims", last, n_reduced);
+}
+
+/* ---- Graphs ---------------------------------------------------------------------------------------------------- */
+
 static void lay_out_graph(Graph *graph) {
     Layout layout = {.builder = {.graph = graph}, .arena = arena_new()};
+    for (Node *node = graph->first; node; node = node->next) {
+        if (node->op == OP_reduce_sum)
+            move_reduced_dims(graph, node);
+    }
     for (Node *node = graph->first; node; node = node->next)
         node->scratch = arena_array_of(layout.arena, Record, node->n_results);
     for (Node *node = graph->first; node; node = node->next) {

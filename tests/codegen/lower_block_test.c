@@ -122,9 +122,11 @@ static void check(const char *states, const char *text, FormKind kind) {
         fail_msg("%s", reason);
     size_t n_checked = 0;
     for (size_t i = 0; i < at.n_nodes; i++) {
-        Value *value = &at.nodes[i]->results[0], *owner = view_owner(value);
         for (size_t j = 0; j < form->n_args; j++) {
-            if (lowered.arguments[j].owner == owner && form->args[j].access != FORM_IN) {
+            for (int k = 0; k < at.nodes[i]->n_results && form->args[j].access != FORM_IN; k++) {
+                Value *value = &at.nodes[i]->results[k];
+                if (lowered.arguments[j].owner != view_owner(value))
+                    continue;
                 compare(&at, value, args[j]);
                 n_checked++;
             }
@@ -177,6 +179,37 @@ static void test_column_sums_are_accumulated(void **unused) {
           "%s = reduce_sum %y {dims = [0, 1]} : f32[5]\n"
           "%a = accumulate %g, %s : f32[5]\n"
           "output \"y\" = %y\n",
+          FORM_KIND_ROWS);
+}
+
+/* The loss of capped logits, and its gradient as far as the cap. */
+static void test_loss_of_what_is_made_on_the_way(void **unused) {
+    (void)unused;
+    check("",
+          "%x = input {name = \"x\"} : f32[2, 3, 5]\n"
+          "%t = input {name = \"t\"} : i32[2, 3]\n"
+          "%d = input {name = \"d\"} : f32[2, 3]\n"
+          "%u = tanh %x : f32[2, 3, 5]\n"
+          "%n, %l = cross_entropy %u, %t : f32[2, 3], f32[2, 3]\n"
+          "%f = mul %d, %n : f32[2, 3]\n"
+          "%g = cross_entropy_grad %u, %t, %l, %f : f32[2, 3, 5]\n"
+          "%o = mul %g, %u : f32[2, 3, 5]\n"
+          "output \"n\" = %n\n output \"l\" = %l\n output \"o\" = %o\n",
+          FORM_KIND_ROWS);
+}
+
+static void test_norm_of_everything(void **unused) {
+    (void)unused;
+    check("",
+          "%x = input {name = \"x\"} : f32[2, 3, 5]\n"
+          "%t = transpose %x {perm = [2, 0, 1]} : f32[5, 2, 3]\n"
+          "%y = exp %t : f32[5, 2, 3]\n"
+          "%a = sum_squares %y : f32[]\n"
+          "%b = reduce_sum %y {dims = [0, 1, 2]} : f32[]\n"
+          "%c = add %a, %b : f32[]\n"
+          "%n = sqrt %c : f32[]\n"
+          "%i = reduce_sum %y {dims = []} : f32[5, 2, 3]\n"
+          "output \"n\" = %n\n output \"i\" = %i\n",
           FORM_KIND_ROWS);
 }
 
@@ -256,6 +289,8 @@ int main(void) {
         cmocka_unit_test(test_rms_norm),
         cmocka_unit_test(test_softmax_over_heads),
         cmocka_unit_test(test_column_sums_are_accumulated),
+        cmocka_unit_test(test_loss_of_what_is_made_on_the_way),
+        cmocka_unit_test(test_norm_of_everything),
         cmocka_unit_test(test_combine_and_residual),
         cmocka_unit_test(test_gate_and_up_with_gathered_rows),
         cmocka_unit_test(test_weights_gradient_of_made_rows),

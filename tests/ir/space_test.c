@@ -152,9 +152,13 @@ static void test_reasons(void **unused) {
             "%b = broadcast %s {dims = [1]} : f32[6, 8]\n"
             "%z = mul %x, %b : f32[6, 8]\n",
             "only at the end");
-    refused("%x = input {name = \"x\"} : f32[6, 8]\n"
-            "%s = reduce_sum %x {dims = [0, 1]} : f32[]\n",
+    refused("%x = input {name = \"x\"} : f32[6, 8, 3]\n"
+            "%s = reduce_sum %x {dims = [1]} : f32[6, 3]\n",
             "neither whole rows nor whole columns");
+    refused("%x = input {name = \"x\"} : f32[6, 8]\n"
+            "%a = reduce_sum %x {dims = [1]} : f32[6]\n"
+            "%s = reduce_sum %x {dims = [0, 1]} : f32[]\n",
+            "has 1 rows of 48 columns, and the others 6 of 8");
     refused("%x = input {name = \"x\"} : f32[4, 4]\n"
             "%y = matmul %x, %x {mode = \"nt\"} : f32[4, 4]\n"
             "%z = matmul %y, %x {mode = \"nt\"} : f32[4, 4]\n",

@@ -1,6 +1,7 @@
 #include "tests/support/random_form.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "tests/support/random.h"
@@ -200,9 +201,12 @@ static uint32_t add_map(Making *at) {
     }
 }
 
-/* The mean, or the largest. */
+/* The mean, the largest, or the logarithm of the mean of exponentials. */
 static uint32_t add_reduction(Making *at) {
     uint32_t a = at->values[below(at, at->n_values)];
+    if (chance(at, 0.25))
+        return map(at, OP_sub, add(at, (FormInstr){.op = FORM_LOGSUMEXP_COLS, .a = a, .map.gather = FORM_NONE}),
+                   constant(at, log((double)form_n_cols(at->body))));
     FormInstr reduction = {.op = chance(at, 0.7) ? FORM_SUM_COLS : FORM_MAX_COLS, .a = a, .map.gather = FORM_NONE};
     uint32_t folded = add(at, reduction);
     return reduction.op == FORM_MAX_COLS ? folded

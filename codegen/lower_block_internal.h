@@ -1,0 +1,50 @@
+/* What the files that lower kernel blocks to forms share. */
+#ifndef MOEC_CODEGEN_LOWER_BLOCK_INTERNAL_H
+#define MOEC_CODEGEN_LOWER_BLOCK_INTERNAL_H
+
+#include "codegen/lower_block.h"
+
+/* A block under way. */
+typedef struct {
+    Arena *arena;
+    const Space *space;
+    const bool *escapes;
+    bool is_named;
+    Form *form;
+    LoweredArgument *arguments;
+    size_t n_arguments, capacity;
+} Lowering;
+
+/* A body under way: the nodes of one space. */
+typedef struct {
+    Lowering *lowering;
+    const Space *space;
+    FormBody *body;
+    uint32_t instrs[SPACE_MAX_NODES][SPACE_MAX_RESULTS]; /* of each node's results */
+} BodyLowering;
+
+/* The argument that starts at the view's element [0, .., 0]; at least n_elements are used from there on. */
+uint32_t lowering_argument(Lowering *at, const View *view, FormAccess access, int64_t n_elements);
+
+/* Where the value's elements are, as an argument and strides. */
+FormAccessMap body_access(BodyLowering *at, Value *value, Role role, FormAccess access);
+
+/* The value at the row and column: a literal, what the block made, or a load. */
+uint32_t body_element(BodyLowering *at, Value *value, Role role);
+
+uint32_t body_add(BodyLowering *at, FormInstr instr);
+uint32_t body_add_map(BodyLowering *at, OpKind op, uint32_t a, uint32_t b);
+uint32_t body_add_reduction(BodyLowering *at, FormOp op, uint32_t a);
+uint32_t body_add_binary(BodyLowering *at, FormOp op, uint32_t a, uint32_t b);
+uint32_t body_add_select(BodyLowering *at, uint32_t truth, uint32_t x, uint32_t otherwise);
+uint32_t body_add_constant(BodyLowering *at, double value);
+
+/* ---- lower_block_train.c: node i of the space ------------------------------------------------------------------ */
+
+/* Sets the instructions of its results. */
+void body_lower_cross_entropy(BodyLowering *at, size_t i);
+/* That of its result. */
+uint32_t body_lower_cross_entropy_grad(BodyLowering *at, const Node *node);
+void body_lower_adamw(BodyLowering *at, size_t i);
+
+#endif
