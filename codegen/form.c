@@ -53,6 +53,13 @@ static int64_t extent_of(const FormBody *body, bool is_col) {
     return n;
 }
 
+size_t form_arg_entry(const Form *form, size_t arg) {
+    size_t entry = 0;
+    for (size_t i = 0; i < arg; i++)
+        entry += form->args[i].is_in_pieces ? form->n_pieces : 1;
+    return entry;
+}
+
 int64_t form_n_rows(const FormBody *body) {
     return extent_of(body, false);
 }

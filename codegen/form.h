@@ -11,6 +11,9 @@
      FULL  one for each row and column
      COL   one for each column: a sum over all rows
 
+   The one column index of a form in pieces counts through these, one after the other: the elements of many tensors,
+   which one kernel runs through. An argument is in pieces, or the same for all.
+
    Of kind ROWS, the body is the kernel. Of kind PRODUCT, matrix products come first: instruction SUM is the value of a
    product's result at the row and column, and the body is the epilogue. Operands of products are strided arrays, rows
    of which may be gathered, or parts of their own: bodies over the operand's rows and columns that yield a value. */
@@ -37,6 +40,7 @@ typedef struct {
     DType dtype;      /* f32 or i32 */
     int64_t n_elements;
     FormAccess access;
+    bool is_in_pieces; /* an array a piece of the form, which follow each other */
 } FormArg;
 
 typedef struct {
@@ -127,6 +131,8 @@ typedef struct {
     FormArg *args;
     size_t n_args, args_capacity;
     FormBody body;
+    size_t n_pieces; /* 0: it is not in pieces */
+    int64_t *pieces; /* how many columns each has */
     /* Of products: */
     FormRagged ragged;
     int64_t n_groups; /* 1 where dense */
@@ -136,6 +142,9 @@ typedef struct {
     FormOperand operands[FORM_MAX_OPERANDS];
     FormProduct products[FORM_MAX_PRODUCTS];
 } Form;
+
+/* Where the kernel's argument list has the argument: those before it have an entry each, or one for each piece. */
+size_t form_arg_entry(const Form *form, size_t arg);
 
 /* With RAGGED_K and more than one group the body's rows run over all groups' results, one group after the other. */
 int64_t form_n_rows(const FormBody *body);
@@ -155,7 +164,8 @@ void form_print(FILE *out, const Form *form);
 /* NULL on failure with *error = "line:column: reason" on the arena. The result has passed form_verify. */
 Form *form_read(Arena *arena, const char *text, size_t n_bytes, const char **error);
 
-/* Runs the form in double precision: args[i] holds argument i's elements (i32 as whole numbers); outputs are written
+/* Runs the form in double precision: args[i] holds argument i's elements (i32 as whole numbers; pieces one
+   after the other); outputs are written
    there. Offsets and positions come from data: NULL, or what is wrong with them. */
 const char *form_interpret(Arena *arena, const Form *form, double *const *args);
 

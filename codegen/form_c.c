@@ -12,8 +12,9 @@
 /* ---- Names ----------------------------------------------------------------------------------------------------- */
 
 /* Variables of the printed loops, and how others of them start. */
-static const char *const variables[] = {"row",   "first", "end",     "chunk",   "tile", "gemm", "packed", "ld", "group",
-                                        "major", "minor", "n_major", "n_minor", "col",  "out",  "term",   NULL};
+static const char *const variables[] = {"row",   "first", "end",   "chunk",   "tile",    "gemm", "packed", "ld",
+                                        "group", "major", "minor", "n_major", "n_minor", "col",  "out",    "begin",
+                                        "stop",  "piece", "part",  "sizes",   "starts",  "term", NULL};
 static const char *const prefixes[] = {"sums_",   "sum_",     "block_",  "kept_",  "partial_", "parts_",
                                        "before_", "maximum_", "maxima_", "terms_", NULL};
 
@@ -50,7 +51,7 @@ FormPrinter form_printer_new(CPrinter *c, const Form *form, const FormBody *body
 
 /* ---- Arguments ------------------------------------------------------------------------------------------------- */
 
-void form_print_pointers(FormPrinter *at) {
+static void print_pointers(FormPrinter *at, bool in_pieces) {
     for (size_t i = 0; i < at->form->n_args; i++) {
         const FormArg *arg = &at->form->args[i];
         bool is_touched = false;
@@ -58,10 +59,18 @@ void form_print_pointers(FormPrinter *at) {
             const FormInstr *instr = &at->body->instrs[j];
             is_touched = is_touched || (form_instr_has_map(instr) && instr->map.arg == i);
         }
-        if (is_touched)
-            c_line(at->c, "%s%s *restrict %s = args[%zu];", arg->access == FORM_IN ? "const " : "", c_type(arg->dtype),
-                   at->arg_names[i], i);
+        if (is_touched && arg->is_in_pieces == in_pieces)
+            c_line(at->c, "%s%s *restrict %s = args[%zu%s];", arg->access == FORM_IN ? "const " : "",
+                   c_type(arg->dtype), at->arg_names[i], form_arg_entry(at->form, i), in_pieces ? " + piece" : "");
     }
+}
+
+void form_print_pointers(FormPrinter *at) {
+    print_pointers(at, false);
+}
+
+void form_print_piece_pointers(FormPrinter *at) {
+    print_pointers(at, true);
 }
 
 static const char *with_term(CPrinter *c, const char *sum, const char *name, int64_t factor) {

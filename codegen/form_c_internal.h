@@ -17,8 +17,10 @@ typedef struct {
 /* Names arguments and indices so that they collide with nothing in C. */
 FormPrinter form_printer_new(CPrinter *c, const Form *form, const FormBody *body);
 
-/* `const float *restrict x = args[2];` of the arguments that the body touches. */
+/* `const float *restrict x = args[2];` of the arguments that the body touches and that are not in pieces. */
 void form_print_pointers(FormPrinter *at);
+/* `const float *restrict x = args[2 + piece];` of those that are. */
+void form_print_piece_pointers(FormPrinter *at);
 
 /* "v3", or a literal. */
 const char *form_value_text(FormPrinter *at, uint32_t instr);

@@ -211,8 +211,34 @@ void rows_print_loops(RowsPrinter *at, int phase) {
 /* Threads have whole blocks: the compiler may round elements of the rest of a loop, which has no full vector, otherwise
    than those of vectors, and where loops end must not depend on the number of threads. */
 static void print_shared_blocks(RowsPrinter *at, int phase) {
-    c_line(at->base.c, "#pragma omp parallel for");
-    print_blocks(at, phase, "0", extent_text(at, at->base.body->n_indices - 1));
+    c_parallel(at->base.c, at->work, "");
+    if (at->base.form->n_pieces == 0) {
+        print_blocks(at, phase, "0", extent_text(at, at->base.body->n_indices - 1));
+        return;
+    }
+    c_open(at->base.c, "for (int64_t part = 0; part < %lld; part++)", (long long)rows_n_parts(at));
+    rows_print_part(at);
+    print_part(at, phase, "begin", "stop");
+    c_close(at->base.c);
+}
+
+/* The columns of chunk number `chunk`. */
+static void print_chunk(RowsPrinter *at, int phase) {
+    CPrinter *c = at->base.c;
+    bool is_in_pieces = at->base.form->n_pieces > 0;
+    const char *extent = extent_text(at, at->base.body->n_indices - 1);
+    if (is_in_pieces)
+        extent = arena_printf(c->arena, "%lld", (long long)rows_n_parts(at));
+    const char *first = arena_printf(c->arena, "chunk * %s / %d", extent, FORM_CHUNKS);
+    const char *end = arena_printf(c->arena, "(chunk + 1) * %s / %d", extent, FORM_CHUNKS);
+    if (!is_in_pieces) {
+        print_blocks(at, phase, first, end);
+        return;
+    }
+    c_open(c, "for (int64_t part = %s; part < %s; part++)", first, end);
+    rows_print_part(at);
+    print_blocks(at, phase, "begin", "stop");
+    c_close(c);
 }
 
 static void print_combined_logsumexps(RowsPrinter *at, int phase) {
@@ -226,22 +252,19 @@ static void print_combined_logsumexps(RowsPrinter *at, int phase) {
 
 void rows_print_shared_loop(RowsPrinter *at, int phase) {
     CPrinter *c = at->base.c;
-    const char *extent = extent_text(at, at->base.body->n_indices - 1);
     at->is_single = false;
     if (reduction_clauses(at, phase)[0] == '\0') {
         print_shared_blocks(at, phase);
         return;
     }
-    const char *first = arena_printf(c->arena, "chunk * %s / %d", extent, FORM_CHUNKS);
-    const char *end = arena_printf(c->arena, "(chunk + 1) * %s / %d", extent, FORM_CHUNKS);
     print_for_each(at, phase, FORM_SUM_COLS, arena_printf(c->arena, "double partial_$[%d];", FORM_CHUNKS));
     print_for_each(at, phase, FORM_MAX_COLS, arena_printf(c->arena, "float partial_$[%d];", FORM_CHUNKS));
     print_for_each(at, phase, FORM_LOGSUMEXP_COLS, arena_printf(c->arena, "double partial_$[%d];", FORM_CHUNKS));
     print_for_each(at, phase, FORM_LOGSUMEXP_COLS, arena_printf(c->arena, "float maxima_$[%d];", FORM_CHUNKS));
-    c_line(c, "#pragma omp parallel for");
+    c_parallel(c, at->work, "");
     c_open(c, "for (int64_t chunk = 0; chunk < %d; chunk++)", FORM_CHUNKS);
     print_starts(at, phase);
-    print_blocks(at, phase, first, end);
+    print_chunk(at, phase);
     print_for_each(at, phase, FORM_SUM_COLS, "partial_$[chunk] = sum_$;");
     print_for_each(at, phase, FORM_MAX_COLS, "partial_$[chunk] = v$;");
     print_for_each(at, phase, FORM_LOGSUMEXP_COLS, "partial_$[chunk] = sum_$;");

@@ -141,6 +141,14 @@ static void print_shared(RowsPrinter *at) {
         c_close(at->base.c);
 }
 
+/* A row of all pieces is no buffer's. */
+static void print_pieces(RowsPrinter *at) {
+    for (size_t i = 0; i < at->base.body->n_instrs; i++)
+        at->phases.kept_from[i] = -1;
+    rows_print_piece_tables(at);
+    print_shared(at);
+}
+
 /* Rows with no more columns than this may be computed side by side in vectors: the compiler unrolls their loops. */
 static const int64_t MAX_UNROLLED_COLS = 32;
 
@@ -200,9 +208,9 @@ void form_print_rows(CPrinter *c, Form *form) {
     bool sums_cols = has_op(body, is_live, FORM_SUM_COLS) || has_op(body, is_live, FORM_MAX_COLS) ||
                      has_op(body, is_live, FORM_LOGSUMEXP_COLS);
     bool sums_rows = has_op(body, is_live, FORM_SUM_ROWS), is_summing = sums_cols || sums_rows;
-    if (!is_summing && can_flatten(body))
+    if (form->n_pieces == 0 && !is_summing && can_flatten(body))
         flatten(form);
-    else if (is_summing && !sums_cols && form_n_cols(body) == 1)
+    else if (form->n_pieces == 0 && is_summing && !sums_cols && form_n_cols(body) == 1)
         lay_down(body);
     RowsPrinter at = printer_new(c, form);
     int64_t n_rows = form_n_rows(body), n_cols = form_n_cols(body);
@@ -210,7 +218,9 @@ void form_print_rows(CPrinter *c, Form *form) {
                        (!is_summing || n_cols >= LEAST_SHARED_COLS);
     int transposed = is_summing ? -1 : rows_transposed_index(&at);
     form_print_pointers(&at.base);
-    if (has_op(body, is_live, FORM_SUM_ROWS))
+    if (form->n_pieces > 0)
+        print_pieces(&at);
+    else if (has_op(body, is_live, FORM_SUM_ROWS))
         rows_print_sums(&at);
     else if (transposed >= 0)
         rows_print_transposed(&at, transposed);

@@ -45,6 +45,15 @@ bool rows_write_values(const RowsPrinter *at);
 /* All of a row's work. */
 void rows_print(RowsPrinter *at);
 
+/* ---- Pieces (form_c_pieces.c) ---------------------------------------------------------------------------------- */
+
+/* Tables of the pieces: `sizes`, and `starts`, the number of the first part of each. */
+void rows_print_piece_tables(RowsPrinter *at);
+/* How many parts all pieces have. */
+int64_t rows_n_parts(const RowsPrinter *at);
+/* What part number `part` is: columns [begin, stop) of a piece, and pointers to the arguments' pieces. */
+void rows_print_part(RowsPrinter *at);
+
 /* ---- Loops over columns (form_c_loops.c) ----------------------------------------------------------------------- */
 
 /* The number of the column: "h * 64 + d". */

@@ -116,9 +116,12 @@ void form_print(FILE *out, const Form *form) {
     fprintf(out, "form %s %s {\n", form->name, form->kind == FORM_KIND_ROWS ? "rows" : "product");
     for (size_t i = 0; i < form->n_args; i++) {
         const FormArg *arg = &form->args[i];
-        fprintf(out, "  arg %s %s[%lld] %s\n", arg->name, dtype_name(arg->dtype), (long long)arg->n_elements,
-                access_words[arg->access]);
+        fprintf(out, "  arg %s %s[%lld] %s%s\n", arg->name, dtype_name(arg->dtype), (long long)arg->n_elements,
+                access_words[arg->access], arg->is_in_pieces ? " in_pieces" : "");
     }
+    for (size_t i = 0; i < form->n_pieces; i++)
+        fprintf(out, "%s%lld%s", i == 0 ? "  pieces " : ", ", (long long)form->pieces[i],
+                i + 1 == form->n_pieces ? "\n" : "");
     print_indices(out, &form->body, "  ");
     if (form->kind == FORM_KIND_PRODUCT)
         print_products(out, form);

@@ -410,7 +410,17 @@ static void read_arg(Reader *reader) {
         arg.access = FORM_INOUT;
     else if (!take_word(reader, "in"))
         fail_expected(reader, "in, out or inout");
+    arg.is_in_pieces = take_word(reader, "in_pieces");
     arena_push(reader->arena, form->args, form->n_args, form->args_capacity, arg);
+}
+
+/* "pieces 4096, 64, 64" */
+static void read_pieces(Reader *reader) {
+    Form *form = reader->form;
+    size_t capacity = 0;
+    do
+        arena_push(reader->arena, form->pieces, form->n_pieces, capacity, expect_extent(reader));
+    while (!failed(reader) && take_punctuation(reader, ','));
 }
 
 static void read_form(Reader *reader) {
@@ -423,6 +433,8 @@ static void read_form(Reader *reader) {
     expect_punctuation(reader, '{');
     while (take_word(reader, "arg"))
         read_arg(reader);
+    if (take_word(reader, "pieces"))
+        read_pieces(reader);
     read_indices(reader, &form->body);
     if (form->kind == FORM_KIND_PRODUCT)
         read_products(reader);

@@ -66,6 +66,47 @@ static const char *check_indices(const Verifier *v) {
     return NULL;
 }
 
+/* ---- Pieces ---------------------------------------------------------------------------------------------------- */
+
+/* Of each argument that the instruction names: in pieces, it is stepped through one by one; else it stays. */
+static const char *check_piece_access(Verifier *v, const FormInstr *instr) {
+    v->instr = instr;
+    const FormAccessMap *map = &instr->map;
+    bool is_in_pieces = instr->op != FORM_INDEX && v->form->args[map->arg].is_in_pieces;
+    if (is_in_pieces && (map->offset != 0 || map->strides[0] != 1 || map->gather != FORM_NONE))
+        return broken(v, "what is in pieces is read and written column by column");
+    if (!is_in_pieces && form_map_varies(v->body, map, true))
+        return broken(v, "what is not in pieces is the same for all columns");
+    v->instr = NULL;
+    return NULL;
+}
+
+static const char *check_pieces(Verifier *v) {
+    const Form *form = v->form;
+    const FormBody *body = v->body;
+    int64_t n_columns = 0;
+    for (size_t i = 0; i < form->n_pieces && n_columns <= MAX_ELEMENTS; i++)
+        n_columns += form->pieces[i];
+    bool is_list = form->n_pieces > 0 && form->kind == FORM_KIND_ROWS && body->n_indices == 1 &&
+                   body->indices[0].is_col && body->indices[0].extent == n_columns;
+    if (form->n_pieces > 0 && !is_list)
+        return broken(v, "of a form in pieces, one column index counts through all %lld columns of these",
+                      (long long)n_columns);
+    for (size_t i = 0; i < form->n_args; i++) {
+        const FormArg *arg = &form->args[i];
+        if (arg->is_in_pieces && (!is_list || arg->n_elements != n_columns))
+            return broken(v, "argument %s is not in the form's pieces", arg->name);
+    }
+    const char *error = NULL;
+    for (size_t i = 0; i < body->n_instrs && is_list && error == NULL; i++) {
+        if (form_instr_has_map(&body->instrs[i]))
+            error = check_piece_access(v, &body->instrs[i]);
+        if (error == NULL && body->instrs[i].op == FORM_SUM_ROWS)
+            error = broken(v, "a form in pieces has no sums over rows");
+    }
+    return error;
+}
+
 /* ---- Maps ------------------------------------------------------------------------------------------------------ */
 
 /* How many elements after `from` the steps can reach; -1: more than `room`. */
@@ -433,6 +474,8 @@ const char *form_verify(Arena *arena, const Form *form) {
         error = check_ragged(&v);
     if (error == NULL)
         error = check_body(&v, &form->body, "");
+    if (error == NULL)
+        error = check_pieces(&v);
     if (error == NULL)
         error = check_updates(&v);
     if (error == NULL)

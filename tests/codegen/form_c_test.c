@@ -91,8 +91,8 @@ static const char *const given[] = {
     "}\n",
 };
 
-enum { N_ROWS = 60, N_PRODUCTS = 40, N_GIVEN = sizeof given / sizeof given[0] };
-enum { N_RANDOM = N_ROWS + N_PRODUCTS, N_FORMS = N_RANDOM + N_GIVEN };
+enum { N_ROWS = 60, N_PIECES = 20, N_PRODUCTS = 40, N_GIVEN = sizeof given / sizeof given[0] };
+enum { N_RANDOM = N_ROWS + N_PIECES + N_PRODUCTS, N_FORMS = N_RANDOM + N_GIVEN };
 
 typedef struct {
     Arena *arena;
@@ -163,8 +163,9 @@ static int set_up(void **state) {
     fixture.arena = arena_new();
     for (int i = 0; i < N_RANDOM; i++) {
         const char *name = arena_printf(fixture.arena, "form_%d", i);
-        fixture.forms[i] = i < N_ROWS ? random_form_rows(fixture.arena, name, (uint64_t)i)
-                                      : random_form_product(fixture.arena, name, (uint64_t)i);
+        fixture.forms[i] = i < N_ROWS              ? random_form_rows(fixture.arena, name, (uint64_t)i)
+                           : i < N_ROWS + N_PIECES ? random_form_pieces(fixture.arena, name, (uint64_t)i)
+                                                   : random_form_product(fixture.arena, name, (uint64_t)i);
     }
     for (int i = 0; i < (int)N_GIVEN; i++)
         fixture.forms[N_RANDOM + i] = read_given(i);
@@ -181,37 +182,63 @@ static int tear_down(void **state) {
 
 /* ---- Running -------------------------------------------------------------------------------------------------- */
 
+/* What one entry of a kernel's argument list holds: n elements of argument `arg` from `first` on. */
+typedef struct {
+    size_t arg;
+    int64_t first, n;
+} Entry;
+
+static Entry entry_of(const Form *form, size_t number) {
+    Entry entry = {.arg = 0};
+    while (form_arg_entry(form, entry.arg + 1) <= number)
+        entry.arg++;
+    const FormArg *arg = &form->args[entry.arg];
+    entry.n = arg->n_elements;
+    if (!arg->is_in_pieces)
+        return entry;
+    size_t piece = number - form_arg_entry(form, entry.arg);
+    entry.n = form->pieces[piece];
+    for (size_t i = 0; i < piece; i++)
+        entry.first += form->pieces[i];
+    return entry;
+}
+
+static size_t count_entries(const Form *form) {
+    return form_arg_entry(form, form->n_args);
+}
+
 /* Arguments as kernels see them; each exactly as large, so that the sanitizers see what lies beyond. */
 static void **storage_of(Arena *arena, const Form *form, double *const *values) {
-    void **storage = arena_array_of(arena, void *, form->n_args);
-    for (size_t i = 0; i < form->n_args; i++) {
-        const FormArg *arg = &form->args[i];
-        storage[i] = malloc((size_t)arg->n_elements * sizeof(float));
+    void **storage = arena_array_of(arena, void *, count_entries(form));
+    for (size_t i = 0; i < count_entries(form); i++) {
+        Entry entry = entry_of(form, i);
+        storage[i] = malloc((size_t)entry.n * sizeof(float));
         assert_non_null(storage[i]);
-        for (int64_t j = 0; j < arg->n_elements; j++) {
-            if (arg->dtype == DTYPE_I32)
-                ((int32_t *)storage[i])[j] = (int32_t)values[i][j];
+        for (int64_t j = 0; j < entry.n; j++) {
+            double value = values[entry.arg][entry.first + j];
+            if (form->args[entry.arg].dtype == DTYPE_I32)
+                ((int32_t *)storage[i])[j] = (int32_t)value;
             else
-                ((float *)storage[i])[j] = (float)values[i][j];
+                ((float *)storage[i])[j] = (float)value;
         }
     }
     return storage;
 }
 
 static void free_storage(const Form *form, void **storage) {
-    for (size_t i = 0; i < form->n_args; i++)
+    for (size_t i = 0; i < count_entries(form); i++)
         free(storage[i]);
 }
 
-static void compare(const RandomForm *random, size_t i, const float *actual, const double *expected) {
-    const FormArg *arg = &random->form->args[i];
-    for (int64_t j = 0; j < arg->n_elements && arg->access != FORM_IN; j++) {
-        double a = (double)actual[j], e = expected[j];
+static void compare(const RandomForm *random, Entry entry, const float *actual, const double *expected) {
+    const FormArg *arg = &random->form->args[entry.arg];
+    for (int64_t j = 0; j < entry.n && arg->access != FORM_IN; j++) {
+        double a = (double)actual[j], e = expected[entry.first + j];
         if (fabs(a - e) <= random->tolerance * fmax(1, fabs(e)))
             continue;
         form_print(stderr, random->form);
         form_print_c(stderr, fixture.arena, random->form, NULL);
-        fail_msg("%s, element %lld: %.9g, expected %.9g", arg->name, (long long)j, a, e);
+        fail_msg("%s, element %lld: %.9g, expected %.9g", arg->name, (long long)(entry.first + j), a, e);
     }
 }
 
@@ -223,9 +250,10 @@ static void run_again(const RandomForm *random, int index, double *const *values
     omp_set_num_threads(n_threads);
     fixture.functions[index](storage);
     omp_set_num_threads(n_before);
-    for (size_t i = 0; i < form->n_args; i++) {
-        if (memcmp(storage[i], before[i], (size_t)form->args[i].n_elements * sizeof(float)) != 0)
-            fail_msg("%s changes with %d threads", form->args[i].name, n_threads);
+    for (size_t i = 0; i < count_entries(form); i++) {
+        Entry entry = entry_of(form, i);
+        if (memcmp(storage[i], before[i], (size_t)entry.n * sizeof(float)) != 0)
+            fail_msg("%s changes with %d threads", form->args[entry.arg].name, n_threads);
     }
     free_storage(form, storage);
 }
@@ -242,8 +270,10 @@ static void form_test(void **state) {
         if (error)
             fail_msg("%s", error);
         fixture.functions[index](storage);
-        for (size_t i = 0; i < form->n_args; i++)
-            compare(random, i, storage[i], values[i]);
+        for (size_t i = 0; i < count_entries(form); i++) {
+            Entry entry = entry_of(form, i);
+            compare(random, entry, storage[i], values[entry.arg]);
+        }
         if (seed == 0) {
             run_again(random, index, again, storage, 1);
             run_again(random, index, again, storage, 3);
@@ -257,7 +287,12 @@ int main(void) {
     static struct CMUnitTest tests[N_FORMS];
     static char names[N_FORMS][32];
     for (int i = 0; i < N_FORMS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %d", i < N_ROWS ? "rows" : i < N_RANDOM ? "product" : "given", i);
+        snprintf(names[i], sizeof names[i], "%s %d",
+                 i < N_ROWS              ? "rows"
+                 : i < N_ROWS + N_PIECES ? "pieces"
+                 : i < N_RANDOM          ? "product"
+                                         : "given",
+                 i);
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.forms[i]};
     }
     return _cmocka_run_group_tests("form_c", tests, N_FORMS, set_up, tear_down);

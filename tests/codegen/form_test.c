@@ -113,6 +113,19 @@ static void everything_that_a_form_can_hold_reads_back(void **state) {
         "  %0 = sum 0\n"
         "  store out[g*8 + m*2 + n] = %0\n"
         "}\n",
+        "form lists rows {\n"
+        "  arg w f32[19] inout in_pieces\n"
+        "  arg norm f32[1] out\n"
+        "  arg scale f32[2] in\n"
+        "  pieces 4, 12, 3\n"
+        "  col i 19\n"
+        "  %0 = load w[i]\n"
+        "  %1 = load scale[1]\n"
+        "  %2 = mul %0, %1\n"
+        "  %3 = sum_cols %2\n"
+        "  store w[i] = %2\n"
+        "  store norm[0] = %3\n"
+        "}\n",
     };
     Arena *arena = arena_new();
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -252,6 +265,27 @@ static const Case cases[] = {
      "1:1: form f: 6 of the 7 elements of y are written"},
     {"a body that yields", HEAD "%x = const 1 store y[r*3 + c] = %x yield %x }",
      "1:1: form f: a part yields a value, and no other body does"},
+    /* Pieces. */
+    {"pieces without a number", "form f rows { arg x f32[3] in in_pieces pieces 2, , 3",
+     "1:51: expected a number of elements from 1 to 2^48, found ','"},
+    {"pieces of another number of columns",
+     "form f rows { arg x f32[5] in in_pieces pieces 2, 3 col i 6 }",
+     "1:1: form f: of a form in pieces, one column index counts through all 5 columns of these"},
+    {"pieces of rows", "form f rows { pieces 2, 3 row i 5 }",
+     "1:1: form f: of a form in pieces, one column index counts through all 5 columns of these"},
+    {"an argument in pieces that are not there", "form f rows { arg x f32[5] in in_pieces col i 5 }",
+     "1:1: form f: argument x is not in the form's pieces"},
+    {"an argument with more than the pieces", "form f rows { arg x f32[6] in in_pieces pieces 2, 3 col i 5 }",
+     "1:1: form f: argument x is not in the form's pieces"},
+    {"a step over pieces", "form f rows { arg x f32[5] in in_pieces pieces 2, 3 col i 5 %0 = load x[0] }",
+     "1:1: form f: instruction 0, load: what is in pieces is read and written column by column"},
+    {"what varies beside pieces", "form f rows { arg x f32[5] in pieces 2, 3 col i 5 %0 = load x[i] }",
+     "1:1: form f: instruction 0, load: what is not in pieces is the same for all columns"},
+    {"an index beside pieces", "form f rows { pieces 2, 3 col i 5 %0 = index[i] }",
+     "1:1: form f: instruction 0, index: what is not in pieces is the same for all columns"},
+    {"a sum over rows beside pieces",
+     "form f rows { arg x f32[5] in in_pieces pieces 2, 3 col i 5 %0 = load x[i] %1 = sum_rows %0 }",
+     "1:1: form f: a form in pieces has no sums over rows"},
     /* Products. */
     {"no products", PRODUCT "}", "1:1: form f: 0 of the 6 elements of y are written"},
     {"no products and no results", "form f product { row r 2 }", "1:1: form f: it has no products"},

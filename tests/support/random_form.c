@@ -44,6 +44,7 @@ static uint32_t add_arg(Making *at, DType dtype, int64_t n_elements, FormAccess 
     arg.name = arena_printf(at->arena, "%s%zu", prefixes[access], form->n_args);
     if (chance(at, 0.1) && form->n_args < sizeof taken / sizeof *taken)
         arg.name = taken[form->n_args];
+    arg.is_in_pieces = form->n_pieces > 0 && n_elements > 1;
     at->random.args[form->n_args] = holds;
     arena_push(at->arena, form->args, form->n_args, form->args_capacity, arg);
     return (uint32_t)form->n_args - 1;
@@ -111,7 +112,8 @@ static uint32_t add_load(Making *at) {
     unsigned uses = choices[below(at, 7)] & all;
     int order[FORM_MAX_INDICES];
     draw_order(at, order, 0.2);
-    FormInstr load = {.op = FORM_LOAD, .map = {.gather = FORM_NONE, .offset = chance(at, 0.1) ? below(at, 50) : 0}};
+    bool has_offset = at->random.form->n_pieces == 0 && chance(at, 0.1);
+    FormInstr load = {.op = FORM_LOAD, .map = {.gather = FORM_NONE, .offset = has_offset ? below(at, 50) : 0}};
     int64_t n_elements = set_strides(body, uses, order, load.map.strides);
     load.map.arg = add_arg(at, DTYPE_F32, load.map.offset + n_elements, FORM_IN, (RandomFormArg){0});
     return add(at, load);
@@ -146,7 +148,9 @@ static uint32_t add_gather(Making *at) {
 
 /* A number that a choice can depend on with nothing lost to rounding: an index, or one of a position's. */
 static uint32_t add_number(Making *at) {
-    unsigned uses = (unsigned)below(at, 256) & ((1u << at->body->n_indices) - 1);
+    unsigned all = (1u << at->body->n_indices) - 1, uses = (unsigned)below(at, 256) & all;
+    if (at->random.form->n_pieces > 0)
+        uses = 0;
     int order[FORM_MAX_INDICES];
     draw_order(at, order, 0.2);
     FormInstr number = {.op = FORM_INDEX, .map = {.gather = FORM_NONE, .arg = FORM_NONE}};
@@ -220,7 +224,8 @@ static void add_write(Making *at, uint32_t value, unsigned uses, double shuffled
     draw_order(at, order, shuffled);
     FormInstr write = {.op = chance(at, 0.6) ? FORM_STORE : FORM_ADD, .a = value, .map.gather = FORM_NONE};
     int64_t n_elements = set_strides(at->body, uses, order, write.map.strides);
-    bool is_store = write.op == FORM_STORE, is_second = is_store && chance(at, 0.2);
+    bool is_store = write.op == FORM_STORE,
+         is_second = is_store && chance(at, at->random.form->n_pieces == 0 ? 0.2 : 0);
     write.map.arg =
         add_arg(at, DTYPE_F32, n_elements * (is_second ? 2 : 1), is_store ? FORM_OUT : FORM_INOUT, (RandomFormArg){0});
     add(at, write);
@@ -275,7 +280,7 @@ static void add_index(FormBody *body, int64_t extent, bool is_col) {
 }
 
 static RandomForm done(Making *at) {
-    if (chance(at, 0.5))
+    if (at->random.form->n_pieces == 0 && chance(at, 0.5))
         form_merge_indices(at->random.form);
     const char *broken = form_verify(at->arena, at->random.form);
     if (broken != NULL) {
@@ -318,6 +323,33 @@ RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed) {
     for (int i = 0; i < n_steps; i++)
         add_value(&at, has_reductions && chance(&at, 0.25) ? add_reduction(&at) : add_map(&at));
     add_writes(&at, has_row_sums);
+    return done(&at);
+}
+
+/* Pieces of one column, of a part, of more than one. All of what varies is in pieces: gathers and numbers have no
+   columns. */
+RandomForm random_form_pieces(Arena *arena, const char *name, uint64_t seed) {
+    static const int64_t sizes[] = {1, 7, 100, 1024, 16384, 20000, 40001};
+    Making at = making_new(arena, name, seed, FORM_KIND_ROWS);
+    Form *form = at.random.form;
+    size_t n_pieces = (size_t)(2 + below(&at, 12));
+    int64_t n_columns = 0;
+    form->pieces = arena_array_of(arena, int64_t, n_pieces);
+    for (size_t i = 0; i < n_pieces; i++) {
+        form->pieces[i] = one_of(&at, sizes, chance(&at, 0.5) ? 4 : 7);
+        n_columns += form->pieces[i];
+    }
+    form->n_pieces = n_pieces;
+    add_index(at.body, n_columns, true);
+    add_value(&at, add_load(&at));
+    add_value(&at, add_updated_load(&at));
+    bool has_reductions = chance(&at, 0.6);
+    int n_steps = 2 + below(&at, 6);
+    for (int i = 0; i < n_steps; i++) {
+        double draw = random_uniform(&at.state);
+        add_value(&at, has_reductions && draw < 0.25 ? add_reduction(&at) : draw < 0.5 ? add_load(&at) : add_map(&at));
+    }
+    add_writes(&at, false);
     return done(&at);
 }
 

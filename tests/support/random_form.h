@@ -18,6 +18,7 @@ typedef struct {
 } RandomForm;
 
 /* The form passes form_verify. */
+RandomForm random_form_pieces(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed);
 
