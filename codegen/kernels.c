@@ -161,7 +161,7 @@ static void add_arg(KernelCall *call, Value *value) {
     bool has_map = view_of(value, &view);
     assert(has_map);
     (void)has_map;
-    call->args[call->n_args++] = (LoweredArgument){view.owner, view.offset};
+    call->args[call->n_args++] = (LoweredArgument){view.owner, view.offset, NULL};
 }
 
 static void set_args(Arena *arena, KernelCall *call, Node *node) {
@@ -235,9 +235,9 @@ static char *form_text(Arena *arena, const Form *form) {
     return text_close(&stream, arena);
 }
 
-static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, size_t n, const bool *escapes,
+static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, size_t n, const LoweredStorage *storage,
                       KernelCall *call) {
-    LoweredBlock lowered = lower_block(kernels->arena, space, escapes, "kernel", false);
+    LoweredBlock lowered = lower_block(kernels->arena, space, storage, "kernel", false);
     call->args = lowered.arguments;
     call->n_args = lowered.form->n_args;
     const char *key = form_text(kernels->arena, lowered.form);
@@ -248,13 +248,13 @@ static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, 
         kernel.flops += node_flops(nodes[i]);
     TextStream stream;
     text_open(&stream);
-    form_print_c(stream.out, kernels->arena, lower_block(kernels->arena, space, escapes, kernel.name, true).form,
+    form_print_c(stream.out, kernels->arena, lower_block(kernels->arena, space, storage, kernel.name, true).form,
                  heading_text(kernels, nodes, n, &kernel));
     kernel.text = text_close(&stream, kernels->arena);
     push(kernels, kernel);
 }
 
-bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const bool *escapes, Reporter *reporter,
+bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const LoweredStorage *storage, Reporter *reporter,
                  KernelCall *call) {
     const char *reason;
     *call = (KernelCall){0};
@@ -265,7 +265,7 @@ bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const bool *esc
     Space *space = space_of(kernels->arena, nodes, n, &reason);
     assert((space || n == 1) && "fuse makes no block that has no space");
     if (space)
-        add_block(kernels, space, nodes, n, escapes, call);
+        add_block(kernels, space, nodes, n, storage, call);
     else
         add_node(kernels, nodes[0], call);
     return true;

@@ -36,7 +36,7 @@ typedef struct {
 /* The kernel that computes the nodes (no leaves, no views; of one block, or one alone), made if there is none yet with
    the same body. Stored is what value_has_storage says of `escapes` (ir/block.h). The graph must be numbered.
    False after an error was reported: an op or dtype that the C backend does not have. */
-bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const bool *escapes, Reporter *reporter,
+bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const LoweredStorage *storage, Reporter *reporter,
                  KernelCall *call);
 
 size_t kernels_count(const Kernels *kernels);

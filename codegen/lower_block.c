@@ -5,6 +5,7 @@
 #include "codegen/c_words.h"
 #include "codegen/lower_block_internal.h"
 #include "ir/block.h"
+#include "ir/in_place.h"
 
 /* ---- Names ------------------------------------------------------------------------------------------------------ */
 
@@ -36,6 +37,40 @@ static const char *argument_name(const Lowering *at, const Value *owner, FormAcc
     return arena_printf(at->arena, "%s%s%zu", hint ? hint : otherwise, hint ? "_" : "", at->form->n_args);
 }
 
+/* ---- Storage ---------------------------------------------------------------------------------------------------- */
+
+static bool is_stored(const Lowering *at, const Value *result) {
+    return value_has_storage(result, at->storage->escapes);
+}
+
+/* What lies where the result is to be, and may. */
+static const Value *find_replaced(const Lowering *at, Value *result) {
+    const int64_t *offsets = at->storage->offsets;
+    for (size_t i = 0; i < at->space->n_nodes; i++) {
+        const Node *node = at->space->nodes[i];
+        for (int j = 0; j < node->n_operands; j++) {
+            const Value *owner = view_owner(node->operands[j]);
+            if (owner != result && offsets[owner->number] == offsets[result->number] &&
+                space_can_replace(at->space, result, owner))
+                return owner;
+        }
+    }
+    return NULL;
+}
+
+static void find_all_replaced(Lowering *at) {
+    for (size_t i = 0; i < at->space->n_nodes && at->storage->offsets; i++) {
+        Value *result = &at->space->nodes[i]->results[0];
+        if (is_stored(at, result))
+            at->replaced[i] = find_replaced(at, result);
+    }
+}
+
+static const Value *replaced_by(const Lowering *at, const Value *result) {
+    int i = space_find(at->space, result->def);
+    return i >= 0 && result->result == 0 ? at->replaced[i] : NULL;
+}
+
 /* ---- Arguments -------------------------------------------------------------------------------------------------- */
 
 uint32_t lowering_argument(Lowering *at, const View *view, FormAccess access, int64_t n_elements) {
@@ -43,10 +78,11 @@ uint32_t lowering_argument(Lowering *at, const View *view, FormAccess access, in
     for (size_t i = 0; i < form->n_args; i++) {
         FormArg *arg = &form->args[i];
         assert(at->arguments && "an argument of the form has its place here");
-        bool is_same = at->arguments[i].owner == view->owner && at->arguments[i].offset == view->offset;
-        if (!is_same)
+        const LoweredArgument *argument = &at->arguments[i];
+        bool is_same = argument->owner == view->owner || argument->replaced == view->owner;
+        if (!is_same || argument->offset != view->offset)
             continue;
-        assert(arg->access == access);
+        assert(arg->access == (argument->replaced ? FORM_INOUT : access));
         arg->n_elements = n_elements > arg->n_elements ? n_elements : arg->n_elements;
         return (uint32_t)i;
     }
@@ -54,7 +90,7 @@ uint32_t lowering_argument(Lowering *at, const View *view, FormAccess access, in
                    .dtype = view->owner->type.dtype,
                    .n_elements = n_elements,
                    .access = access};
-    LoweredArgument argument = {view->owner, view->offset};
+    LoweredArgument argument = {view->owner, view->offset, replaced_by(at, view->owner)};
     arena_push(at->arena, form->args, form->n_args, form->args_capacity, arg);
     arena_push(at->arena, at->arguments, at->n_arguments, at->capacity, argument);
     return (uint32_t)form->n_args - 1;
@@ -299,23 +335,32 @@ static void add_results(BodyLowering *at) {
         for (int j = 0; j < node->n_results; j++) {
             if (is_update)
                 body_access(at, node->operands[j], at->space->roles[i], FORM_INOUT);
-            else if (value_has_storage(&node->results[j], at->lowering->escapes))
-                body_access(at, &node->results[j], at->space->roles[i], FORM_OUT);
+            else if (is_stored(at->lowering, &node->results[j]))
+                body_access(at, &node->results[j], at->space->roles[i],
+                            replaced_by(at->lowering, &node->results[j]) ? FORM_INOUT : FORM_OUT);
         }
     }
 }
 
-/* The nodes that are not done yet, and what must be stored. */
+/* What of the block's results must be stored, of those that are written over something, or of all others. */
+static void store_results(BodyLowering *at, size_t i, bool is_over) {
+    const Node *node = at->space->nodes[i];
+    for (int j = 0; j < node->n_results; j++) {
+        const Value *result = &node->results[j];
+        if (is_stored(at->lowering, result) && (replaced_by(at->lowering, result) != NULL) == is_over)
+            store(at, i, j);
+    }
+}
+
+/* The nodes that are not done yet. What is written over something is written when all have read that. */
 static void lower_nodes(BodyLowering *at, const bool *is_done) {
     for (size_t i = 0; i < at->space->n_nodes; i++) {
-        const Node *node = at->space->nodes[i];
-        if (op_info(node->op)->class != OP_CLASS_CONTRACT && !is_done[i])
+        if (op_info(at->space->nodes[i]->op)->class != OP_CLASS_CONTRACT && !is_done[i])
             lower_node(at, i);
-        for (int j = 0; j < node->n_results; j++) {
-            if (value_has_storage(&node->results[j], at->lowering->escapes))
-                store(at, i, j);
-        }
+        store_results(at, i, false);
     }
+    for (size_t i = 0; i < at->space->n_nodes; i++)
+        store_results(at, i, true);
 }
 
 /* ---- Products --------------------------------------------------------------------------------------------------- */
@@ -429,8 +474,7 @@ static void join_results(Lowering *at, bool *is_sum) {
         for (int j = 0; j < 2; j++) {
             sources[j] = space_find(space, view_owner(node->operands[j])->def);
             is_joined = is_joined && sources[j] >= 0 && results[sources[j]] >= 0 &&
-                        n_uses(space, (size_t)sources[j]) == 1 &&
-                        !value_has_storage(&space->nodes[sources[j]]->results[0], at->escapes);
+                        n_uses(space, (size_t)sources[j]) == 1 && !is_stored(at, &space->nodes[sources[j]]->results[0]);
         }
         if (!is_joined)
             continue;
@@ -487,12 +531,14 @@ static void lower_products(BodyLowering *body, bool *is_sum) {
     }
 }
 
-LoweredBlock lower_block(Arena *arena, const Space *space, const bool *escapes, const char *name, bool is_named) {
+LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage *storage, const char *name,
+                         bool is_named) {
     Form *form = arena_new_of(arena, Form);
     *form = (Form){.name = name, .kind = FORM_KIND_ROWS, .offsets = FORM_NONE, .n_groups = 1, .body.yield = FORM_NONE};
-    Lowering at = {.arena = arena, .space = space, .escapes = escapes, .is_named = is_named, .form = form};
+    Lowering at = {.arena = arena, .space = space, .storage = storage, .is_named = is_named, .form = form};
     BodyLowering body = {.lowering = &at, .space = space, .body = &form->body};
     bool is_done[SPACE_MAX_NODES] = {false}; /* sums of products */
+    find_all_replaced(&at);
     set_indices(&at, space, &form->body);
     add_results(&body);
     if (space->kind == SPACE_PRODUCT) {

@@ -11,6 +11,7 @@
 typedef struct {
     Value *owner;
     int64_t offset;
+    const Value *replaced; /* what the block reads there before it writes the owner; or NULL */
 } LoweredArgument;
 
 typedef struct {
@@ -18,8 +19,16 @@ typedef struct {
     LoweredArgument *arguments; /* one an argument of the form */
 } LoweredBlock;
 
-/* The form of the block; what is stored, value_has_storage says of `escapes` (ir/block.h). With is_named, arguments
-   have the names of the values that they hold; else equal computations have equal forms. On the arena. */
-LoweredBlock lower_block(Arena *arena, const Space *space, const bool *escapes, const char *name, bool is_named);
+/* Where a graph's values are. */
+typedef struct {
+    const bool *escapes;    /* block_escapes: what is stored (ir/block.h) */
+    const int64_t *offsets; /* of the memory plan, by value number, or NULL: what has the offset of a value that its
+                               kernel reads is written in its place (ir/in_place.h) */
+} LoweredStorage;
+
+/* The form of the block. With is_named, arguments have the names of the values that they hold; else equal computations
+   have equal forms. On the arena. */
+LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage *storage, const char *name,
+                         bool is_named);
 
 #endif

@@ -8,7 +8,8 @@
 typedef struct {
     Arena *arena;
     const Space *space;
-    const bool *escapes;
+    const LoweredStorage *storage;
+    const Value *replaced[SPACE_MAX_NODES]; /* by node: what its first result is written over, or NULL */
     bool is_named;
     Form *form;
     LoweredArgument *arguments;

@@ -18,7 +18,8 @@ typedef struct {
     PlanAddress *addresses; /* of the module's states */
     PlanProgram *program;
     const int64_t *offsets; /* of the program's values in the arena */
-    size_t *last_uses;      /* of the program's values: number of the last launch that has it as an argument, from 1 */
+    size_t *last_uses;      /* of the program's values: number of the last launch that has it as an argument, from 1; 0
+                               where its storage is not free then */
 } Collector;
 
 /* ---- States ---------------------------------------------------------------------------------------------------- */
@@ -101,16 +102,16 @@ static PlanAddress address_of_value(const Collector *at, Value *value) {
     bool has_map = view_of(value, &view);
     assert(has_map);
     (void)has_map;
-    return address_of(at, &(LoweredArgument){view.owner, view.offset});
+    return address_of(at, &(LoweredArgument){view.owner, view.offset, NULL});
 }
 
 /* The launch of what `first` begins: its block, or itself. */
-static bool add_launch(Collector *at, Node *first, const bool *escapes) {
+static bool add_launch(Collector *at, Node *first, const LoweredStorage *storage) {
     PlanProgram *program = at->program;
     size_t n = 1;
     Node **nodes = first->block ? block_nodes(at->arena, first, &n) : &first;
     KernelCall call;
-    if (!kernels_add(at->plan->kernels, nodes, n, escapes, at->reporter, &call))
+    if (!kernels_add(at->plan->kernels, nodes, n, storage, at->reporter, &call))
         return false;
     PlanLaunch launch = {
         .node = nodes[n - 1], .kernel = call.kernel, .first_arg = program->n_args, .n_args = call.n_args};
@@ -118,11 +119,13 @@ static bool add_launch(Collector *at, Node *first, const bool *escapes) {
     for (size_t i = 0; i < call.n_args; i++) {
         arena_push(at->arena, program->args, program->n_args, program->args_capacity, address_of(at, &call.args[i]));
         at->last_uses[call.args[i].owner->number] = program->n_launches;
+        if (call.args[i].replaced)
+            at->last_uses[call.args[i].replaced->number] = 0;
     }
     return true;
 }
 
-/* Which values each launch is the last to use; outputs live on. */
+/* Which values each launch is the last to use; outputs live on, and so does what holds another value now. */
 static void add_ends(Collector *at, const Graph *graph) {
     PlanProgram *program = at->program;
     const Value ***ends = arena_array_of(at->arena, const Value **, program->n_launches + 1);
@@ -172,14 +175,14 @@ static bool add_program(Collector *at, const Graph *graph) {
     uint32_t n_values = graph_number(graph);
     assert(n_values == (uint32_t)n_offsets);
     at->last_uses = arena_array_of(at->arena, size_t, n_values);
-    const bool *escapes = block_escapes(at->arena, graph);
+    LoweredStorage storage = {block_escapes(at->arena, graph), at->offsets};
     const Block *block = NULL; /* of the launch before */
     bool succeeded = true;
     for (Node *node = graph->first; node; node = node->next) {
         if (node->op == OP_input)
             add_input(at, node);
         else if (node_computes(node) && (!node->block || node->block != block))
-            succeeded = add_launch(at, node, escapes) && succeeded;
+            succeeded = add_launch(at, node, &storage) && succeeded;
         block = node_computes(node) ? node->block : block;
     }
     add_outputs(at, graph);

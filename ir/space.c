@@ -136,6 +136,12 @@ static void plain_operands(const Node *node, int *first, int *end) {
         *end = node->n_results;
 }
 
+bool space_reads_in_order(const Node *node, int operand) {
+    int first, end;
+    plain_operands(node, &first, &end);
+    return first <= operand && operand < end;
+}
+
 /* Sums over the last dims, the first, or all; extents of 1 are in both. */
 static bool reduced_sides(const Node *node, bool *is_over_cols) {
     const Type *type = &node->operands[0]->type;

@@ -74,6 +74,9 @@ bool space_can_store(const Space *space, const Node *node);
    an index. False: the value does not have this role, or no affine map. */
 bool space_map(const Space *space, Value *value, Role role, View *view, int64_t *strides);
 
+/* Whether the node reads of the operand only the element at the row and column of its own. */
+bool space_reads_in_order(const Node *node, int operand);
+
 /* The position of the node in space->nodes, or -1. */
 int space_find(const Space *space, const Node *node);
 

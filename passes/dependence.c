@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "ir/block.h"
+#include "ir/in_place.h"
 #include "ir/names.h"
 #include "ir/view.h"
 #include "passes/liveness.h"
@@ -119,6 +120,7 @@ static uint32_t add_storage(Finder *at, const Value *value, uint32_t producer) {
     if (producer != NO_INDEX)
         add_pair(at, &at->fills, producer, index);
     at->last_reader[index] = NO_INDEX;
+    out->storage_of[value->number] = index;
     return index;
 }
 
@@ -196,6 +198,16 @@ static void find_node(Finder *at, Node *node) {
         at->open_unit = node->block && !block_ends_at(node) ? *unit : NO_INDEX;
 }
 
+static void find_replaced(Finder *at, const Graph *graph) {
+    Dependence *out = at->out;
+    InPlacePairs found = graph_in_place_pairs(at->arena, graph, at->escapes);
+    Pairs pairs = {0};
+    for (size_t i = 0; i < found.n; i++)
+        add_pair(at, &pairs, out->storage_of[found.items[i].result->number],
+                 out->storage_of[found.items[i].replaced->number]);
+    out->replaced = lists_of(at->arena, &pairs, out->n_storages, false);
+}
+
 Dependence dependence_of(Arena *arena, const Graph *graph) {
     Dependence out = {0};
     uint32_t n_values = graph_number(graph);
@@ -208,6 +220,9 @@ Dependence dependence_of(Arena *arena, const Graph *graph) {
                  .block_units = arena_array_of(arena, uint32_t, graph->n_nodes),
                  .open_unit = NO_INDEX};
     out.unit_of = arena_array_of(arena, uint32_t, n_values);
+    out.storage_of = arena_array_of(arena, uint32_t, n_values);
+    for (uint32_t i = 0; i < n_values; i++)
+        out.storage_of[i] = NO_INDEX;
     for (size_t i = 0; i < graph->n_nodes; i++)
         at.block_units[i] = NO_INDEX;
     find_states(&at, graph);
@@ -219,6 +234,7 @@ Dependence dependence_of(Arena *arena, const Graph *graph) {
         if (storage != NO_INDEX)
             out.storages[storage].is_output = true;
     }
+    find_replaced(&at, graph);
     out.reads = lists_of(arena, &at.reads, out.n_units, false);
     out.readers = lists_of(arena, &at.reads, out.n_storages, true);
     out.fills = lists_of(arena, &at.fills, out.n_units, false);

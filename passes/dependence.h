@@ -40,12 +40,15 @@ typedef struct {
     uint32_t *unit_of; /* by the number of a node's first result: the unit that it is part of, or NO_INDEX */
     Storage *storages;
     size_t n_storages;
+    uint32_t *storage_of; /* by the number of a value: the storage that it owns, or NO_INDEX */
     /* By unit, each without repeats (but for blocks whose nodes are not neighbours): */
     IndexLists reads;        /* storages that it reads, other than those that it fills */
     IndexLists fills;        /* storages of its results */
     IndexLists predecessors; /* other units; may repeat */
     IndexLists successors;   /* other units; may repeat */
     IndexLists readers;      /* by storage: units that read it */
+    IndexLists replaced;     /* by storage: others that its unit may write it over, if nobody reads them later
+                                (ir/in_place.h) */
 } Dependence;
 
 /* On `arena`. Numbers the graph's values. */

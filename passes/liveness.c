@@ -1,7 +1,7 @@
 #include "passes/liveness.h"
 
 #include "ir/block.h"
-#include "ir/view.h"
+#include "ir/in_place.h"
 
 int64_t arena_bytes_of(const Type *type) {
     return (type_n_bytes(type) + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
@@ -34,14 +34,19 @@ static Span *find_spans(Arena *arena, const Graph *graph) {
 
 /* One lifetime for each value with storage; `of_value` gets its index + 1 by the value's number. False: too many
    bytes. */
-static bool add_lifetimes(Arena *arena, const Graph *graph, const Span *spans, Liveness *liveness, size_t *of_value) {
-    const bool *escapes = block_escapes(arena, graph);
+static bool add_lifetimes(Arena *arena, const Graph *graph, const bool *escapes, const Span *spans, Liveness *liveness,
+                          size_t *of_value) {
     size_t capacity = 0;
     int64_t n_total = 0;
     for (const Node *node = graph->first; node; node = node->next, spans++) {
         for (int i = 0; i < node->n_results; i++) {
             const Value *value = &node->results[i];
-            Lifetime lifetime = {value, arena_bytes_of(&value->type), spans->first, spans->last};
+            Lifetime lifetime = {.value = value,
+                                 .n_bytes = arena_bytes_of(&value->type),
+                                 .first = spans->first,
+                                 .last = spans->last,
+                                 .replaced = NO_LIFETIME,
+                                 .replacement = NO_LIFETIME};
             if (!value_has_storage(value, escapes))
                 continue;
             if (lifetime.n_bytes > INT64_MAX - n_total)
@@ -60,11 +65,40 @@ static void extend(const Liveness *liveness, const size_t *of_value, Value *use,
         liveness->items[index - 1].last = time;
 }
 
+/* By index of the lifetime: when the kernel that fills it ends. */
+static uint32_t *find_kernel_ends(Arena *arena, const Liveness *liveness) {
+    uint32_t *ends = arena_array_of(arena, uint32_t, liveness->n);
+    for (size_t i = 0; i < liveness->n; i++)
+        ends[i] = liveness->items[i].last;
+    return ends;
+}
+
+/* Of several results that could take over the same storage the first does. An output's is not taken. */
+static void replace(Arena *arena, const Graph *graph, const bool *escapes, const uint32_t *kernel_ends,
+                    Liveness *liveness, const size_t *of_value) {
+    InPlacePairs pairs = graph_in_place_pairs(arena, graph, escapes);
+    bool *is_output = arena_array_of(arena, bool, liveness->n + 1);
+    for (size_t i = 0; i < graph->n_outputs; i++)
+        is_output[of_value[view_owner(graph->outputs[i].value)->number]] = true;
+    for (size_t i = 0; i < pairs.n; i++) {
+        size_t result = of_value[pairs.items[i].result->number] - 1;
+        size_t replaced = of_value[pairs.items[i].replaced->number] - 1;
+        Lifetime *begins = &liveness->items[result], *ends = &liveness->items[replaced];
+        if (begins->replaced != NO_LIFETIME || ends->replacement != NO_LIFETIME || is_output[replaced + 1] ||
+            ends->last != kernel_ends[result])
+            continue;
+        begins->replaced = replaced;
+        ends->replacement = result;
+    }
+}
+
 static int64_t largest_sum(Arena *arena, const Liveness *liveness, size_t n_nodes) {
     int64_t *changes = arena_array_of(arena, int64_t, n_nodes + 2), sum = 0, largest = 0;
     for (size_t i = 0; i < liveness->n; i++) {
-        changes[liveness->items[i].first] += liveness->items[i].n_bytes;
-        changes[liveness->items[i].last + 1] -= liveness->items[i].n_bytes;
+        const Lifetime *lifetime = &liveness->items[i];
+        bool is_taken_over = lifetime->replacement != NO_LIFETIME;
+        changes[lifetime->first] += lifetime->n_bytes;
+        changes[is_taken_over ? liveness->items[lifetime->replacement].first : lifetime->last + 1] -= lifetime->n_bytes;
     }
     for (size_t time = 0; time <= n_nodes; time++) {
         sum += changes[time];
@@ -75,14 +109,17 @@ static int64_t largest_sum(Arena *arena, const Liveness *liveness, size_t n_node
 
 bool liveness_of(Arena *arena, const Graph *graph, Liveness *out) {
     *out = (Liveness){0};
+    const bool *escapes = block_escapes(arena, graph);
     size_t *of_value = arena_array_of(arena, size_t, graph_number(graph));
     const Span *spans = find_spans(arena, graph), *span = spans;
-    if (!add_lifetimes(arena, graph, spans, out, of_value))
+    if (!add_lifetimes(arena, graph, escapes, spans, out, of_value))
         return false;
+    const uint32_t *kernel_ends = find_kernel_ends(arena, out);
     for (const Node *node = graph->first; node; node = node->next, span++) {
         for (int i = 0; i < node->n_operands && node_computes(node); i++)
             extend(out, of_value, node->operands[i], span->last);
     }
+    replace(arena, graph, escapes, kernel_ends, out, of_value);
     for (size_t i = 0; i < graph->n_outputs; i++)
         extend(out, of_value, graph->outputs[i].value, (uint32_t)graph->n_nodes);
     out->lower_bound = largest_sum(arena, out, graph->n_nodes);

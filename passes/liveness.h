@@ -17,12 +17,16 @@ typedef struct {
     int64_t n_bytes;      /* rounded up to ARENA_ALIGNMENT */
     uint32_t first, last; /* both included: the node that fills it (inputs: 0), the last that reads it (outputs: the
                              graph's last) */
+    size_t replaced, replacement; /* the lifetime in whose storage it is written (ir/in_place.h), and the one that is
+                                     written in its own: they meet in one kernel. NO_LIFETIME: none */
 } Lifetime;
+
+#define NO_LIFETIME SIZE_MAX
 
 typedef struct {
     Lifetime *items; /* in the order of the values' numbers */
     size_t n;
-    int64_t lower_bound; /* the largest sum of live bytes at any time */
+    int64_t lower_bound; /* the largest sum of live bytes at any time, storage that is taken over counted once */
 } Liveness;
 
 /* The bytes that a value of this type takes in the arena. */

@@ -1,10 +1,12 @@
 /* The memory plan: an offset in the arena for every value with storage.
 
-   In: a graph in its final order. Out: the attributes that passes/passes.h describes. Each value is placed at the
-   lowest offset where it fits between those placed before it that live at the same time (first fit); how near that
+   In: a graph in its final order. Out: the attributes that passes/passes.h describes. A result may take over the
+   storage of a value that its kernel is the last to read (ir/in_place.h); the two count as one. Each value is placed at
+   the lowest offset where it fits between those placed before it that live at the same time (first fit); how near that
    comes to the lower bound hangs on the order in which values are placed, so several orders are tried until one meets
    the bound. If none does, what reached highest is placed before all others, again and again; the best of all is kept.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,14 +52,30 @@ enum { N_ORDERS = sizeof orders / sizeof *orders };
 
 /* ---- The pass -------------------------------------------------------------------------------------------------- */
 
-static Allocation *allocations_of(Arena *arena, const Liveness *liveness) {
+/* One for what lies in one place, each value taking over from the one before. */
+static Allocation *allocations_of(Arena *arena, const Liveness *liveness, size_t *n) {
     Allocation *allocations = arena_array_of(arena, Allocation, liveness->n);
+    *n = 0;
     for (size_t i = 0; i < liveness->n; i++) {
-        const Lifetime *lifetime = &liveness->items[i];
-        allocations[i] = (Allocation){{.first = lifetime->first, .last = lifetime->last, .n_bytes = lifetime->n_bytes},
-                                      lifetime->value->number};
+        const Lifetime *first = &liveness->items[i], *last = first;
+        if (first->replaced != NO_LIFETIME)
+            continue;
+        while (last->replacement != NO_LIFETIME)
+            last = &liveness->items[last->replacement];
+        allocations[(*n)++] =
+            (Allocation){{.first = first->first, .last = last->last, .n_bytes = first->n_bytes}, first->value->number};
     }
     return allocations;
+}
+
+static void place_replacements(const Liveness *liveness, int64_t *offsets) {
+    for (size_t i = 0; i < liveness->n; i++) { /* from the first value in a place to the last */
+        const Lifetime *lifetime = &liveness->items[i];
+        if (lifetime->replaced == NO_LIFETIME)
+            continue;
+        assert(lifetime->replaced < i);
+        offsets[lifetime->value->number] = offsets[liveness->items[lifetime->replaced].value->number];
+    }
 }
 
 /* Places the allocations in the order in which they stand. The bytes that they need. */
@@ -108,9 +126,9 @@ static void move_highest_to_front(Allocation *allocations, size_t n) {
 enum { MAX_REPAIRS = 40 };
 
 static Layout find_layout(Arena *arena, const Graph *graph, const Liveness *liveness, uint32_t n_values) {
-    Allocation *allocations = allocations_of(arena, liveness);
+    size_t n, n_times = graph->n_nodes + 1;
+    Allocation *allocations = allocations_of(arena, liveness, &n);
     Layout best = {.offsets = arena_array_of(arena, int64_t, n_values), .n_bytes = INT64_MAX};
-    size_t n = liveness->n, n_times = graph->n_nodes + 1;
     for (uint32_t i = 0; i < n_values; i++)
         best.offsets[i] = -1;
     if (n == 0)
@@ -126,6 +144,7 @@ static Layout find_layout(Arena *arena, const Graph *graph, const Liveness *live
             }
         }
     }
+    place_replacements(liveness, best.offsets);
     return best;
 }
 

@@ -71,7 +71,8 @@ bool pass_takes_fuse_list(const char *list);
      arena_bytes  size of the arena this graph needs
      lower_bound  largest sum of live bytes at any node, each value rounded up to 64: no plan can need less
    Inputs and outputs have offsets like other values. Inputs are live from the start, outputs to the end; no two values
-   that are live at one node overlap, so no kernel's result aliases an operand. */
+   that are live at one node overlap, but that a result may have the storage of a value that its kernel reads for the
+   last time: spec/ir.md, "Memory". */
 
 /* Whether a pass can add graphs of these names, and states that have these prefixes before a weight's name (lists ended
    by NULL). False after an error: there is one already. */

@@ -185,6 +185,7 @@ static uint32_t *list_order(Arena *arena, const Dependence *graph, bool is_backw
 typedef struct {
     const Dependence *graph;
     uint32_t *n_readers; /* by storage: readers to come, an output's end of the graph too */
+    bool *is_replaced;   /* by storage: another one has taken over its bytes */
     int64_t n_live, n_peak;
 } Meter;
 
@@ -193,14 +194,27 @@ static void meter_fill(Meter *at, uint32_t storage) {
     at->n_peak = at->n_live > at->n_peak ? at->n_live : at->n_peak;
 }
 
+/* The storage that the unit writes this one over is its own from now on: of those that nobody else will read the first.
+ */
+static bool meter_replace(Meter *at, uint32_t storage) {
+    IndexList replaced = index_list(&at->graph->replaced, storage);
+    uint32_t i = 0;
+    while (i < replaced.n && (at->n_readers[replaced.items[i]] != 1 || at->is_replaced[replaced.items[i]]))
+        i++;
+    if (i < replaced.n)
+        at->is_replaced[replaced.items[i]] = true;
+    return i < replaced.n;
+}
+
 static void meter_drop_unread(Meter *at, uint32_t storage) {
-    if (at->n_readers[storage] == 0)
+    if (at->n_readers[storage] == 0 && !at->is_replaced[storage])
         at->n_live -= at->graph->storages[storage].n_bytes;
 }
 
 static void meter_start(Meter *at, Arena *arena) {
     const Dependence *graph = at->graph;
     at->n_readers = arena_array_of(arena, uint32_t, graph->n_storages);
+    at->is_replaced = arena_array_of(arena, bool, graph->n_storages);
     for (uint32_t i = 0; i < graph->n_storages; i++) {
         at->n_readers[i] = index_list(&graph->readers, i).n + graph->storages[i].is_output;
         if (graph->storages[i].producer == NO_INDEX)
@@ -214,8 +228,10 @@ static void meter_start(Meter *at, Arena *arena) {
 
 static void meter_run(Meter *at, uint32_t unit) {
     IndexList fills = index_list(&at->graph->fills, unit), reads = index_list(&at->graph->reads, unit);
-    for (uint32_t i = 0; i < fills.n; i++)
-        meter_fill(at, fills.items[i]);
+    for (uint32_t i = 0; i < fills.n; i++) {
+        if (!meter_replace(at, fills.items[i]))
+            meter_fill(at, fills.items[i]);
+    }
     for (uint32_t i = 0; i < fills.n; i++)
         meter_drop_unread(at, fills.items[i]);
     for (uint32_t i = 0; i < reads.n; i++) {

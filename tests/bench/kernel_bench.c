@@ -46,7 +46,7 @@ static KernelCall call_of(Kernels *kernels, Node *node) {
     PlainReporter reporter;
     plain_reporter_init(&reporter, stderr);
     KernelCall call;
-    if (!kernels_add(kernels, &node, 1, NULL, &reporter.base, &call))
+    if (!kernels_add(kernels, &node, 1, &(LoweredStorage){0}, &reporter.base, &call))
         fail("no kernel for", op_info(node->op)->name);
     return call;
 }

@@ -1,5 +1,6 @@
 // RUN: %unit %s
-/* Random programs, fused: each block in the kernel form against its nodes in the IR's interpreter. */
+/* Random programs, fused and placed in memory: each block in the kernel form, in place where the plan says so, against
+   its nodes in the IR's interpreter. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,9 +25,9 @@ typedef struct {
     const Module *module;
     Interpreter *interpreter;
     const Graph *graph;
-    const bool *escapes;
+    LoweredStorage storage;
     Tensor *states; /* as the blocks so far leave them */
-    int n_fused;
+    int n_fused, n_replaced;
 } Run;
 
 static Tensor *state_of(const Run *at, const Value *owner) {
@@ -45,7 +46,8 @@ static Tensor *storage_of(const Run *at, const Value *owner) {
 /* Values of an argument before the kernel runs; NaN where it is to write. */
 static double *argument_values(const Run *at, const FormArg *arg, const LoweredArgument *place) {
     double *values = arena_array_of(at->arena, double, (size_t)arg->n_elements);
-    const Tensor *source = arg->access == FORM_OUT ? NULL : storage_of(at, place->owner);
+    const Value *owner = place->replaced ? place->replaced : place->owner;
+    const Tensor *source = arg->access == FORM_OUT ? NULL : storage_of(at, owner);
     for (int64_t i = 0; i < arg->n_elements; i++)
         values[i] = source ? source->data[place->offset + i] : NAN;
     return values;
@@ -71,7 +73,7 @@ static void run_block(Run *at, Node *first, size_t *n) {
     Space *space = space_of(at->arena, nodes, *n, &reason);
     if (!space)
         fail_msg("refused: %s", reason);
-    LoweredBlock lowered = lower_block(at->arena, space, at->escapes, "kernel", true);
+    LoweredBlock lowered = lower_block(at->arena, space, &at->storage, "kernel", true);
     const Form *form = lowered.form;
     reason = form_verify(at->arena, form);
     double **args = arena_array_of(at->arena, double *, form->n_args);
@@ -86,6 +88,7 @@ static void run_block(Run *at, Node *first, size_t *n) {
     for (size_t i = 0; i < form->n_args; i++) {
         const Value *owner = lowered.arguments[i].owner;
         Tensor *state = state_of(at, owner);
+        at->n_replaced += lowered.arguments[i].replaced != NULL;
         if (form->args[i].access == FORM_IN)
             continue;
         if (state)
@@ -108,7 +111,8 @@ static bool only_accumulates(const Graph *graph) {
 
 static void run_graph(Run *at, const Graph *graph) {
     at->graph = graph;
-    at->escapes = block_escapes(at->arena, graph);
+    int n_values;
+    at->storage = (LoweredStorage){block_escapes(at->arena, graph), attrs_ints(&graph->attrs, "offsets", &n_values)};
     at->states = arena_array_of(at->arena, Tensor, at->module->n_states);
     for (size_t i = 0; i < at->module->n_states; i++) {
         const State *state = at->module->states[i];
@@ -138,20 +142,24 @@ static void run_graph(Run *at, const Graph *graph) {
 
 static void fused_kernels_compute_what_their_nodes_do(void **state) {
     (void)state;
-    int n_fused = 0;
+    int n_fused = 0, n_replaced = 0;
     for (uint64_t seed = 0; seed < N_PROGRAMS; seed++) {
         Arena *arena = arena_new();
         uint64_t data_seed;
         Module *module = random_stage(arena, seed, N_STEPS, "layout", &data_seed);
         run_pass(module, "fuse");
+        run_pass(module, "schedule");
+        run_pass(module, "memory");
         Run run = {.arena = arena, .module = module, .interpreter = interpreter_new(arena, module)};
         random_program_bind(run.interpreter, module, data_seed);
         for (size_t i = 0; i < module->n_graphs; i++)
             run_graph(&run, module->graphs[i]);
         n_fused += run.n_fused;
+        n_replaced += run.n_replaced;
         arena_free(arena);
     }
     assert_true(n_fused > 8 * N_PROGRAMS);
+    assert_true(n_replaced > N_PROGRAMS);
 }
 
 int main(void) {

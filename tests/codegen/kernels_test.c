@@ -72,7 +72,7 @@ static KernelCall call_of(const Fixture *fixture, const Node *node) {
     plain_reporter_init(&reporter, stderr);
     KernelCall call;
     Node *nodes[] = {(Node *)node};
-    if (!kernels_add(fixture->kernels, nodes, 1, NULL, &reporter.base, &call))
+    if (!kernels_add(fixture->kernels, nodes, 1, &(LoweredStorage){0}, &reporter.base, &call))
         fail_msg("no kernel for %s", op_info(node->op)->name);
     return call;
 }

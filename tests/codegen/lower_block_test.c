@@ -106,7 +106,7 @@ static void check(const char *states, const char *text, FormKind kind) {
     Space *space = space_of(at.arena, at.nodes, at.n_nodes, &reason);
     if (!space)
         fail_msg("refused: %s", reason);
-    LoweredBlock lowered = lower_block(at.arena, space, at.escapes, "kernel", true);
+    LoweredBlock lowered = lower_block(at.arena, space, &(LoweredStorage){.escapes = at.escapes}, "kernel", true);
     const Form *form = lowered.form;
     assert_int_equal(form->kind, kind);
     reason = form_verify(at.arena, form);

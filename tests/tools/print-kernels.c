@@ -27,7 +27,7 @@ static bool print_kernels(Arena *arena, const Module *module) {
     plain_reporter_init(&reporter, stderr);
     Kernels *kernels = kernels_new(arena, module);
     for (size_t i = 0; i < module->n_graphs; i++) {
-        const bool *escapes = block_escapes(arena, module->graphs[i]);
+        LoweredStorage storage = {.escapes = block_escapes(arena, module->graphs[i])};
         const Block *block = NULL; /* of the kernel before */
         for (Node *node = module->graphs[i]->first; node != NULL; node = node->next) {
             if (!node_computes(node) || (node->block != NULL && node->block == block))
@@ -35,7 +35,7 @@ static bool print_kernels(Arena *arena, const Module *module) {
             size_t n = 1;
             Node **nodes = node->block != NULL ? block_nodes(arena, node, &n) : &node;
             KernelCall call;
-            if (!kernels_add(kernels, nodes, n, escapes, &reporter.base, &call))
+            if (!kernels_add(kernels, nodes, n, &storage, &reporter.base, &call))
                 return false;
             block = node->block;
         }
