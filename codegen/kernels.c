@@ -85,6 +85,9 @@ static char *body_text(Arena *arena, const Node *node) {
     return text_close(&stream, arena);
 }
 
+/* Nodes of a kernel, and operands of a node, that are named above it. */
+enum { MAX_SHOWN = 64 };
+
 /* %x.12 = add f32[4], f32[4] : f32[4] */
 static void print_node(FILE *out, Arena *arena, const Node *node) {
     for (int i = 0; i < node->n_results; i++) {
@@ -92,8 +95,11 @@ static void print_node(FILE *out, Arena *arena, const Node *node) {
         text_print_value(out, &node->results[i]);
     }
     fprintf(out, " = %s", op_info(node->op)->name);
-    for (int i = 0; i < node->n_operands; i++)
+    int n_shown = node->n_operands > MAX_SHOWN ? MAX_SHOWN : node->n_operands;
+    for (int i = 0; i < n_shown; i++)
         fprintf(out, "%s %s", i > 0 ? "," : "", type_format(arena, &node->operands[i]->type));
+    if (n_shown < node->n_operands)
+        fprintf(out, ", and %d more", node->n_operands - n_shown);
     for (int i = 0; i < node->n_results; i++)
         fprintf(out, "%s %s", i > 0 ? "," : " :", type_format(arena, &node->results[i].type));
 }
@@ -102,10 +108,12 @@ static void print_node(FILE *out, Arena *arena, const Node *node) {
 static char *heading_text(const Kernels *kernels, Node *const *nodes, size_t n, const Kernel *kernel) {
     TextStream stream;
     text_open(&stream);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && i < MAX_SHOWN; i++) {
         fputs(i > 0 ? "\n   " : "", stream.out);
         print_node(stream.out, kernels->arena, nodes[i]);
     }
+    if (n > MAX_SHOWN)
+        fprintf(stream.out, "\n   and %zu more", n - MAX_SHOWN);
     fputs("\n   ", stream.out);
     const Module *module = kernels->module;
     const Node *node = nodes[0];
@@ -239,7 +247,7 @@ static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, 
                       KernelCall *call) {
     LoweredBlock lowered = lower_block(kernels->arena, space, storage, "kernel", false);
     call->args = lowered.arguments;
-    call->n_args = lowered.form->n_args;
+    call->n_args = lowered.n_arguments;
     const char *key = form_text(kernels->arena, lowered.form);
     if (find_kernel(kernels, key, &call->kernel))
         return;

@@ -73,27 +73,37 @@ static const Value *replaced_by(const Lowering *at, const Value *result) {
 
 /* ---- Arguments -------------------------------------------------------------------------------------------------- */
 
-uint32_t lowering_argument(Lowering *at, const View *view, FormAccess access, int64_t n_elements) {
-    Form *form = at->form;
-    for (size_t i = 0; i < form->n_args; i++) {
-        FormArg *arg = &form->args[i];
-        assert(at->arguments && "an argument of the form has its place here");
-        const LoweredArgument *argument = &at->arguments[i];
-        bool is_same = argument->owner == view->owner || argument->replaced == view->owner;
-        if (!is_same || argument->offset != view->offset)
-            continue;
-        assert(arg->access == (argument->replaced ? FORM_INOUT : access));
-        arg->n_elements = n_elements > arg->n_elements ? n_elements : arg->n_elements;
-        return (uint32_t)i;
+/* The argument that starts at the place, or FORM_NONE. */
+static uint32_t find_argument(const Lowering *at, const View *view, bool is_in_pieces) {
+    for (size_t i = 0; i < at->form->n_args; i++) {
+        const LoweredArgument *known = &at->arguments[form_arg_entry(at->form, i)];
+        bool is_same = known->owner == view->owner || known->replaced == view->owner;
+        if (is_same && known->offset == view->offset && at->form->args[i].is_in_pieces == is_in_pieces)
+            return (uint32_t)i;
     }
+    return FORM_NONE;
+}
+
+static uint32_t add_argument(Lowering *at, const View *view, FormAccess access, int64_t n_elements) {
+    Form *form = at->form;
     FormArg arg = {.name = argument_name(at, view->owner, access),
                    .dtype = view->owner->type.dtype,
                    .n_elements = n_elements,
                    .access = access};
-    LoweredArgument argument = {view->owner, view->offset, replaced_by(at, view->owner)};
+    LoweredArgument place = {view->owner, view->offset, replaced_by(at, view->owner)};
     arena_push(at->arena, form->args, form->n_args, form->args_capacity, arg);
-    arena_push(at->arena, at->arguments, at->n_arguments, at->capacity, argument);
+    arena_push(at->arena, at->arguments, at->n_arguments, at->capacity, place);
     return (uint32_t)form->n_args - 1;
+}
+
+uint32_t lowering_argument(Lowering *at, const View *view, FormAccess access, int64_t n_elements) {
+    uint32_t known = find_argument(at, view, false);
+    if (known == FORM_NONE)
+        return add_argument(at, view, access, n_elements);
+    FormArg *arg = &at->form->args[known];
+    assert(arg->access == (at->arguments[form_arg_entry(at->form, known)].replaced ? FORM_INOUT : access));
+    arg->n_elements = n_elements > arg->n_elements ? n_elements : arg->n_elements;
+    return known;
 }
 
 /* How many elements from the first the strides reach. */
@@ -112,6 +122,38 @@ FormAccessMap body_access(BodyLowering *at, Value *value, Role role, FormAccess 
     (void)has_map;
     map.arg = lowering_argument(at->lowering, &view, access, n_reached(at->space, map.strides));
     return map;
+}
+
+static View view_of_piece(const Space *space, int operand, int piece) {
+    View view;
+    bool has_map = view_of(space_piece(space, operand, piece), &view); /* dense: passes/layout.c */
+    assert(has_map);
+    (void)has_map;
+    return view;
+}
+
+/* The pieces of an operand as one argument. */
+static FormAccessMap piece_access(BodyLowering *at, int operand, FormAccess access) {
+    Lowering *lowering = at->lowering;
+    FormAccessMap map = {.strides = {1}, .gather = FORM_NONE};
+    View view = view_of_piece(at->space, operand, 0);
+    map.arg = find_argument(lowering, &view, true);
+    if (map.arg != FORM_NONE)
+        return map;
+    map.arg = add_argument(lowering, &view, access, at->space->n_cols);
+    lowering->form->args[map.arg].is_in_pieces = true;
+    for (int i = 1; i < at->space->n_pieces; i++) {
+        view = view_of_piece(at->space, operand, i);
+        LoweredArgument place = {view.owner, view.offset, NULL};
+        arena_push(lowering->arena, lowering->arguments, lowering->n_arguments, lowering->capacity, place);
+    }
+    return map;
+}
+
+FormAccessMap body_state_access(BodyLowering *at, size_t i, int operand) {
+    Node *node = at->space->nodes[i];
+    return at->space->n_pieces > 0 ? piece_access(at, operand, FORM_INOUT)
+                                   : body_access(at, node->operands[operand], at->space->roles[i], FORM_INOUT);
 }
 
 /* ---- Instructions ----------------------------------------------------------------------------------------------- */
@@ -154,6 +196,10 @@ uint32_t body_element(BodyLowering *at, Value *value, Role role) {
         instr.map = body_access(at, value, role, FORM_IN);
     }
     return body_add(at, instr);
+}
+
+static uint32_t piece_element(BodyLowering *at) {
+    return body_add(at, (FormInstr){.op = FORM_LOAD, .map = piece_access(at, 0, FORM_IN)});
 }
 
 /* Rows of `table`, of `width` elements each, at positions: row p / divisor of it, zero where p is negative. The
@@ -244,7 +290,7 @@ static void lower_node(BodyLowering *at, size_t i) {
         at->instrs[i][0] = lower_sum(at, i);
         break;
     case OP_sum_squares:
-        x = body_element(at, node->operands[0], ROLE_FULL);
+        x = at->space->n_pieces > 0 ? piece_element(at) : body_element(at, node->operands[0], ROLE_FULL);
         at->instrs[i][0] = body_add_reduction(at, FORM_SUM_COLS, body_add_map(at, OP_mul, x, x));
         break;
     case OP_softmax:
@@ -268,7 +314,7 @@ static void lower_node(BodyLowering *at, size_t i) {
     case OP_accumulate:
         body_add(at, (FormInstr){.op = FORM_ADD,
                                  .a = body_element(at, node->operands[1], role),
-                                 .map = body_access(at, node->operands[0], role, FORM_INOUT)});
+                                 .map = body_state_access(at, i, 0)});
         break;
     case OP_adamw:
         body_lower_adamw(at, i);
@@ -334,7 +380,7 @@ static void add_results(BodyLowering *at) {
         bool is_update = op_info(node->op)->class == OP_CLASS_UPDATE;
         for (int j = 0; j < node->n_results; j++) {
             if (is_update)
-                body_access(at, node->operands[j], at->space->roles[i], FORM_INOUT);
+                body_state_access(at, i, j);
             else if (is_stored(at->lowering, &node->results[j]))
                 body_access(at, &node->results[j], at->space->roles[i],
                             replaced_by(at->lowering, &node->results[j]) ? FORM_INOUT : FORM_OUT);
@@ -531,6 +577,14 @@ static void lower_products(BodyLowering *body, bool *is_sum) {
     }
 }
 
+static void set_pieces(Lowering *at) {
+    const Space *space = at->space;
+    at->form->n_pieces = (size_t)space->n_pieces;
+    at->form->pieces = arena_array_of(at->arena, int64_t, at->form->n_pieces);
+    for (int i = 0; i < space->n_pieces; i++)
+        at->form->pieces[i] = type_n_elements(&space_piece(space, 0, i)->type);
+}
+
 LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage *storage, const char *name,
                          bool is_named) {
     Form *form = arena_new_of(arena, Form);
@@ -539,6 +593,7 @@ LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage 
     BodyLowering body = {.lowering = &at, .space = space, .body = &form->body};
     bool is_done[SPACE_MAX_NODES] = {false}; /* sums of products */
     find_all_replaced(&at);
+    set_pieces(&at);
     set_indices(&at, space, &form->body);
     add_results(&body);
     if (space->kind == SPACE_PRODUCT) {
@@ -547,5 +602,5 @@ LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage 
     }
     lower_nodes(&body, is_done);
     form_merge_indices(form);
-    return (LoweredBlock){form, at.arguments};
+    return (LoweredBlock){form, at.arguments, at.n_arguments};
 }

@@ -16,7 +16,8 @@ typedef struct {
 
 typedef struct {
     Form *form;
-    LoweredArgument *arguments; /* one an argument of the form */
+    LoweredArgument *arguments; /* one an entry of the kernel's argument list: form_arg_entry */
+    size_t n_arguments;
 } LoweredBlock;
 
 /* Where a graph's values are. */

@@ -30,6 +30,9 @@ uint32_t lowering_argument(Lowering *at, const View *view, FormAccess access, in
 /* Where the value's elements are, as an argument and strides. */
 FormAccessMap body_access(BodyLowering *at, Value *value, Role role, FormAccess access);
 
+/* The same of the state that node i of the space updates by its operand; in pieces where the space is. */
+FormAccessMap body_state_access(BodyLowering *at, size_t i, int operand);
+
 /* The value at the row and column: a literal, what the block made, or a load. */
 uint32_t body_element(BodyLowering *at, Value *value, Role role);
 

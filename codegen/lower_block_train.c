@@ -72,8 +72,7 @@ void body_lower_adamw(BodyLowering *at, size_t i) {
     FormInstr loads[N_STATES];
     uint32_t old[N_STATES], hyper[N_HYPER];
     for (int j = 0; j < N_STATES; j++) {
-        loads[j] =
-            (FormInstr){.op = FORM_LOAD, .map = body_access(at, node->operands[j], at->space->roles[i], FORM_INOUT)};
+        loads[j] = (FormInstr){.op = FORM_LOAD, .map = body_state_access(at, i, j)};
         old[j] = body_add(at, loads[j]);
     }
     for (int j = 0; j < N_HYPER; j++)

@@ -283,8 +283,8 @@ static bool check_word(Command command, OptionId option, const char *argument, i
     case OPTION_FUSE:
         return pass_takes_fuse_list(argument) ||
                usage_error(command, exit_code,
-                           "--fuse takes a list such as rows,epilogue of rows, epilogue, prologue, siblings and "
-                           "accumulate, found '%s'",
+                           "--fuse takes a list such as rows,epilogue of rows, epilogue, prologue, siblings, "
+                           "accumulate and updates, found '%s'",
                            argument);
     case OPTION_COLOR:
         return one_of(argument, colors) ||

@@ -85,8 +85,11 @@ double flops_map1_operand(const Node *node) {
     return n_elements(node->operands[0]);
 }
 
-double flops_map2_operand(const Node *node) {
-    return 2 * n_elements(node->operands[0]);
+double flops_sum_squares(const Node *node) {
+    double n = 0;
+    for (int i = 0; i < node->n_operands; i++)
+        n += n_elements(node->operands[i]);
+    return 2 * n;
 }
 
 double flops_reduce(const Node *node) {

@@ -68,11 +68,13 @@ void interpret_logsumexp(Interpreter *interpreter, const Node *node) {
         result->data[row] = interpreter_logsumexp(x->data + row * n, n);
 }
 
-/* f32[]: the sum of the squares of all elements. */
+/* f32[]: the sum of the squares of all elements of all operands. */
 void interpret_sum_squares(Interpreter *interpreter, const Node *node) {
-    const Tensor *x = interpreter_operand(interpreter, node, 0);
     Tensor *result = interpreter_result(interpreter, node, 0);
-    int64_t n_elements = type_n_elements(&x->type);
-    for (int64_t i = 0; i < n_elements; i++)
-        result->data[0] += x->data[i] * x->data[i];
+    for (int operand = 0; operand < node->n_operands; operand++) {
+        const Tensor *x = interpreter_operand(interpreter, node, operand);
+        int64_t n_elements = type_n_elements(&x->type);
+        for (int64_t i = 0; i < n_elements; i++)
+            result->data[0] += x->data[i] * x->data[i];
+    }
 }

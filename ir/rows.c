@@ -123,7 +123,7 @@ Rows rows_matmul(const Node *node, int64_t n_rows) {
 }
 
 Rows rows_sum(const Node *node, int64_t n_rows) {
-    return rows_if(operand_row_dims(node, 0, n_rows) > 0, ROWS_SUM, 0);
+    return rows_if(node->n_operands == 1 && operand_row_dims(node, 0, n_rows) > 0, ROWS_SUM, 0);
 }
 
 /* ---- Parts ------------------------------------------------------------------------------------------------------ */

@@ -236,9 +236,14 @@ const char *infer_drop_last(Arena *arena, const Node *node, Type *results) {
 }
 
 const char *infer_to_scalar(Arena *arena, const Node *node, Type *results) {
-    const char *error = require_float(arena, node, 0);
+    const char *error = NULL;
+    for (int i = 0; i < node->n_operands && error == NULL; i++) {
+        error = require_float(arena, node, i);
+        if (error == NULL)
+            error = require_dense(arena, node, i);
+    }
     results[0] = (Type){.dtype = DTYPE_F32};
-    return error != NULL ? error : require_dense(arena, node, 0);
+    return error;
 }
 
 /* ---- Updates ------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "ir/names.h"
+
 /* ---- Rows and columns of a type --------------------------------------------------------------------------------- */
 
 /* The first dim of the columns: dims before it have n_rows elements, the others n_cols. -1: there is none. */
@@ -128,10 +130,15 @@ static bool is_product(const Node *node) {
     return op_info(node->op)->class == OP_CLASS_CONTRACT;
 }
 
+/* Whether it adds up more than one tensor: these are the pieces of its space. */
+static bool adds_pieces(const Node *node) {
+    return node->op == OP_sum_squares && node->n_operands > 1;
+}
+
 /* Operands that are read at the row and column of the node, [*first, *end). */
 static void plain_operands(const Node *node, int *first, int *end) {
     *first = node->op == OP_accumulate ? 1 : 0;
-    *end = part_of(node) == PART_GATHER || is_product(node) ? 0 : node->n_operands;
+    *end = part_of(node) == PART_GATHER || is_product(node) || adds_pieces(node) ? 0 : node->n_operands;
     if (part_of(node) == PART_UPDATE) /* the states; what follows is the same for all elements */
         *end = node->n_results;
 }
@@ -181,6 +188,17 @@ static bool set_size(Finder *at, Space *space, const Node *node, int64_t n_rows,
     return true;
 }
 
+static bool set_pieces(Finder *at, Space *space, const Node *node) {
+    int64_t n_elements = 0;
+    for (int i = 0; i < node->n_operands; i++)
+        n_elements += type_n_elements(&node->operands[i]->type);
+    if (space->n_pieces > 0)
+        return refuse(at, node, "adds up other tensors than the one before it");
+    space->n_pieces = node->n_operands;
+    space->sum = node;
+    return set_size(at, space, node, 1, n_elements);
+}
+
 /* What the node says about the number of rows and columns, if anything. */
 static bool note_size(Finder *at, Space *space, const Node *node) {
     if (part_of(node) == PART_NONE)
@@ -192,6 +210,8 @@ static bool note_size(Finder *at, Space *space, const Node *node) {
         return refuse(at, node, "of %s has a kernel of its own", dtype_name(result->dtype));
     switch (part_of(node)) {
     case PART_REDUCE:
+        if (adds_pieces(node))
+            return set_pieces(at, space, node);
         if (!reduced_sides(node, &is_over_cols))
             return refuse(at, node, "sums neither whole rows nor whole columns");
         n_reduced = count_reduced(node);
@@ -321,6 +341,13 @@ static bool find_indices(Finder *at, Space *space) {
             is_lined_up = add_cuts(&rows, &cols, space, &node->operands[j]->type, operand_role(space, i, j));
         if (!is_lined_up)
             return refuse(at, node, "has dims that do not line up with those of the others");
+    }
+    if (space->n_pieces > 0) {
+        if (rows.n + cols.n > 0)
+            return refuse(at, space->nodes[0], "and the others are not of one element or one list of tensors");
+        space->n_col_indices = 1;
+        space->extents[0] = space->n_cols;
+        return true;
     }
     if (rows.n + cols.n > SPACE_MAX_INDICES)
         return refuse(at, space->nodes[0], "and the others have more than %d dims in all", SPACE_MAX_INDICES);
@@ -571,11 +598,55 @@ static bool find_product(Finder *at, Space *space, Node *const *nodes, size_t n)
     return find_rows(at, space);
 }
 
+/* ---- One update of many states ---------------------------------------------------------------------------------- */
+
+static bool are_alike(const Node *a, const Node *b) {
+    bool are = a->op == b->op && a->n_operands == b->n_operands && attrs_equal(&a->attrs, &b->attrs);
+    for (int i = a->n_results; i < a->n_operands && are; i++)
+        are = a->operands[i] == b->operands[i];
+    return are;
+}
+
+/* Whether the nodes are one computation, each on states of its own. */
+static bool is_list_of_updates(Arena *arena, Node *const *nodes, size_t n) {
+    Names states = {.arena = arena};
+    for (size_t i = 0; i < n; i++) {
+        if (part_of(nodes[i]) != PART_UPDATE || !are_alike(nodes[0], nodes[i]))
+            return false;
+        for (int j = 0; j < nodes[i]->n_results; j++) {
+            const Node *owner = view_owner(nodes[i]->operands[j])->def;
+            if (owner->op != OP_state || !names_add(&states, attrs_string(&owner->attrs, "name", ""), i))
+                return false;
+        }
+    }
+    return n > 1;
+}
+
+static void fill_updates(Space *space, Node *const *nodes, size_t n) {
+    space->nodes[0] = nodes[0];
+    space->n_nodes = 1;
+    space->roles[0] = ROLE_FULL;
+    space->n_pieces = (int)n;
+    space->updates = nodes;
+    space->n_rows = space->n_col_indices = 1;
+    for (size_t i = 0; i < n; i++)
+        space->n_cols += type_n_elements(&nodes[i]->results[0].type);
+    space->extents[0] = space->n_cols;
+}
+
+Value *space_piece(const Space *space, int operand, int piece) {
+    return space->updates ? space->updates[piece]->operands[operand] : space->sum->operands[piece];
+}
+
 Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason) {
     Finder at = {.arena = arena};
     Space *space = arena_new_of(arena, Space);
     assert(n > 0);
     *reason = NULL;
+    if (is_list_of_updates(arena, nodes, n)) {
+        fill_updates(space, nodes, n);
+        return space;
+    }
     if (n > SPACE_MAX_NODES)
         refuse(&at, nodes[n - 1], "would be one node more than the %d of a kernel", SPACE_MAX_NODES);
     for (size_t i = 0; i < n && n <= SPACE_MAX_NODES; i++)

@@ -55,6 +55,12 @@ struct Space {
     Node *nodes[SPACE_MAX_NODES];
     size_t n_nodes;
     Role roles[SPACE_MAX_NODES]; /* of each node's results */
+    /* Not 0: there is one row, and its columns are the elements of so many tensors, the pieces, one after the other.
+       The space is that of `sum`, which adds up its operands, the pieces, and of what has one element; or of one update
+       of many states: then `updates` has a node for each piece, and the first is the one node of the space. */
+    int n_pieces;
+    const Node *sum;
+    Node *const *updates;
     int n_operands, n_products;
     SpaceOperand operands[SPACE_MAX_OPERANDS];
     SpaceProduct products[SPACE_MAX_PRODUCTS];
@@ -69,6 +75,9 @@ Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason)
 /* Whether what the node, one of the block's, makes can be stored: not of a part, and not of ROW role behind a product,
    as no one place of the kernel has all of it once. */
 bool space_can_store(const Space *space, const Node *node);
+
+/* The tensor that is operand `operand` of the update of the piece; of a sum, with operand 0, the piece. */
+Value *space_piece(const Space *space, int operand, int piece);
 
 /* Where the value's elements are: element offset + sum(x[i] * strides[i]) of view->owner at space indices x, one stride
    an index. False: the value does not have this role, or no affine map. */

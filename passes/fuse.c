@@ -9,7 +9,8 @@
    needed by the other, if ir/space.h finds a space for all their nodes, and if that takes less time
    (passes/fuse_cost.c). Pairs have their turn by stages, see below; within a stage those that save most bytes come
    first, each group once a round, and after each success the first stage comes again. What a pair was refused for holds
-   as long as both groups stay as they are, so each pair is looked at once; a graph of n nodes takes O(n) pairs. */
+   as long as both groups stay as they are, so each pair is looked at once; a graph of n nodes takes O(n) pairs. At last
+   updates of states become one kernel wherever they are one computation: what saves launches, and no bytes. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,6 +304,8 @@ static void fuse_graph(Graph *graph, const bool *allows) {
     FuseStage stage = 0;
     while (stage < FUSE_STAGE_COUNT)
         stage = run_round(&fuser, stage) ? 0 : stage + 1;
+    if (allows[FUSE_UPDATES])
+        fuse_join_updates(&fuser.fuse);
     make_blocks(&fuser);
     arena_free(arena);
 }
@@ -341,7 +344,7 @@ static bool find_kinds(const Module *module, bool *allows, Reporter *reporter) {
         return true;
     report_error(reporter, module, directive->loc,
                  "directive fuse allows kinds of fusion in a list such as only = \"rows,epilogue\"; '%s' is not one of "
-                 "rows, epilogue, prologue, siblings, accumulate",
+                 "rows, epilogue, prologue, siblings, accumulate, updates",
                  wrong);
     return false;
 }

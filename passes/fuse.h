@@ -14,7 +14,8 @@
     X(EPILOGUE, "epilogue", "what follows a matrix product, on parts of its result")                                   \
     X(PROLOGUE, "prologue", "what makes an operand of a matrix product, while it is packed")                           \
     X(SIBLINGS, "siblings", "kernels that read the same value")                                                        \
-    X(ACCUMULATE, "accumulate", "the addition of what a kernel makes to a state")
+    X(ACCUMULATE, "accumulate", "the addition of what a kernel makes to a state")                                      \
+    X(UPDATES, "updates", "one update of many states")
 
 typedef enum {
 #define X(id, name, what) FUSE_##id,
@@ -100,6 +101,12 @@ bool fuse_escapes(const Fuse *fuse, const Value *value);
 
 /* Fills in `seconds` of what has been counted, from the kernel's space. */
 void fuse_time(const Space *space, FuseCost *cost);
+
+/* ---- fuse_updates.c -------------------------------------------------------------------------------------------- */
+
+/* Makes one group of all updates that are one computation on states of their own, each alone in a group. The last thing
+   to be done: groups do not know their places any more. */
+void fuse_join_updates(Fuse *fuse);
 
 /* ---- fuse_report.c --------------------------------------------------------------------------------------------- */
 

@@ -57,13 +57,7 @@ static bool add_parameters(Optimizer *at, Reporter *reporter) {
 
 /* The 2-norm of all gradients together, added up in the order of the weights. */
 static Value *build_norm(Optimizer *at, Value *const *gradients) {
-    Value *sum = NULL;
-    for (size_t i = 0; i < at->n_parameters; i++) {
-        at->builder.loc = at->parameters[i].weight->loc;
-        Value *squares = build_unary(&at->builder, OP_sum_squares, gradients[i]);
-        sum = sum ? build_binary(&at->builder, OP_add, sum, squares) : squares;
-    }
-    at->builder.loc = (Loc){0};
+    Value *sum = build(&at->builder, OP_sum_squares, (int)at->n_parameters, gradients, NULL);
     Value *norm = build_unary(&at->builder, OP_sqrt, sum);
     norm->hint = "grad_norm";
     return norm;

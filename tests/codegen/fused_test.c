@@ -43,13 +43,44 @@ static Tensor *storage_of(const Run *at, const Value *owner) {
     return state ? state : interpreter_value(at->interpreter, owner);
 }
 
-/* Values of an argument before the kernel runs; NaN where it is to write. */
-static double *argument_values(const Run *at, const FormArg *arg, const LoweredArgument *place) {
-    double *values = arena_array_of(at->arena, double, (size_t)arg->n_elements);
-    const Value *owner = place->replaced ? place->replaced : place->owner;
-    const Tensor *source = arg->access == FORM_OUT ? NULL : storage_of(at, owner);
-    for (int64_t i = 0; i < arg->n_elements; i++)
-        values[i] = source ? source->data[place->offset + i] : NAN;
+/* What one entry of the kernel's argument list stands for: n elements of an argument from `first` on. */
+typedef struct {
+    size_t arg;
+    int64_t first, n;
+    LoweredArgument place;
+} Entry;
+
+static Entry *entries_of(Arena *arena, const LoweredBlock *lowered) {
+    const Form *form = lowered->form;
+    Entry *entries = arena_array_of(arena, Entry, lowered->n_arguments);
+    size_t n = 0;
+    for (size_t i = 0; i < form->n_args; i++) {
+        const FormArg *arg = &form->args[i];
+        int64_t first = 0;
+        assert_int_equal(form_arg_entry(form, i), n);
+        for (size_t piece = 0; piece < (arg->is_in_pieces ? form->n_pieces : 1); piece++, n++) {
+            int64_t n_elements = arg->is_in_pieces ? form->pieces[piece] : arg->n_elements;
+            entries[n] = (Entry){i, first, n_elements, lowered->arguments[n]};
+            first += n_elements;
+        }
+    }
+    assert_int_equal(n, lowered->n_arguments);
+    return entries;
+}
+
+/* Values of arguments before the kernel runs; NaN where it is to write. */
+static double **argument_values(const Run *at, const Form *form, const Entry *entries, size_t n_entries) {
+    double **values = arena_array_of(at->arena, double *, form->n_args);
+    for (size_t i = 0; i < form->n_args; i++)
+        values[i] = arena_array_of(at->arena, double, (size_t)form->args[i].n_elements);
+    for (size_t i = 0; i < n_entries; i++) {
+        const Entry *entry = &entries[i];
+        bool is_read = form->args[entry->arg].access != FORM_OUT;
+        const Value *owner = entry->place.replaced ? entry->place.replaced : entry->place.owner;
+        const Tensor *source = is_read ? storage_of(at, owner) : NULL;
+        for (int64_t j = 0; j < entry->n; j++)
+            values[entry->arg][entry->first + j] = source ? source->data[entry->place.offset + j] : NAN;
+    }
     return values;
 }
 
@@ -76,32 +107,31 @@ static void run_block(Run *at, Node *first, size_t *n) {
     LoweredBlock lowered = lower_block(at->arena, space, &at->storage, "kernel", true);
     const Form *form = lowered.form;
     reason = form_verify(at->arena, form);
-    double **args = arena_array_of(at->arena, double *, form->n_args);
-    for (size_t i = 0; i < form->n_args; i++)
-        args[i] = argument_values(at, &form->args[i], &lowered.arguments[i]);
+    const Entry *entries = entries_of(at->arena, &lowered);
+    double **args = argument_values(at, form, entries, lowered.n_arguments);
     if (!reason)
         reason = form_interpret(at->arena, form, args);
     if (reason) {
         form_print(stderr, form);
         fail_msg("graph %s, %%%u: %s", at->graph->name, first->results[0].number, reason);
     }
-    for (size_t i = 0; i < form->n_args; i++) {
-        const Value *owner = lowered.arguments[i].owner;
-        Tensor *state = state_of(at, owner);
-        at->n_replaced += lowered.arguments[i].replaced != NULL;
-        if (form->args[i].access == FORM_IN)
+    for (size_t i = 0; i < lowered.n_arguments; i++) {
+        const Entry *entry = &entries[i];
+        const double *written = args[entry->arg] + entry->first;
+        Tensor *state = state_of(at, entry->place.owner);
+        at->n_replaced += entry->place.replaced != NULL;
+        if (form->args[entry->arg].access == FORM_IN)
             continue;
         if (state)
-            memcpy(state->data + lowered.arguments[i].offset, args[i],
-                   sizeof(double) * (size_t)form->args[i].n_elements);
+            memcpy(state->data + entry->place.offset, written, sizeof(double) * (size_t)entry->n);
         else
-            check_values(at, form, owner, args[i]);
+            check_values(at, form, entry->place.owner, written);
     }
     at->n_fused += *n > 1;
 }
 
-/* Whether kernels of rows and products are all that writes to states. */
-static bool only_accumulates(const Graph *graph) {
+/* Whether blocks are all that writes to states. */
+static bool updates_by_blocks(const Graph *graph) {
     for (const Node *node = graph->first; node; node = node->next) {
         if (op_info(node->op)->class == OP_CLASS_UPDATE && !node->block)
             return false;
@@ -123,7 +153,7 @@ static void run_graph(Run *at, const Graph *graph) {
     const char *error = interpreter_run(at->interpreter, graph);
     if (error)
         fail_msg("%s", error);
-    if (!only_accumulates(graph))
+    if (!updates_by_blocks(graph))
         return;
     for (Node *node = graph->first; node; node = node->next) {
         size_t n = 1;

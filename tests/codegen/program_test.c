@@ -221,7 +221,7 @@ static const MoecProgram *find_program(const MoecPlan *plan, const char *name) {
 }
 
 static void run_program(const Case *at, const MoecProgram *program) {
-    void *args[64];
+    void *args[256];
     for (uint32_t i = 0; i < program->n_launches; i++) {
         const MoecLaunch *launch = &program->launches[i];
         assert_true(launch->n_args <= sizeof args / sizeof *args);

@@ -52,6 +52,13 @@ static void sum_squares_adds_every_element_squared(void **state) {
     program_free(&program);
 }
 
+static void sum_squares_adds_up_all_operands(void **state) {
+    (void)state;
+    Program program = reduce_program("sum_squares %0, %0 : f32[]");
+    program_expect(&program, "y", VALUES(2 * (1 + 4 + 9 + 16 + 25 + 36 + 1 + 4 + 9 + 16 + 25 + 49)));
+    program_free(&program);
+}
+
 /* Two numbers a and b: softmax gives 1 / (1 + exp(b - a)) to a. */
 static void softmax_works_along_the_last_dim(void **state) {
     (void)state;
@@ -89,8 +96,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reduce_sum_drops_a_middle_dim),      cmocka_unit_test(reduce_sum_drops_outer_and_inner_dims),
         cmocka_unit_test(reduce_sum_of_all_dims_is_a_scalar), cmocka_unit_test(sum_squares_adds_every_element_squared),
-        cmocka_unit_test(softmax_works_along_the_last_dim),   cmocka_unit_test(logsumexp_drops_the_last_dim),
-        cmocka_unit_test(large_logits_do_not_overflow),
+        cmocka_unit_test(sum_squares_adds_up_all_operands),   cmocka_unit_test(softmax_works_along_the_last_dim),
+        cmocka_unit_test(logsumexp_drops_the_last_dim),       cmocka_unit_test(large_logits_do_not_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

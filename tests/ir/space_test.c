@@ -172,12 +172,61 @@ static void test_reasons(void **unused) {
             "kernel of its own");
 }
 
+static void test_loss_reads_rows_and_one_element_of_each(void **unused) {
+    (void)unused;
+    Fixture at;
+    Space *space = accepted(&at, "%x = input {name = \"x\"} : f32[2, 3, 8]\n"
+                                 "%t = input {name = \"t\"} : i32[2, 3]\n"
+                                 "%y = tanh %x : f32[2, 3, 8]\n"
+                                 "%n, %l = cross_entropy %y, %t : f32[2, 3], f32[2, 3]\n"
+                                 "%d = cross_entropy_grad %y, %t, %l, %n : f32[2, 3, 8]\n");
+    assert_int_equal(space->n_rows, 6);
+    assert_int_equal(space->n_cols, 8);
+    const Role roles[] = {ROLE_FULL, ROLE_ROW, ROLE_FULL};
+    assert_memory_equal(space->roles, roles, sizeof roles);
+    arena_free(at.arena);
+}
+
+static void test_sums_of_many_tensors_are_in_pieces(void **unused) {
+    (void)unused;
+    Fixture at;
+    Space *space = accepted(&at, "%x = input {name = \"x\"} : f32[2, 3]\n"
+                                 "%y = input {name = \"y\"} : f32[5]\n"
+                                 "%s = sum_squares %x, %y : f32[]\n"
+                                 "%n = sqrt %s : f32[]\n");
+    assert_int_equal(space->n_pieces, 2);
+    assert_int_equal(space->n_rows, 1);
+    assert_int_equal(space->n_cols, 11);
+    assert_ptr_equal(space_piece(space, 0, 1), at.nodes[0]->operands[1]);
+    const Role roles[] = {ROLE_ROW, ROLE_ROW};
+    assert_memory_equal(space->roles, roles, sizeof roles);
+    arena_free(at.arena);
+    refused("%x = input {name = \"x\"} : f32[2, 3]\n"
+            "%y = input {name = \"y\"} : f32[5]\n"
+            "%s = sum_squares %x, %y : f32[]\n"
+            "%t = sum_squares %y, %x : f32[]\n",
+            "adds up other tensors than the one before it");
+    refused("%x = input {name = \"x\"} : f32[2, 3]\n"
+            "%y = input {name = \"y\"} : f32[5]\n"
+            "%s = sum_squares %x, %y : f32[]\n"
+            "%z = input {name = \"z\"} : f32[11]\n"
+            "%e = exp %z : f32[11]\n",
+            "are not of one element or one list of tensors");
+    refused("%x = input {name = \"x\"} : f32[2, 3]\n"
+            "%y = input {name = \"y\"} : f32[1]\n"
+            "%z = exp %y : f32[1]\n"
+            "%s = sum_squares %x, %z : f32[]\n",
+            "needs all of what exp makes");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm_has_rows_and_columns),
         cmocka_unit_test(test_dims_are_refined),
         cmocka_unit_test(test_sum_over_rows_is_col),
         cmocka_unit_test(test_product_has_prologue_and_epilogue),
+        cmocka_unit_test(test_loss_reads_rows_and_one_element_of_each),
+        cmocka_unit_test(test_sums_of_many_tensors_are_in_pieces),
         cmocka_unit_test(test_reasons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -151,7 +151,8 @@ static void expect_kernels(const char *only, const char *expected) {
 static void the_directive_says_what_may_be_fused(void **state) {
     (void)state;
     expect_kernels(NULL, "exp neg matmul tanh; neg exp; matmul accumulate; ");
-    expect_kernels("rows,epilogue,prologue,siblings,accumulate", "exp neg matmul tanh; neg exp; matmul accumulate; ");
+    expect_kernels("rows,epilogue,prologue,siblings,accumulate,updates",
+                   "exp neg matmul tanh; neg exp; matmul accumulate; ");
     expect_kernels("", "exp; neg; matmul; tanh; neg; exp; matmul; accumulate; ");
     expect_kernels("rows", "exp neg; matmul; tanh; neg; exp; matmul; accumulate; ");
     expect_kernels("epilogue", "exp; neg; matmul tanh; neg; exp; matmul; accumulate; ");
