@@ -32,7 +32,22 @@ static int64_t ceil_div(int64_t a, int64_t b) {
 
 /* ---- Packing rhs ------------------------------------------------------------------------------------------------ */
 
-enum { JOB_PANELS = 4, JOB_K = 256 }; /* neighbours in memory, whichever way rhs lies */
+/* What is packed at a time: long parts of lines, whichever way they lie. */
+typedef struct {
+    int64_t n_panels, n_k;
+} JobSize;
+
+static JobSize job_size(const GemmCall *call, int slot) {
+    const MoecGemmOperand *rhs = &call->gemm->products[call->rhs_product[slot]].rhs;
+    return gemm_lines_are_rows(call->gemm, rhs) ? (JobSize){4, 256} : (JobSize){GEMM_PACK_PANELS, 64};
+}
+
+/* Jobs of one slot of a group. */
+static int64_t count_jobs(const GemmCall *call, const GemmRound *round, const GemmGroup *group, int slot) {
+    JobSize size = job_size(call, slot);
+    return ceil_div(round->end_panel - round->first_panel, size.n_panels) *
+           ceil_div(group->n_k[call->rhs_product[slot]], size.n_k);
+}
 
 /* Packs job number `job` of one slot of a group, whose panels start at `out`. */
 static void pack_job(const Team *team, const GemmRound *round, const GemmGroup *group, int slot, float *out,
@@ -40,28 +55,28 @@ static void pack_job(const Team *team, const GemmRound *round, const GemmGroup *
     const GemmCall *call = &team->call;
     int product = call->rhs_product[slot];
     GemmSource source = {call->gemm, call->kernels, &call->gemm->products[product].rhs, false};
-    int64_t n_k = group->n_k[product], n_units = group->n_units[product], n_parts = ceil_div(n_k, JOB_K);
-    int64_t k = job % n_parts * JOB_K, panel = round->first_panel + job / n_parts * JOB_PANELS;
-    int n_panels = (int)least(JOB_PANELS, round->end_panel - panel);
-    GemmPanel panels[JOB_PANELS];
+    JobSize size = job_size(call, slot);
+    int64_t n_k = group->n_k[product], n_units = group->n_units[product], n_parts = ceil_div(n_k, size.n_k);
+    int64_t k = job % n_parts * size.n_k, panel = round->first_panel + job / n_parts * size.n_panels;
+    int n_panels = (int)least(size.n_panels, round->end_panel - panel);
+    GemmPanel panels[GEMM_PACK_PANELS];
     for (int i = 0; i < n_panels; i++) {
         int64_t row = (panel + i) * call->width, width = gemm_panel_width(call, panel + i);
         float *panel_start = out + (panel + i - round->first_panel) * call->width * n_units;
         panels[i] = (GemmPanel){row, least(call->gemm->n_cols - row, call->width),
                                 panel_start + k / call->kernels->unit * width, width};
     }
-    gemm_pack(&source, group->group, panels, n_panels, group->first_k + k, least(JOB_K, n_k - k));
+    gemm_pack(&source, group->group, panels, n_panels, group->first_k + k, least(size.n_k, n_k - k));
 }
 
 static void pack_rhs(Team *team, const GemmRound *round, Claims *claims) {
     const GemmCall *call = &team->call;
-    int64_t n_panels = round->end_panel - round->first_panel, first_job = 0;
-    int64_t job = __atomic_fetch_add(&claims->next_job, 1, __ATOMIC_RELAXED);
+    int64_t first_job = 0, job = __atomic_fetch_add(&claims->next_job, 1, __ATOMIC_RELAXED);
     float *out = team->rhs;
     for (int64_t index = round->first_group; index < round->end_group; index++) {
         GemmGroup group = gemm_group(call, index);
         for (int slot = 0; slot < call->n_rhs && group.n_rows > 0; slot++) {
-            int64_t n_jobs = ceil_div(n_panels, JOB_PANELS) * ceil_div(group.n_k[call->rhs_product[slot]], JOB_K);
+            int64_t n_jobs = count_jobs(call, round, &group, slot);
             for (; job < first_job + n_jobs; job = __atomic_fetch_add(&claims->next_job, 1, __ATOMIC_RELAXED))
                 pack_job(team, round, &group, slot, out, job - first_job);
             first_job += n_jobs;
@@ -331,9 +346,8 @@ static void multiply_round(const Team *team, const GemmRound *round, Claims *cla
 
 /* All of a round's rhs, of one group, by the calling thread. */
 static void pack_tile(const Team *team, const GemmRound *round, const GemmGroup *group, float *out) {
-    int64_t n_panels = round->end_panel - round->first_panel;
     for (int slot = 0; slot < team->call.n_rhs; slot++) {
-        int64_t n_jobs = ceil_div(n_panels, JOB_PANELS) * ceil_div(group->n_k[team->call.rhs_product[slot]], JOB_K);
+        int64_t n_jobs = count_jobs(&team->call, round, group, slot);
         for (int64_t job = 0; job < n_jobs; job++)
             pack_job(team, round, group, slot, out, job);
         out += gemm_slot_floats(&team->call, round, group, slot);

@@ -17,23 +17,33 @@
 typedef void GemmTile(int64_t n_units, const float *lhs, const float *rhs, float *out, int64_t ld, float alpha,
                       float beta, int n_cols);
 
-/* Packs into a panel, whose first unit of the part at hand is at `out`. A line that is NULL is zeros.
-   across: lines are rows of the panel, out(i, k) = lines[i][first + k] for i < n_lines, k < n; `lines` goes on to the
-   next multiple of n_lanes.
-   along: lines are one for each k, out(i, k) = lines[k][first + i] for k < n_lines, i < n; `lines` goes on for
-   GEMM_AHEAD more, NULL or what is to be packed soon.
-   Both may write past the panel's last row, up to a multiple of n_lanes, so units are packed in ascending order, and
-   some room is left behind the last one. */
-typedef void GemmPack(const float *const *lines, int64_t n_lines, int64_t first, int64_t n, float *out, int64_t width);
+enum { GEMM_MAX_LANES = 16, GEMM_AHEAD = 64, GEMM_LINES_AHEAD = 8 };
 
-enum { GEMM_MAX_LANES = 16, GEMM_AHEAD = 64 };
+/* Rows of an operand and where they go: the first unit of the part at hand is at `out`. */
+typedef struct {
+    int64_t row, n_rows; /* at most 2 * n_lanes */
+    float *out;
+    int64_t width;
+} GemmPanel;
+
+/* Both ways of packing may write past a panel's last row, up to a multiple of n_lanes, so units are packed in ascending
+   order, and some room is left behind the last one. A line that is NULL is zeros. */
+
+/* Lines are rows of the panel, out(i, k) = lines[i][first + k] for k < n; `lines` goes on to the next multiple of
+   n_lanes. */
+typedef void GemmPackAcross(const float *const *lines, int64_t first, int64_t n, const GemmPanel *panel);
+
+/* Lines are one for each k and go through all panels, so that a few are read from front to back at a time: out(i, k) =
+   lines[k][row + i]. `lines` goes on for GEMM_LINES_AHEAD more, NULL or what is to be packed next. */
+typedef void GemmPackAlong(const float *const *lines, int64_t n_lines, const GemmPanel *panels, int n_panels);
 
 typedef struct {
     int n_lanes;               /* columns of a vector; panels of rhs have one or two vectors */
     int n_rows;                /* most rows of a panel of lhs, at most n_lanes */
     int unit;                  /* elements of k in a unit */
     GemmTile *const *tiles[2]; /* [vectors - 1][rows - 1] */
-    GemmPack *pack_across, *pack_along;
+    GemmPackAcross *pack_across;
+    GemmPackAlong *pack_along;
 } GemmKernels;
 
 extern const GemmKernels gemm_kernels_portable, gemm_kernels_portable_rounded;

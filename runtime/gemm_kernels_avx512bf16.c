@@ -13,10 +13,13 @@ VECTOR_INLINE Vector v_add_products(Vector sum, Vector x, Vector y) {
 
 #include "runtime/gemm_kernels_template.h"
 
+KERNEL_INLINE void prefetch_line(const float *line, int64_t element) {
+    __builtin_prefetch((const void *)((uintptr_t)line + (uintptr_t)element * sizeof(float)), 0, 2);
+}
+
 /* 32 elements of k of 16 lines at a time: as bf16 they fill the 16 vectors that 16 floats of each line do. */
-KERNEL void pack_across(const float *const *lines, int64_t n_lines, int64_t first, int64_t n, float *out,
-                        int64_t width) {
-    for (int64_t strip = 0; strip < n_lines; strip += LANES) {
+KERNEL void pack_across(const float *const *lines, int64_t first, int64_t n, const GemmPanel *panel) {
+    for (int64_t strip = 0; strip < panel->n_rows; strip += LANES) {
         for (int64_t k = 0; k < n; k += 2 * LANES) {
             Vector rows[LANES];
             int64_t left = n - k;
@@ -25,42 +28,42 @@ KERNEL void pack_across(const float *const *lines, int64_t n_lines, int64_t firs
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++) {
                 const float *line = lines[strip + i];
-                for (int j = 0; j < 2 * LANES; j += 16)
-                    __builtin_prefetch((const void *)((uintptr_t)line + (uintptr_t)(first + k + GEMM_AHEAD + j) * 4), 0,
-                                       2);
+                prefetch_line(line, first + k + GEMM_AHEAD);
+                prefetch_line(line, first + k + GEMM_AHEAD + LANES);
                 Vector low = line ? v_load_first(line + first + k, n_low) : v_zero();
                 Vector high = line ? v_load_first(line + first + k + LANES, n_high) : v_zero();
                 rows[i] = (Vector)_mm512_cvtne2ps_pbh(high, low);
             }
             v_transpose(rows);
-            float *target = out + k / 2 * width + strip;
+            float *target = panel->out + k / 2 * panel->width + strip;
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++) {
                 if (2 * i < left)
-                    v_store(target + i * width, rows[i]);
+                    v_store(target + i * panel->width, rows[i]);
             }
         }
     }
 }
 
 /* Lanes of a unit: element i of an even line, then element i of the odd one. */
-KERNEL void pack_along(const float *const *lines, int64_t n_lines, int64_t first, int64_t n, float *out,
-                       int64_t width) {
+KERNEL void pack_along(const float *const *lines, int64_t n_lines, const GemmPanel *panels, int n_panels) {
     const __m512i lanes =
         _mm512_cvtepu16_epi32(_mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
     const __m512i interleaved =
         _mm512_or_si512(lanes, _mm512_slli_epi32(_mm512_add_epi32(lanes, _mm512_set1_epi32(16)), 16));
-    for (int64_t i = 0; i < n; i += LANES) {
-        int count = n - i < LANES ? (int)(n - i) : LANES;
-        uintptr_t offset = (uintptr_t)(first + i) * sizeof(float);
-        for (int64_t k = 0; k < n_lines; k += 2) {
-            __builtin_prefetch((const void *)((uintptr_t)lines[k + GEMM_AHEAD] + offset), 0, 2);
-            __builtin_prefetch((const void *)((uintptr_t)lines[k + GEMM_AHEAD + 1] + offset), 0, 2);
-            const float *even = lines[k], *odd = k + 1 < n_lines ? lines[k + 1] : NULL;
-            Vector x = even ? v_load_first(even + first + i, count) : v_zero();
-            Vector y = odd ? v_load_first(odd + first + i, count) : v_zero();
-            __m512i pair = (__m512i)_mm512_cvtne2ps_pbh(y, x);
-            v_store(out + k / 2 * width + i, (Vector)_mm512_permutexvar_epi16(interleaved, pair));
+    for (const GemmPanel *panel = panels; panel < panels + n_panels; panel++) {
+        for (int64_t i = 0; i < panel->n_rows; i += LANES) {
+            int count = panel->n_rows - i < LANES ? (int)(panel->n_rows - i) : LANES;
+            int64_t at = panel->row + i;
+            for (int64_t k = 0; k < n_lines; k += 2) {
+                prefetch_line(lines[k + GEMM_LINES_AHEAD], at);
+                prefetch_line(lines[k + GEMM_LINES_AHEAD + 1], at);
+                const float *even = lines[k], *odd = k + 1 < n_lines ? lines[k + 1] : NULL;
+                Vector x = even ? v_load_first(even + at, count) : v_zero();
+                Vector y = odd ? v_load_first(odd + at, count) : v_zero();
+                __m512i pair = (__m512i)_mm512_cvtne2ps_pbh(y, x);
+                v_store(panel->out + k / 2 * panel->width + i, (Vector)_mm512_permutexvar_epi16(interleaved, pair));
+            }
         }
     }
 }

@@ -50,6 +50,8 @@ KERNEL_INLINE void tile(int n_rows, int n_vectors, int64_t n_units, const float 
         lhs += n_rows;
         rhs += n_vectors * LANES;
     }
+    /* Addresses of the rows are computed anew: kept from the prefetches on, they would take registers from the sums. */
+    __asm__("" : "+r"(out), "+r"(ld));
     Vector scale = v_fill(alpha);
     bool is_whole = n_cols == n_vectors * LANES;
 #pragma GCC unroll 16

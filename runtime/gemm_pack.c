@@ -3,12 +3,7 @@
 #include <assert.h>
 #include <stddef.h>
 
-enum {
-    MAX_LINES = 2 * GEMM_MAX_LANES,
-    /* Elements of k at a time: even, and few enough for a part of all panels, and the next one, to stay in the second
-       cache. */
-    PART_K = GEMM_AHEAD
-};
+enum { MAX_LINES = 2 * GEMM_MAX_LANES };
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -26,62 +21,78 @@ static const float *line_at(const MoecGemmOperand *operand, int64_t group, int64
     return operand->data + group * operand->group_stride + index * stride;
 }
 
-/* Each line is a row of one panel. */
+/* Moves the panels on by n_k elements, whole units. */
+static void advance(const GemmSource *source, GemmPanel *panels, int n_panels, int64_t n_k) {
+    for (int i = 0; i < n_panels; i++)
+        panels[i].out += n_k / source->kernels->unit * panels[i].width;
+}
+
+/* ---- Lines that are rows, each over k ---------------------------------------------------------------------------- */
+
 static void pack_rows(const GemmSource *source, int64_t group, const GemmPanel *panel, int64_t k, int64_t n_k) {
     const float *lines[MAX_LINES] = {NULL};
     for (int64_t i = 0; i < panel->n_rows; i++)
         lines[i] = line_at(source->operand, group, source->operand->stride, panel->row + i);
-    source->kernels->pack_across(lines, panel->n_rows, k, n_k, panel->out, panel->width);
+    source->kernels->pack_across(lines, k, n_k, panel);
 }
 
-/* Each line is one k of all panels. The lines of the next part go along, to be on their way when they are needed. */
-static void pack_columns(const GemmSource *source, int64_t group, const GemmPanel *panels, int n_panels, int64_t k,
+static void load_rows(const GemmSource *source, int64_t group, GemmPanel *panel, int64_t k, int64_t n_k) {
+    enum { PART = GEMM_AHEAD };
+    float loaded[MAX_LINES * PART];
+    const float *lines[MAX_LINES] = {NULL};
+    for (int64_t i = 0; i < panel->n_rows; i++)
+        lines[i] = loaded + i * PART;
+    for (int64_t part = 0; part < n_k; part += PART) {
+        int64_t n = least(PART, n_k - part);
+        source->operand->load(source->gemm->args, group, panel->row, panel->n_rows, k + part, n, loaded, PART);
+        source->kernels->pack_across(lines, 0, n, panel);
+        advance(source, panel, 1, n);
+    }
+}
+
+/* ---- Lines that are one for each k ------------------------------------------------------------------------------- */
+
+enum { PART_LINES = GEMM_LINES_AHEAD }; /* an even number */
+
+static void pack_columns(const GemmSource *source, int64_t group, GemmPanel *panels, int n_panels, int64_t k,
                          int64_t n_k) {
-    for (int64_t part = 0; part < n_k; part += PART_K) {
-        const float *lines[2 * PART_K] = {NULL};
-        int64_t n_lines = least(PART_K, n_k - part), n_known = least(2 * PART_K, n_k - part);
+    for (int64_t part = 0; part < n_k; part += PART_LINES) {
+        const float *lines[2 * PART_LINES] = {NULL};
+        int64_t n_known = least(2 * PART_LINES, n_k - part);
         for (int64_t i = 0; i < n_known; i++)
             lines[i] = line_at(source->operand, group, source->operand->k_stride, k + part + i);
-        for (int i = 0; i < n_panels; i++) {
-            const GemmPanel *panel = &panels[i];
-            float *out = panel->out + part / source->kernels->unit * panel->width;
-            source->kernels->pack_along(lines, n_lines, panel->row, panel->n_rows, out, panel->width);
-        }
+        source->kernels->pack_along(lines, least(PART_LINES, n_k - part), panels, n_panels);
+        advance(source, panels, n_panels, PART_LINES);
     }
 }
 
-/* The callback computes a part of a panel, as lines of either kind. */
-static void pack_loaded(const GemmSource *source, int64_t group, const GemmPanel *panel, int64_t k, int64_t n_k) {
-    const GemmKernels *kernels = source->kernels;
-    void *const *args = source->gemm->args;
-    bool are_rows = gemm_lines_are_rows(source->gemm, source->operand);
-    for (int64_t part = 0; part < n_k; part += PART_K) {
-        float loaded[MAX_LINES * PART_K];
-        const float *lines[2 * PART_K] = {NULL};
-        int64_t ld = are_rows ? PART_K : MAX_LINES, n_part = least(PART_K, n_k - part);
-        int64_t n_lines = are_rows ? panel->n_rows : n_part;
+static void load_columns(const GemmSource *source, int64_t group, GemmPanel *panels, int n_panels, int64_t k,
+                         int64_t n_k) {
+    enum { MAX_ROWS = GEMM_PACK_PANELS * MAX_LINES };
+    float loaded[PART_LINES * MAX_ROWS];
+    int64_t first = panels[0].row, n_rows = panels[n_panels - 1].row + panels[n_panels - 1].n_rows - first;
+    for (int64_t part = 0; part < n_k; part += PART_LINES) {
+        const float *lines[2 * PART_LINES] = {NULL};
+        int64_t n_lines = least(PART_LINES, n_k - part);
         for (int64_t i = 0; i < n_lines; i++)
-            lines[i] = loaded + i * ld;
-        float *out = panel->out + part / kernels->unit * panel->width;
-        if (are_rows) {
-            source->operand->load(args, group, panel->row, panel->n_rows, k + part, n_part, loaded, ld);
-            kernels->pack_across(lines, n_lines, 0, n_part, out, panel->width);
-        } else {
-            source->operand->load(args, group, k + part, n_part, panel->row, panel->n_rows, loaded, ld);
-            kernels->pack_along(lines, n_lines, 0, panel->n_rows, out, panel->width);
-        }
+            lines[i] = loaded + i * n_rows - first;
+        source->operand->load(source->gemm->args, group, k + part, n_lines, first, n_rows, loaded, n_rows);
+        source->kernels->pack_along(lines, n_lines, panels, n_panels);
+        advance(source, panels, n_panels, PART_LINES);
     }
 }
 
-void gemm_pack(const GemmSource *source, int64_t group, const GemmPanel *panels, int n_panels, int64_t k, int64_t n_k) {
+void gemm_pack(const GemmSource *source, int64_t group, GemmPanel *panels, int n_panels, int64_t k, int64_t n_k) {
     assert(n_panels <= GEMM_PACK_PANELS);
-    bool is_loaded = source->operand->load, are_rows = gemm_lines_are_rows(source->gemm, source->operand);
-    for (int i = 0; i < n_panels && (is_loaded || are_rows); i++) {
+    bool is_loaded = source->operand->load;
+    if (!gemm_lines_are_rows(source->gemm, source->operand)) {
+        (is_loaded ? load_columns : pack_columns)(source, group, panels, n_panels, k, n_k);
+        return;
+    }
+    for (int i = 0; i < n_panels; i++) {
         if (is_loaded)
-            pack_loaded(source, group, &panels[i], k, n_k);
+            load_rows(source, group, &panels[i], k, n_k);
         else
             pack_rows(source, group, &panels[i], k, n_k);
     }
-    if (!is_loaded && !are_rows)
-        pack_columns(source, group, panels, n_panels, k, n_k);
 }

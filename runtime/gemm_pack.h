@@ -12,13 +12,6 @@ typedef struct {
     bool is_lhs;
 } GemmSource;
 
-/* Rows of an operand and where they go; they count from its start, ragged rows of groups before included. */
-typedef struct {
-    int64_t row, n_rows; /* at most 2 * n_lanes */
-    float *out;
-    int64_t width;
-} GemmPanel;
-
 enum { GEMM_PACK_PANELS = 20 };
 
 /* Whether lines of memory are rows of the operand, each over k, or the other way round. */
@@ -30,8 +23,9 @@ static inline int64_t gemm_units(const GemmKernels *kernels, int64_t n_k) {
     return (n_k + kernels->unit - 1) / kernels->unit;
 }
 
-/* Packs elements [k, k + n_k), k at the start of a unit, of at most GEMM_PACK_PANELS panels beside each other. A panel
-   may be written past its end (GemmPack). */
-void gemm_pack(const GemmSource *source, int64_t group, const GemmPanel *panels, int n_panels, int64_t k, int64_t n_k);
+/* Packs elements [k, k + n_k), k at the start of a unit, of at most GEMM_PACK_PANELS panels, one beside the other;
+   their rows count from the operand's start, ragged rows of groups before included. A panel may be written past its
+   end, and its `out` is moved. */
+void gemm_pack(const GemmSource *source, int64_t group, GemmPanel *panels, int n_panels, int64_t k, int64_t n_k);
 
 #endif

@@ -6,9 +6,8 @@ KERNEL_INLINE void prefetch_line(const float *line, int64_t element) {
     __builtin_prefetch((const void *)((uintptr_t)line + (uintptr_t)element * sizeof(float)), 0, 2);
 }
 
-KERNEL_INLINE void across(const float *const *lines, int64_t n_lines, int64_t first, int64_t n, float *out,
-                          int64_t width, bool rounds) {
-    for (int64_t strip = 0; strip < n_lines; strip += LANES) {
+KERNEL_INLINE void across(const float *const *lines, int64_t first, int64_t n, const GemmPanel *panel, bool rounds) {
+    for (int64_t strip = 0; strip < panel->n_rows; strip += LANES) {
         for (int64_t k = 0; k < n; k += LANES) {
             Vector rows[LANES];
             int count = n - k < LANES ? (int)(n - k) : LANES;
@@ -21,35 +20,37 @@ KERNEL_INLINE void across(const float *const *lines, int64_t n_lines, int64_t fi
                     rows[i] = v_round(rows[i]);
             }
             v_transpose(rows);
-            float *target = out + k * width + strip;
+            float *target = panel->out + k * panel->width + strip;
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++) {
                 if (i < count)
-                    v_store(target + i * width, rows[i]);
+                    v_store(target + i * panel->width, rows[i]);
             }
         }
     }
 }
 
-KERNEL_INLINE void along(const float *const *lines, int64_t n_lines, int64_t first, int64_t n, float *out,
-                         int64_t width, bool rounds) {
-    for (int64_t i = 0; i < n; i += LANES) {
-        int count = n - i < LANES ? (int)(n - i) : LANES;
-        uintptr_t offset = (uintptr_t)(first + i) * sizeof(float);
-        for (int64_t k = 0; k < n_lines; k++) {
-            __builtin_prefetch((const void *)((uintptr_t)lines[k + GEMM_AHEAD] + offset), 0, 2);
-            Vector row = lines[k] ? v_load_first(lines[k] + first + i, count) : v_zero();
-            v_store(out + k * width + i, rounds ? v_round(row) : row);
+KERNEL_INLINE void along(const float *const *lines, int64_t n_lines, const GemmPanel *panels, int n_panels,
+                         bool rounds) {
+    for (const GemmPanel *panel = panels; panel < panels + n_panels; panel++) {
+        for (int64_t i = 0; i < panel->n_rows; i += LANES) {
+            int count = panel->n_rows - i < LANES ? (int)(panel->n_rows - i) : LANES;
+            for (int64_t k = 0; k < n_lines; k++) {
+                prefetch_line(lines[k + GEMM_LINES_AHEAD], panel->row + i);
+                Vector row = lines[k] ? v_load_first(lines[k] + panel->row + i, count) : v_zero();
+                v_store(panel->out + k * panel->width + i, rounds ? v_round(row) : row);
+            }
         }
     }
 }
 
-#define PACK(name, body, rounds)                                                                                       \
-    KERNEL void name(const float *const *lines, int64_t n_lines, int64_t first, int64_t n, float *out,                 \
-                     int64_t width) {                                                                                  \
-        body(lines, n_lines, first, n, out, width, rounds);                                                            \
+#define PACK(rounding, rounds)                                                                                         \
+    KERNEL void pack_across##rounding(const float *const *lines, int64_t first, int64_t n, const GemmPanel *panel) {   \
+        across(lines, first, n, panel, rounds);                                                                        \
+    }                                                                                                                  \
+    KERNEL void pack_along##rounding(const float *const *lines, int64_t n_lines, const GemmPanel *panels,              \
+                                     int n_panels) {                                                                   \
+        along(lines, n_lines, panels, n_panels, rounds);                                                               \
     }
-PACK(pack_across, across, false)
-PACK(pack_along, along, false)
-PACK(pack_across_rounded, across, true)
-PACK(pack_along_rounded, along, true)
+PACK(, false)
+PACK(_rounded, true)

@@ -61,6 +61,8 @@ static const Shape shapes[] = {
      .k = 8192,
      .n_groups = 8,
      .offsets = uneven},
+    {.name = "experts weights", .form = FORM_TN, .m = 1024, .n = 256, .k = 8192, .n_groups = 8},
+    {.name = "experts weights", .form = FORM_TN, .m = 256, .n = 1024, .k = 8192, .n_groups = 8},
     {.name = "vocabulary", .form = FORM_NT, .m = 512, .n = 49152, .k = 576},
     {.name = "few rows", .form = FORM_NT, .m = 16, .n = 1536, .k = 576},
 };
