@@ -224,6 +224,8 @@ void form_print_rows(CPrinter *c, Form *form) {
         rows_print_sums(&at);
     else if (transposed >= 0)
         rows_print_transposed(&at, transposed);
+    else if (is_summing && rows_summed_index(&at) >= 0)
+        rows_print_transposed_sums(&at, rows_summed_index(&at));
     else if (shares_cols)
         print_shared(&at);
     else

@@ -76,5 +76,8 @@ void rows_print_sums(RowsPrinter *at);
    the row index that some array steps through one by one, where the columns leap; -1: none (form_c_transposed.c). */
 int rows_transposed_index(const RowsPrinter *at);
 void rows_print_transposed(RowsPrinter *at, int transposed);
+/* The same of a form that only sums over columns, and writes what has one value a row. */
+int rows_summed_index(const RowsPrinter *at);
+void rows_print_transposed_sums(RowsPrinter *at, int summed);
 
 #endif

@@ -160,8 +160,11 @@ static int count_changes(const Type *type, const bool *is_reduced) {
     return n_changes;
 }
 
-/* Sums go over the first dims or the last: others are moved to the end. */
+/* Sums go over the first dims or the last: others are moved to the end. Where all dims are summed their order means
+   nothing. */
 static void move_reduced_dims(Graph *graph, Node *node) {
+    while (node->results[0].type.rank == 0 && node->operands[0]->def->op == OP_transpose)
+        node->operands[0] = node->operands[0]->def->operands[0];
     const Type *type = &node->operands[0]->type;
     Arena *arena = graph->module->arena;
     int n_reduced, n = 0;

@@ -62,9 +62,9 @@ $(OUT)/gemm_bench: tests/bench/gemm_bench.c $(LIBRUNTIME)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< $(LIBRUNTIME) $(RUNTIME_LIBRARIES)
 
-# Generated kernels, one by one: those of attention, of rows of logits, of routers.
+# Generated kernels, one by one: those of attention, of rows of logits, of routers, of the optimizer.
 bench-kernels: $(OUT)/kernel_bench
-	$(OUT)/kernel_bench tests/bench/attention.ir tests/bench/rows.ir tests/bench/routing.ir
+	$(OUT)/kernel_bench tests/bench/attention.ir tests/bench/rows.ir tests/bench/routing.ir tests/bench/updates.ir
 
 $(OUT)/kernel_bench: tests/bench/kernel_bench.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 	@echo "  LINK  $@"

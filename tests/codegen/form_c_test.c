@@ -68,6 +68,18 @@ static const char *const given[] = {
     "%4 = tanh %3\n"
     "add w[r*1050 + c] += %4\n"
     "}\n",
+    /* Rows side by side where the columns of an array leap. */
+    "form across rows { arg y f32[510] out arg z f32[510] out arg x f32[35700] in arg s f32[3] in\n"
+    "row b 3 row d 170 col t 35 col u 2\n"
+    "%0 = load x[b*11900 + d + t*170 + u*5950]\n"
+    "%1 = load s[b]\n"
+    "%2 = mul %0, %1\n"
+    "%3 = sum_cols %2\n"
+    "%4 = tanh %1\n"
+    "%5 = add %3, %4\n"
+    "store y[b*170 + d] = %5\n"
+    "store z[b*170 + d] = %4\n"
+    "}\n",
     /* Truths as numbers, two of which are divided, and choices by what is no truth. */
     "form choices rows { arg x f32[1300] in arg t i32[20] in arg y f32[1300] out arg n f32[20] out\n"
     "row i 20 col j 65\n"
