@@ -18,12 +18,17 @@ static uint32_t add_at_target(BodyLowering *at, uint32_t target, uint32_t x) {
                            body_add_constant(at, 0));
 }
 
-/* `x` where the target is a class, 0 where it is negative, NaN where it is neither. */
+/* `x`, or NaN where the target is past the classes. */
 static uint32_t add_where_class(BodyLowering *at, uint32_t target, uint32_t x) {
-    uint32_t is_class = body_add_binary(at, FORM_LESS, target, body_add_constant(at, (double)at->space->n_cols));
-    uint32_t is_negative = body_add_binary(at, FORM_LESS, target, body_add_constant(at, 0));
-    return body_add_select(at, is_negative, body_add_constant(at, 0),
-                           body_add_select(at, is_class, x, body_add_constant(at, (double)NAN)));
+    uint32_t n_classes = body_add_constant(at, (double)at->space->n_cols);
+    return body_add_select(at, body_add_binary(at, FORM_LESS, target, n_classes), x,
+                           body_add_constant(at, (double)NAN));
+}
+
+/* `x`, or 0 where there is no target. */
+static uint32_t add_where_target(BodyLowering *at, uint32_t target, uint32_t x) {
+    uint32_t zero = body_add_constant(at, 0);
+    return body_add_select(at, body_add_binary(at, FORM_LESS, target, zero), zero, x);
 }
 
 void body_lower_cross_entropy(BodyLowering *at, size_t i) {
@@ -31,7 +36,8 @@ void body_lower_cross_entropy(BodyLowering *at, size_t i) {
     uint32_t x = body_element(at, node->operands[0], ROLE_FULL), target = body_element(at, node->operands[1], ROLE_ROW);
     uint32_t logsumexp = body_add_reduction(at, FORM_LOGSUMEXP_COLS, x);
     uint32_t chosen = body_add_reduction(at, FORM_SUM_COLS, add_at_target(at, target, x));
-    at->instrs[i][0] = add_where_class(at, target, body_add_map(at, OP_sub, logsumexp, chosen));
+    uint32_t loss = add_where_class(at, target, body_add_map(at, OP_sub, logsumexp, chosen));
+    at->instrs[i][0] = add_where_target(at, target, loss);
     at->instrs[i][1] = logsumexp;
 }
 
@@ -39,10 +45,10 @@ void body_lower_cross_entropy(BodyLowering *at, size_t i) {
 uint32_t body_lower_cross_entropy_grad(BodyLowering *at, const Node *node) {
     uint32_t x = body_element(at, node->operands[0], ROLE_FULL), target = body_element(at, node->operands[1], ROLE_ROW);
     uint32_t logsumexp = body_element(at, node->operands[2], ROLE_ROW);
-    uint32_t factor = body_element(at, node->operands[3], ROLE_ROW);
+    uint32_t factor = add_where_class(at, target, body_element(at, node->operands[3], ROLE_ROW));
     uint32_t p = body_add_map(at, OP_exp, body_add_map(at, OP_sub, x, logsumexp), FORM_NONE);
     uint32_t pushed = body_add_map(at, OP_sub, body_add_map(at, OP_mul, factor, p), add_at_target(at, target, factor));
-    return add_where_class(at, target, pushed);
+    return add_where_target(at, target, pushed);
 }
 
 /* ---- Updates --------------------------------------------------------------------------------------------------- */
