@@ -68,17 +68,47 @@ static void print_load(CPrinter *c, const Form *form, const FormOperand *operand
 
 /* ---- The epilogue ----------------------------------------------------------------------------------------------- */
 
-/* Whether the body only writes or adds the one result, in row-major order: moec_gemm does that by itself. */
-static bool is_plain(const Form *form) {
-    const FormBody *body = &form->body;
-    if (body->n_instrs != 2 || form->n_results != 1 || body->instrs[0].op != FORM_SUM ||
-        !form_instr_writes(&body->instrs[1]) || body->instrs[1].map.offset != 0)
-        return false;
-    int64_t stride = 1;
+/* Elements from one value of the side's flat number to the next, in a map that counts it evenly; -1 in others. */
+static int64_t side_stride(const FormBody *body, const FormAccessMap *map, bool is_col) {
+    int64_t stride = 0, inner = 1;
     for (int i = body->n_indices - 1; i >= 0; i--) {
-        if (body->instrs[1].map.strides[i] != stride)
+        if (body->indices[i].is_col != is_col)
+            continue;
+        stride = inner == 1 ? map->strides[i] : stride;
+        if (map->strides[i] != stride * inner)
+            return -1;
+        inner *= body->indices[i].extent;
+    }
+    return stride;
+}
+
+/* What writes result `result` if the body does no more with it than to write or add it, line by line, and no less;
+   NULL if not. */
+static const FormInstr *plain_write(const Form *form, int result) {
+    const FormInstr *write = NULL;
+    for (uint32_t i = 0; i < form->body.n_instrs; i++) {
+        const FormInstr *instr = &form->body.instrs[i];
+        if (!form_instr_writes(instr) || form->body.instrs[instr->a].op != FORM_SUM ||
+            form->body.instrs[instr->a].result != result)
+            continue;
+        int64_t n_cols = form_n_cols(&form->body), n_rows = form_n_rows(&form->body);
+        if (write || (n_cols > 1 && side_stride(&form->body, &instr->map, true) != 1) ||
+            (n_rows > 1 && side_stride(&form->body, &instr->map, false) < n_cols))
+            return NULL;
+        write = instr;
+    }
+    return write;
+}
+
+/* Whether moec_gemm can write all results by itself. */
+static bool is_plain(const Form *form) {
+    for (uint32_t i = 0; i < form->body.n_instrs; i++) {
+        if (form->body.instrs[i].op != FORM_SUM && !form_instr_writes(&form->body.instrs[i]))
             return false;
-        stride *= body->indices[i].extent;
+    }
+    for (int result = 0; result < form->n_results; result++) {
+        if (!plain_write(form, result))
+            return false;
     }
     return true;
 }
@@ -140,17 +170,25 @@ static const char *operand_text(CPrinter *c, const Form *form, const FormOperand
     return arena_printf(c->arena, "%s}", text);
 }
 
-static void print_result(CPrinter *c, const Form *form) {
+static void print_results(CPrinter *c, const Form *form) {
     if (!is_plain(form)) {
         c_line(c, ".epilogue = %s_epilogue,", form->name);
         return;
     }
-    const FormInstr *write = &form->body.instrs[1];
-    int64_t n_cols = form_n_cols(&form->body);
-    c_line(c, ".alpha = 1.0f, .beta = %s, .out = args[%u], .out_stride = %lld,",
-           write->op == FORM_ADD ? "1.0f" : "0.0f", write->map.arg, (long long)n_cols);
-    if (form->ragged == FORM_RAGGED_K)
-        c_line(c, ".out_group_stride = %lld,", (long long)rows_of_group(form) * n_cols);
+    c_open(c, ".results =");
+    for (int result = 0; result < form->n_results; result++) {
+        const FormInstr *write = plain_write(form, result);
+        int64_t stride = side_stride(&form->body, &write->map, false);
+        const char *text = arena_printf(c->arena, "{.out = (float *)args[%u]", write->map.arg);
+        if (write->map.offset)
+            text = arena_printf(c->arena, "%s + %lld", text, (long long)write->map.offset);
+        text = arena_printf(c->arena, "%s, .stride = %lld", text, (long long)stride);
+        if (form->ragged == FORM_RAGGED_K)
+            text = arena_printf(c->arena, "%s, .group_stride = %lld", text, (long long)(rows_of_group(form) * stride));
+        c_line(c, "%s, .beta = %s},", text, write->op == FORM_ADD ? "1.0f" : "0.0f");
+    }
+    c->depth--;
+    c_line(c, "},");
 }
 
 void form_print_product(CPrinter *c, const Form *form) {
@@ -173,7 +211,7 @@ void form_print_product(CPrinter *c, const Form *form) {
     }
     c->depth--;
     c_line(c, "},");
-    print_result(c, form);
+    print_results(c, form);
     c_line(c, ".args = args,");
     c->depth--;
     c_line(c, "};");

@@ -66,7 +66,7 @@ static void pack_job(const Team *team, const GemmRound *round, const GemmGroup *
         panels[i] = (GemmPanel){row, least(call->gemm->n_cols - row, call->width),
                                 panel_start + k / call->kernels->unit * width, width};
     }
-    gemm_pack(&source, group->group, panels, n_panels, group->first_k + k, least(size.n_k, n_k - k));
+    gemm_pack(&source, group->group, panels, n_panels, group->first_k[product] + k, least(size.n_k, n_k - k));
 }
 
 static void pack_rhs(Team *team, const GemmRound *round, Claims *claims) {
@@ -74,7 +74,7 @@ static void pack_rhs(Team *team, const GemmRound *round, Claims *claims) {
     int64_t first_job = 0, job = __atomic_fetch_add(&claims->next_job, 1, __ATOMIC_RELAXED);
     float *out = team->rhs;
     for (int64_t index = round->first_group; index < round->end_group; index++) {
-        GemmGroup group = gemm_group(call, index);
+        GemmGroup group = gemm_round_group(call, round, index);
         for (int slot = 0; slot < call->n_rhs && group.n_rows > 0; slot++) {
             int64_t n_jobs = count_jobs(call, round, &group, slot);
             for (; job < first_job + n_jobs; job = __atomic_fetch_add(&claims->next_job, 1, __ATOMIC_RELAXED))
@@ -129,7 +129,7 @@ static void pack_lhs(const Piece *piece) {
             int64_t n_rows = gemm_panel_row(group, index + 1) - row;
             panels[i] = (GemmPanel){group->first_row + row, n_rows, lhs_panel(piece, product, index), n_rows};
         }
-        gemm_pack(&source, group->group, panels, n, group->first_k, group->n_k[product]);
+        gemm_pack(&source, group->group, panels, n, group->first_k[product], group->n_k[product]);
     }
 }
 
@@ -164,14 +164,20 @@ static const float *rhs_slot(const Piece *piece, int product) {
     return rhs;
 }
 
-/* Whether no product before this one adds to its result in the first pass. */
-static bool is_first_product(const Piece *piece, int product) {
+/* Whether a product before this one adds to the result in the pass at hand. */
+static bool has_sum(const Piece *piece, int end_product, int result) {
     const MoecGemmProduct *products = piece->call->gemm->products;
-    for (int p = 0; p < product; p++) {
-        if (products[p].result == products[product].result && piece->group->n_units[p] > 0)
-            return false;
+    for (int p = 0; p < end_product; p++) {
+        if (products[p].result == result && piece->group->n_units[p] > 0)
+            return true;
     }
-    return true;
+    return false;
+}
+
+/* The first element of a tile's results that a panel of rows starts with, without an epilogue. */
+static float *result_at(const Piece *piece, const Tile *tile, RowPanel rows, const MoecGemmResult *result) {
+    return result->out + piece->group->group * result->group_stride +
+           (piece->group->first_row + rows.row) * result->stride + tile->first_panel * piece->call->width;
 }
 
 /* One pass of one product over a panel of rows and the columns of a tile. */
@@ -186,17 +192,19 @@ static void multiply_panel(const Piece *piece, const Tile *tile, RowPanel rows, 
     const float *lhs = lhs_panel(piece, product, rows.index) + first * rows.n_rows;
     const float *rhs =
         rhs_slot(piece, product) + (tile->first_panel - piece->round->first_panel) * call->width * n_units;
-    bool is_first = block == 0 && is_first_product(piece, product), has_sums = gemm->epilogue;
-    float alpha = has_sums ? 1.0f : gemm->alpha, beta = !is_first ? 1.0f : has_sums ? 0.0f : gemm->beta;
-    int64_t ld = has_sums ? tile->ld : gemm->out_stride;
-    float *out = has_sums ? tile->sums + gemm->products[product].result * tile->result_floats + rows.sums_row * ld
-                          : gemm->out + group->group * gemm->out_group_stride + (group->first_row + rows.row) * ld +
-                                tile->first_panel * call->width;
+    int index = gemm->products[product].result;
+    const MoecGemmResult *result = &gemm->results[index];
+    bool is_first = piece->round->block == 0 && block == 0 && !has_sum(piece, product, index);
+    bool has_epilogue = gemm->epilogue;
+    float beta = !is_first ? 1.0f : has_epilogue ? 0.0f : result->beta;
+    int64_t ld = has_epilogue ? tile->ld : result->stride;
+    float *out = has_epilogue ? tile->sums + index * tile->result_floats + rows.sums_row * ld
+                              : result_at(piece, tile, rows, result);
     for (int64_t panel = tile->first_panel; panel < tile->end_panel; panel++) {
         int64_t width = gemm_panel_width(call, panel);
-        int64_t n_cols = has_sums ? width : least(width, gemm->n_cols - panel * call->width);
+        int64_t n_cols = has_epilogue ? width : least(width, gemm->n_cols - panel * call->width);
         GemmTile *const *tiles = call->kernels->tiles[width / call->kernels->n_lanes - 1];
-        tiles[rows.n_rows - 1](n, lhs, rhs + first * width, out, ld, alpha, beta, (int)n_cols);
+        tiles[rows.n_rows - 1](n, lhs, rhs + first * width, out, ld, beta, (int)n_cols);
         rhs += width * n_units;
         out += width;
     }
@@ -217,31 +225,30 @@ static void finish_panel(const Piece *piece, const Tile *tile, RowPanel rows) {
                            .n_rows = rows.n_rows,
                            .n_cols = least(gemm->n_cols, tile->end_panel * width) - col,
                            .ld = tile->ld};
-    bool has_sum[MOEC_GEMM_MAX_RESULTS] = {false};
-    for (int p = 0; p < gemm->n_products; p++)
-        has_sum[gemm->products[p].result] |= piece->group->n_units[p] > 0;
     for (int r = 0; r < gemm->n_results; r++) {
         result.sums[r] = tile->sums + r * tile->result_floats + rows.sums_row * tile->ld;
-        if (!has_sum[r])
+        if (!has_sum(piece, gemm->n_products, r))
             clear_rows(result.sums[r], tile->ld, result.n_rows, result.n_cols);
     }
     gemm->epilogue(gemm->args, &result);
 }
 
-/* out = beta * out, where there is nothing to sum. */
+/* out = beta * out, of results that have nothing to sum. */
 static void scale_panel(const Piece *piece, const Tile *tile, RowPanel rows) {
     const MoecGemm *gemm = piece->call->gemm;
-    int64_t col = tile->first_panel * piece->call->width;
-    int64_t n_cols = least(gemm->n_cols, tile->end_panel * piece->call->width) - col;
-    float *out = gemm->out + piece->group->group * gemm->out_group_stride +
-                 (piece->group->first_row + rows.row) * gemm->out_stride + col;
-    if (gemm->beta == 0.0f) {
-        clear_rows(out, gemm->out_stride, rows.n_rows, n_cols);
-        return;
-    }
-    for (int64_t i = 0; i < rows.n_rows; i++) {
-        for (int64_t j = 0; j < n_cols; j++)
-            out[i * gemm->out_stride + j] *= gemm->beta;
+    int64_t width = piece->call->width;
+    int64_t n_cols = least(gemm->n_cols, tile->end_panel * width) - tile->first_panel * width;
+    for (int r = 0; r < gemm->n_results; r++) {
+        const MoecGemmResult *result = &gemm->results[r];
+        float *out = result_at(piece, tile, rows, result);
+        if (has_sum(piece, gemm->n_products, r))
+            continue;
+        if (result->beta == 0.0f)
+            clear_rows(out, result->stride, rows.n_rows, n_cols);
+        for (int64_t i = 0; i < rows.n_rows && result->beta != 0.0f; i++) {
+            for (int64_t j = 0; j < n_cols; j++)
+                out[i * result->stride + j] *= result->beta;
+        }
     }
 }
 
@@ -255,7 +262,7 @@ static void compute_tile(const Piece *piece, const Tile *tile) {
                 multiply_panel(piece, tile, rows, p, block);
             if (gemm->epilogue && block + 1 >= n_blocks)
                 finish_panel(piece, tile, rows);
-            else if (n_blocks == 0)
+            else if (!gemm->epilogue && block == 0 && piece->round->block == 0)
                 scale_panel(piece, tile, rows);
         }
     } while (++block < n_blocks);
@@ -305,7 +312,7 @@ static void cursor_move(const Team *team, const GemmRound *round, Cursor *cursor
             cursor->index = round->first_group;
             cursor->rhs = team->rhs;
         }
-        cursor->group = gemm_group(&team->call, cursor->index);
+        cursor->group = gemm_round_group(&team->call, round, cursor->index);
     }
 }
 
@@ -330,7 +337,8 @@ static void multiply_round(const Team *team, const GemmRound *round, Claims *cla
     const GemmCall *call = &team->call;
     int64_t n_row_panels = gemm_round_panels(call, round), n_parts = gemm_parts(call, round, n_row_panels);
     int64_t n_columns = round->end_panel - round->first_panel, panel, n;
-    Cursor cursor = {.index = round->first_group, .group = gemm_group(call, round->first_group), .rhs = team->rhs};
+    Cursor cursor = {
+        .index = round->first_group, .group = gemm_round_group(call, round, round->first_group), .rhs = team->rhs};
     while ((n = claim_panels(team, round, claims, &cursor, n_parts * n_row_panels, &panel)) > 0) {
         Piece piece = {.call = call, .round = round, .group = &cursor.group, .rhs = cursor.rhs};
         piece.first_row_panel = panel;
@@ -370,7 +378,10 @@ static void multiply_tiles(Team *team) {
             if (++index == call->gemm->n_groups)
                 return;
         }
-        GemmRound round = {index, index + 1, (tile - first) * width, least((tile - first + 1) * width, call->n_panels)};
+        GemmRound round = {.first_group = index,
+                           .end_group = index + 1,
+                           .first_panel = (tile - first) * width,
+                           .end_panel = least((tile - first + 1) * width, call->n_panels)};
         float *rhs = gemm_workspace(GEMM_BUFFER_TILE, gemm_rhs_floats(call, &round, &group));
         pack_tile(team, &round, &group, rhs);
         piece.end_row_panel = group.n_panels;
@@ -416,7 +427,7 @@ static int64_t largest_round(const GemmCall *call) {
     for (GemmRound round = {0}; gemm_next_round(call, &round);) {
         int64_t n_floats = 0;
         for (int64_t index = round.first_group; index < round.end_group; index++) {
-            GemmGroup group = gemm_group(call, index);
+            GemmGroup group = gemm_round_group(call, &round, index);
             n_floats += gemm_rhs_floats(call, &round, &group);
         }
         most = n_floats > most ? n_floats : most;

@@ -53,6 +53,14 @@ typedef struct {
     int result;
 } MoecGemmProduct;
 
+/* Where a result goes: out[group * group_stride + row * stride + col] = sum + beta * (what is there; not read with beta
+   0). */
+typedef struct {
+    float *out;
+    int64_t stride, group_stride;
+    float beta;
+} MoecGemmResult;
+
 /* Part of the results: element (row + i, col + j) of result r is sums[r][i * ld + j]. Rows count as in lhs. */
 typedef struct {
     int64_t group, row, col, n_rows, n_cols, ld;
@@ -70,13 +78,9 @@ typedef struct {
     int64_t n_rows, n_cols; /* of each result; MOEC_GEMM_ROWS: n_rows is the most there can be in all groups */
     int n_products, n_results;
     MoecGemmProduct products[MOEC_GEMM_MAX_PRODUCTS];
-    /* NULL: out[group * out_group_stride + row * out_stride + col] = alpha * sum + beta * (what is there; not read with
-       beta 0), n_results is 1. */
-    MoecGemmEpilogue *epilogue;
-    float alpha, beta;
-    float *out;
-    int64_t out_stride, out_group_stride;
-    void *const *args; /* handed to load and epilogue */
+    MoecGemmEpilogue *epilogue;                    /* NULL: results are written */
+    MoecGemmResult results[MOEC_GEMM_MAX_RESULTS]; /* without an epilogue */
+    void *const *args;                             /* handed to load and epilogue */
 } MoecGemm;
 
 void moec_gemm(const MoecGemm *gemm);

@@ -89,38 +89,52 @@ typedef struct {
     int64_t group, row, n_rows, first_k, n_k; /* n_k: -1 where each product has its own */
 } Block;
 
-/* out = alpha * product + beta * out. */
-static void multiply(const MoecGemm *gemm, const Block *block, int product, float alpha, float beta, float *out,
-                     int64_t ld) {
+/* out = product + beta * out. */
+static void multiply(const MoecGemm *gemm, const Block *block, int product, float beta, float *out, int64_t ld) {
     const MoecGemmProduct *at = &gemm->products[product];
     int64_t n_k = block->n_k < 0 ? at->k : block->n_k;
     Part lhs = {gemm, &at->lhs, block->group, block->row, block->n_rows, block->first_k, n_k};
     Part rhs = {gemm, &at->rhs, block->group, 0, gemm->n_cols, block->first_k, n_k};
     Matrix a = matrix_of(&lhs, gemm_workspace(GEMM_BUFFER_LHS, part_floats(&lhs)));
     Matrix b = matrix_of(&rhs, gemm_workspace(GEMM_BUFFER_RHS, part_floats(&rhs)));
-    blas_matmul(!a.lines_are_sides, b.lines_are_sides, block->n_rows, gemm->n_cols, n_k, alpha, a.data, a.ld, b.data,
+    blas_matmul(!a.lines_are_sides, b.lines_are_sides, block->n_rows, gemm->n_cols, n_k, 1.0f, a.data, a.ld, b.data,
                 b.ld, beta, out, ld);
 }
 
+/* Computes a block of each result into `rows`, lines ld[r] apart, adding beta[r] times what is there. */
+static void compute(const MoecGemm *gemm, const Block *block, float *const *rows, const int64_t *ld,
+                    const float *beta) {
+    bool has_sum[MOEC_GEMM_MAX_RESULTS] = {false};
+    for (int p = 0; p < gemm->n_products; p++) {
+        int r = gemm->products[p].result;
+        multiply(gemm, block, p, has_sum[r] ? 1.0f : beta[r], rows[r], ld[r]);
+        has_sum[r] = true;
+    }
+}
+
 static void store(const MoecGemm *gemm, const Block *block) {
-    float *out = gemm->out + block->group * gemm->out_group_stride + block->row * gemm->out_stride;
-    for (int p = 0; p < gemm->n_products; p++)
-        multiply(gemm, block, p, gemm->alpha, p == 0 ? gemm->beta : 1.0f, out, gemm->out_stride);
+    float *rows[MOEC_GEMM_MAX_RESULTS], beta[MOEC_GEMM_MAX_RESULTS];
+    int64_t ld[MOEC_GEMM_MAX_RESULTS];
+    for (int r = 0; r < gemm->n_results; r++) {
+        const MoecGemmResult *result = &gemm->results[r];
+        rows[r] = result->out + block->group * result->group_stride + block->row * result->stride;
+        ld[r] = result->stride;
+        beta[r] = result->beta;
+    }
+    compute(gemm, block, rows, ld, beta);
 }
 
 static void finish(const MoecGemm *gemm, const Block *block) {
-    int64_t n_floats = block->n_rows * gemm->n_cols;
+    int64_t n_floats = block->n_rows * gemm->n_cols, ld[MOEC_GEMM_MAX_RESULTS];
+    float beta[MOEC_GEMM_MAX_RESULTS] = {0.0f};
     MoecGemmTile tile = {
         .group = block->group, .row = block->row, .n_rows = block->n_rows, .n_cols = gemm->n_cols, .ld = gemm->n_cols};
     float *sums = gemm_workspace(GEMM_BUFFER_SUMS, gemm->n_results * n_floats);
-    bool has_sum[MOEC_GEMM_MAX_RESULTS] = {false};
-    for (int r = 0; r < gemm->n_results; r++)
+    for (int r = 0; r < gemm->n_results; r++) {
         tile.sums[r] = sums + r * n_floats;
-    for (int p = 0; p < gemm->n_products; p++) {
-        int result = gemm->products[p].result;
-        multiply(gemm, block, p, 1.0f, has_sum[result] ? 1.0f : 0.0f, tile.sums[result], gemm->n_cols);
-        has_sum[result] = true;
+        ld[r] = gemm->n_cols;
     }
+    compute(gemm, block, tile.sums, ld, beta);
 #pragma omp parallel for
     for (int64_t row = 0; row < block->n_rows; row++) {
         MoecGemmTile line = tile;

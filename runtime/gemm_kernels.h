@@ -12,10 +12,10 @@
 
 #include "runtime/gemm.h"
 
-/* out[i * ld + j] = alpha * (lhs rhs^T)[i][j] + beta * out[i * ld + j] for j < n_cols, sums over n_units. With beta 0,
+/* out[i * ld + j] = (lhs rhs^T)[i][j] + beta * out[i * ld + j] for j < n_cols, sums over n_units. With beta 0,
    out is not read. rhs is aligned to 64 bytes. */
-typedef void GemmTile(int64_t n_units, const float *lhs, const float *rhs, float *out, int64_t ld, float alpha,
-                      float beta, int n_cols);
+typedef void GemmTile(int64_t n_units, const float *lhs, const float *rhs, float *out, int64_t ld, float beta,
+                      int n_cols);
 
 enum { GEMM_MAX_LANES = 16, GEMM_AHEAD = 64, GEMM_LINES_AHEAD = 8 };
 

@@ -40,10 +40,6 @@ VECTOR_INLINE void v_store_first(float *p, int n, Vector x) {
     _mm256_maskstore_ps(p, first_lanes(n), x);
 }
 
-VECTOR_INLINE Vector v_multiply(Vector x, Vector y) {
-    return _mm256_mul_ps(x, y);
-}
-
 VECTOR_INLINE Vector v_multiply_add(Vector x, Vector y, Vector z) {
     return _mm256_fmadd_ps(x, y, z);
 }

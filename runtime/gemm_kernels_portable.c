@@ -42,10 +42,6 @@ VECTOR_INLINE void v_store_first(float *p, int n, Vector x) {
         p[i] = x[i];
 }
 
-VECTOR_INLINE Vector v_multiply(Vector x, Vector y) {
-    return x * y;
-}
-
 VECTOR_INLINE Vector v_multiply_add(Vector x, Vector y, Vector z) {
     return x * y + z;
 }

@@ -2,8 +2,8 @@
 
    Before it: KERNEL_TARGET (an attribute), LANES, MAX_ROWS, EACH_ROWS(ROW) being ROW(1) ... ROW(MAX_ROWS), a type
    Vector of floats, and v_zero, v_fill (all lanes the same), v_load and v_store (any address), v_load_first and
-   v_store_first (n lanes of LANES at most; nothing past them is touched, they load as zeros), v_multiply,
-   v_multiply_add (x * y + z), v_add_products (sum + x * y, of floats or of pairs of bf16). To pack floats: v_round (to
+   v_store_first (n lanes of LANES at most; nothing past them is touched, they load as zeros), v_multiply_add (x * y
+   + z), v_add_products (sum + x * y, of floats or of pairs of bf16). To pack floats: v_round (to
    bf16, nearest even), v_transpose (LANES vectors). After it: tiles. */
 
 #define KERNEL static KERNEL_TARGET
@@ -11,23 +11,22 @@
 
 enum { PREFETCH_UNITS = 16 }; /* of rhs, ahead of their use: it streams from the second-level cache */
 
-/* out = alpha * sums + beta * out, one vector of it. */
-KERNEL_INLINE void store_sums(Vector sums, float *out, Vector alpha, float beta, int n) {
-    Vector result = v_multiply(sums, alpha);
+/* out = sums + beta * out, one vector of it. */
+KERNEL_INLINE void store_sums(Vector sums, float *out, float beta, int n) {
     if (n >= LANES) {
         if (beta != 0.0f)
-            result = v_multiply_add(v_load(out), v_fill(beta), result);
-        v_store(out, result);
+            sums = v_multiply_add(v_load(out), v_fill(beta), sums);
+        v_store(out, sums);
     } else {
         if (beta != 0.0f)
-            result = v_multiply_add(v_load_first(out, n), v_fill(beta), result);
-        v_store_first(out, n, result);
+            sums = v_multiply_add(v_load_first(out, n), v_fill(beta), sums);
+        v_store_first(out, n, sums);
     }
 }
 
 /* Rows and vectors are constants wherever this is inlined, so that the sums stay in registers. */
 KERNEL_INLINE void tile(int n_rows, int n_vectors, int64_t n_units, const float *lhs, const float *rhs, float *out,
-                        int64_t ld, float alpha, float beta, int n_cols) {
+                        int64_t ld, float beta, int n_cols) {
     Vector sums[MAX_ROWS][2];
 #pragma GCC unroll 16
     for (int i = 0; i < n_rows; i++) {
@@ -52,25 +51,24 @@ KERNEL_INLINE void tile(int n_rows, int n_vectors, int64_t n_units, const float 
     }
     /* Addresses of the rows are computed anew: kept from the prefetches on, they would take registers from the sums. */
     __asm__("" : "+r"(out), "+r"(ld));
-    Vector scale = v_fill(alpha);
     bool is_whole = n_cols == n_vectors * LANES;
 #pragma GCC unroll 16
     for (int i = 0; i < n_rows; i++) {
         if (n_vectors == 2)
-            store_sums(sums[i][0], out + i * ld, scale, beta, LANES);
-        store_sums(sums[i][n_vectors - 1], out + i * ld + (n_vectors - 1) * LANES, scale, beta,
+            store_sums(sums[i][0], out + i * ld, beta, LANES);
+        store_sums(sums[i][n_vectors - 1], out + i * ld + (n_vectors - 1) * LANES, beta,
                    is_whole ? LANES : n_cols - (n_vectors - 1) * LANES);
     }
 }
 
 #define TILE(rows)                                                                                                     \
     KERNEL void tile_##rows##_1(int64_t n_units, const float *lhs, const float *rhs, float *out, int64_t ld,           \
-                                float alpha, float beta, int n_cols) {                                                 \
-        tile(rows, 1, n_units, lhs, rhs, out, ld, alpha, beta, n_cols);                                                \
+                                float beta, int n_cols) {                                                              \
+        tile(rows, 1, n_units, lhs, rhs, out, ld, beta, n_cols);                                                       \
     }                                                                                                                  \
     KERNEL void tile_##rows##_2(int64_t n_units, const float *lhs, const float *rhs, float *out, int64_t ld,           \
-                                float alpha, float beta, int n_cols) {                                                 \
-        tile(rows, 2, n_units, lhs, rhs, out, ld, alpha, beta, n_cols);                                                \
+                                float beta, int n_cols) {                                                              \
+        tile(rows, 2, n_units, lhs, rhs, out, ld, beta, n_cols);                                                       \
     }
 EACH_ROWS(TILE)
 

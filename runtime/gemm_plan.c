@@ -80,10 +80,9 @@ GemmGroup gemm_group(const GemmCall *call, int64_t index) {
     if (gemm->ragged == MOEC_GEMM_ROWS) {
         group.first_row = start;
         group.n_rows = n;
-    } else if (gemm->ragged == MOEC_GEMM_K) {
-        group.first_k = start;
     }
     for (int p = 0; p < gemm->n_products; p++) {
+        group.first_k[p] = gemm->ragged == MOEC_GEMM_K ? start : 0;
         group.n_k[p] = gemm->ragged == MOEC_GEMM_K ? n : gemm->products[p].k;
         group.n_units[p] = gemm_units(call->kernels, group.n_k[p]);
         int64_t n_blocks = n_blocks_of(group.n_units[p]);
@@ -98,6 +97,24 @@ void gemm_block(const GemmGroup *group, int product, int64_t block, int64_t *fir
     int64_t length = n_blocks > 0 ? ceil_div(n_units, n_blocks) : 0;
     *first = block * length;
     *n = block < n_blocks ? least(length, n_units - *first) : 0;
+}
+
+GemmGroup gemm_round_group(const GemmCall *call, const GemmRound *round, int64_t index) {
+    GemmGroup group = gemm_group(call, index), pass = group;
+    if (call->gemm->epilogue)
+        return group;
+    pass.n_blocks = round->block < group.n_blocks;
+    if (round->block > 0 && pass.n_blocks == 0)
+        pass.n_rows = pass.n_panels = 0;
+    for (int p = 0; p < call->gemm->n_products; p++) {
+        int64_t first, unit = call->kernels->unit;
+        gemm_block(&group, p, round->block, &first, &pass.n_units[p]);
+        pass.first_k[p] += first * unit;
+        pass.n_k[p] = least(pass.n_units[p] * unit, group.n_k[p] - first * unit);
+        if (pass.n_units[p] == 0)
+            pass.n_k[p] = 0;
+    }
+    return pass;
 }
 
 int64_t gemm_panel_width(const GemmCall *call, int64_t panel) {
@@ -127,32 +144,47 @@ static int64_t round_floats(void) {
     return last_cache_floats() / 8;
 }
 
+/* Passes over k, the first of which is the longest, that groups of a round take. */
+static void set_blocks(const GemmCall *call, GemmRound *round) {
+    round->n_blocks = 1;
+    for (int64_t index = round->first_group; index < round->end_group && !call->gemm->epilogue; index++) {
+        int64_t n_blocks = gemm_group(call, index).n_blocks;
+        round->n_blocks = n_blocks > round->n_blocks ? n_blocks : round->n_blocks;
+    }
+}
+
 /* As many whole groups from first_group on as fit. */
 static GemmRound take_groups(const GemmCall *call, int64_t first_group) {
     GemmRound round = {.first_group = first_group, .end_group = first_group, .end_panel = call->n_panels};
     int64_t left = round_floats();
     while (round.end_group < call->gemm->n_groups) {
-        GemmGroup group = gemm_group(call, round.end_group);
+        GemmGroup group = gemm_round_group(call, &round, round.end_group);
         left -= gemm_rhs_floats(call, &round, &group);
         if (left < 0)
             break;
         round.end_group++;
     }
+    set_blocks(call, &round);
     return round;
 }
 
 /* As many panels of one group as fit, equal shares of it, from first_panel on. */
 static GemmRound take_panels(const GemmCall *call, int64_t index, int64_t first_panel) {
     GemmRound round = {.first_group = index, .end_group = index + 1, .end_panel = call->n_panels};
-    GemmGroup group = gemm_group(call, index);
+    GemmGroup group = gemm_round_group(call, &round, index);
     int64_t n_rounds = ceil_div(gemm_rhs_floats(call, &round, &group), round_floats());
     assert(n_rounds > 0); /* what fits is a round of whole groups */
     round.first_panel = first_panel;
     round.end_panel = least(first_panel + ceil_div(call->n_panels, n_rounds), call->n_panels);
+    set_blocks(call, &round);
     return round;
 }
 
 bool gemm_next_round(const GemmCall *call, GemmRound *round) {
+    if (round->block + 1 < round->n_blocks) {
+        round->block++;
+        return true;
+    }
     if (round->end_panel > 0 && round->end_panel < call->n_panels) {
         *round = take_panels(call, round->first_group, round->end_panel);
         return true;
@@ -188,7 +220,7 @@ bool gemm_packs_tiles(const GemmCall *call) {
 int64_t gemm_round_panels(const GemmCall *call, const GemmRound *round) {
     int64_t n = 0;
     for (int64_t index = round->first_group; index < round->end_group; index++)
-        n += gemm_group(call, index).n_panels;
+        n += gemm_round_group(call, round, index).n_panels;
     return n;
 }
 

@@ -25,12 +25,12 @@ GemmCall gemm_call(const MoecGemm *gemm, int n_threads);
 /* Columns that a panel of rhs is packed to. */
 int64_t gemm_panel_width(const GemmCall *call, int64_t panel);
 
-/* One group of a call. Its rows and k start at first_row and first_k of the operands. */
+/* One group of a call, all of k or one pass of it. Its rows start at first_row of the operands, k at first_k. */
 typedef struct {
-    int64_t group, first_row, n_rows, first_k;
-    int64_t n_k[MOEC_GEMM_MAX_PRODUCTS], n_units[MOEC_GEMM_MAX_PRODUCTS]; /* of a product */
-    int64_t n_blocks;                                                     /* passes over k of the longest product */
-    int64_t n_panels;                                                     /* of rows */
+    int64_t group, first_row, n_rows;
+    int64_t first_k[MOEC_GEMM_MAX_PRODUCTS], n_k[MOEC_GEMM_MAX_PRODUCTS], n_units[MOEC_GEMM_MAX_PRODUCTS];
+    int64_t n_blocks; /* passes over k of the longest product */
+    int64_t n_panels; /* of rows; 0: nothing to do */
 } GemmGroup;
 
 GemmGroup gemm_group(const GemmCall *call, int64_t index);
@@ -43,10 +43,15 @@ static inline int64_t gemm_panel_row(const GemmGroup *group, int64_t index) {
 /* Units of k of a product in pass number `block`; n is 0 where the product has fewer passes. */
 void gemm_block(const GemmGroup *group, int product, int64_t block, int64_t *first, int64_t *n);
 
-/* Either whole groups, or some panels of the columns of one. */
+/* Either whole groups, or some panels of the columns of one; without an epilogue, which wants whole sums, one pass over
+   k of these, so that what is packed is still in a near cache when it is used. */
 typedef struct {
     int64_t first_group, end_group, first_panel, end_panel;
+    int64_t block, n_blocks; /* the pass; 1 with an epilogue */
 } GemmRound;
+
+/* What a round does of a group. */
+GemmGroup gemm_round_group(const GemmCall *call, const GemmRound *round, int64_t index);
 
 /* The round after `round`, {0} being before the first; false where there is none. */
 bool gemm_next_round(const GemmCall *call, GemmRound *round);

@@ -42,10 +42,6 @@ VECTOR_INLINE void v_store_first(float *p, int n, Vector x) {
     _mm512_mask_storeu_ps(p, first_lanes(n), x);
 }
 
-VECTOR_INLINE Vector v_multiply(Vector x, Vector y) {
-    return _mm512_mul_ps(x, y);
-}
-
 VECTOR_INLINE Vector v_multiply_add(Vector x, Vector y, Vector z) {
     return _mm512_fmadd_ps(x, y, z);
 }

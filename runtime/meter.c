@@ -28,9 +28,7 @@ static void probe_own(MoecGemmPrecision precision, const float *a, const float *
     gemm.products[0] = (MoecGemmProduct){.lhs = {.data = a, .stride = PROBE_SIZE, .k_stride = 1},
                                          .rhs = {.data = b, .stride = PROBE_SIZE, .k_stride = 1},
                                          .k = PROBE_SIZE};
-    gemm.alpha = 1.0f;
-    gemm.out = c;
-    gemm.out_stride = PROBE_SIZE;
+    gemm.results[0] = (MoecGemmResult){.out = c, .stride = PROBE_SIZE};
     moec_gemm(&gemm);
 }
 

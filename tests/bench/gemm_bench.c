@@ -123,11 +123,8 @@ static void run_own(const Bench *bench, MoecGemmPrecision precision) {
     }
     if (s->is_gathered)
         product->lhs.gather = bench->gather;
-    gemm.alpha = 1.0f;
-    gemm.beta = is_tn ? 1.0f : 0.0f;
-    gemm.out = bench->c;
-    gemm.out_stride = s->n;
-    gemm.out_group_stride = is_tn ? s->m * s->n : 0;
+    gemm.results[0] = (MoecGemmResult){
+        .out = bench->c, .stride = s->n, .group_stride = is_tn ? s->m * s->n : 0, .beta = is_tn ? 1.0f : 0.0f};
     moec_gemm(&gemm);
 }
 

@@ -216,15 +216,17 @@ static void make_case(Case *at, MoecGemmPrecision precision) {
     for (int r = 0; r < gemm->n_results; r++)
         at->after[r] = random_floats(at->n_results_floats);
     at->n_written = calloc((size_t)at->n_results_floats, sizeof *at->n_written);
-    if (gemm->n_results > 1 || draw(2)) {
+    if (draw(2)) {
         gemm->epilogue = epilogue;
         return;
     }
-    gemm->alpha = draw(2) ? 1.0f : 0.5f;
-    gemm->beta = (float)draw(2);
-    gemm->out = at->after[0];
-    gemm->out_stride = gemm->n_cols;
-    gemm->out_group_stride = gemm->ragged == MOEC_GEMM_K ? gemm->n_rows * gemm->n_cols : 0;
+    for (int r = 0; r < gemm->n_results; r++)
+        gemm->results[r] = (MoecGemmResult){
+            .out = at->after[r],
+            .stride = gemm->n_cols,
+            .group_stride = gemm->ragged == MOEC_GEMM_K ? gemm->n_rows * gemm->n_cols : 0,
+            .beta = draw(2) ? (float)draw(2) : 0.5f,
+        };
 }
 
 static void free_case(Case *at) {
@@ -243,8 +245,8 @@ static void run(Case *at, const MoecGemm *gemm, int n_threads) {
     int n_before = omp_get_max_threads();
     for (int r = 0; r < gemm->n_results; r++) {
         memcpy(at->after[r], at->before, sizeof(float) * (size_t)at->n_results_floats);
-        if (gemm->beta == 0)
-            at->after[r][0] = gemm->epilogue ? at->after[r][0] : NAN;
+        if (!gemm->epilogue && gemm->results[r].beta == 0)
+            at->after[r][0] = NAN;
     }
     memset(at->n_written, 0, sizeof *at->n_written * (size_t)at->n_results_floats);
     current = at;
@@ -259,7 +261,7 @@ static void check_element(const Case *at, int64_t group, int64_t row, int64_t co
     index = index * gemm->n_cols + col;
     for (int r = 0; r < gemm->n_results; r++) {
         double sum = sum_at(at, r, group, row, col);
-        double expected = gemm->epilogue ? (r + 1) * sum : gemm->alpha * sum + gemm->beta * at->before[index];
+        double expected = gemm->epilogue ? (r + 1) * sum : sum + gemm->results[r].beta * at->before[index];
         if (!(fabs(at->after[r][index] - expected) <= 2e-4 * fmax(1, fabs(expected))))
             fail_msg("case %llu: group %lld row %lld col %lld result %d: %.9g, expected %.9g",
                      (unsigned long long)number, (long long)group, (long long)row, (long long)col, r,
@@ -362,9 +364,7 @@ static void inside_of_a_parallel_region(void **unused) {
                          .products = {{.lhs = {.data = a, .stride = N, .k_stride = 1},
                                        .rhs = {.data = a, .stride = N, .k_stride = 1},
                                        .k = N}},
-                         .alpha = 1.0f,
-                         .out = out + i * N * N,
-                         .out_stride = N};
+                         .results = {{.out = out + i * N * N, .stride = N}}};
         moec_gemm(&gemm);
     }
     for (int i = 1; i < 4; i++)
