@@ -60,6 +60,14 @@ size_t form_arg_entry(const Form *form, size_t arg) {
     return entry;
 }
 
+const char *form_kind_word(FormKind kind) {
+    static const char *const words[FORM_N_KINDS] = {[FORM_KIND_ROWS] = "rows",
+                                                    [FORM_KIND_PRODUCT] = "product",
+                                                    [FORM_KIND_ATTENTION] = "attention",
+                                                    [FORM_KIND_ATTENTION_GRAD] = "attention_grad"};
+    return words[kind];
+}
+
 int64_t form_n_rows(const FormBody *body) {
     return extent_of(body, false);
 }
@@ -237,6 +245,8 @@ static void merge_body(FormBody *body) {
 }
 
 void form_merge_indices(Form *form) {
+    if (form_is_attention(form)) /* each index has a meaning */
+        return;
     merge_body(&form->body);
     for (int i = 0; i < form->n_operands; i++) {
         if (form->operands[i].part != NULL)

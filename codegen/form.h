@@ -16,7 +16,10 @@
 
    Of kind ROWS, the body is the kernel. Of kind PRODUCT, matrix products come first: instruction SUM is the value of a
    product's result at the row and column, and the body is the epilogue. Operands of products are strided arrays, rows
-   of which may be gathered, or parts of their own: bodies over the operand's rows and columns that yield a value. */
+   of which may be gathered, or parts of their own: bodies over the operand's rows and columns that yield a value.
+
+   Of kinds ATTENTION and ATTENTION_GRAD, the form is one op on strided tensors of four indices: row indices sequence,
+   position and head, and a column index along a head's vectors. There are no instructions. */
 #ifndef MOEC_CODEGEN_FORM_H
 #define MOEC_CODEGEN_FORM_H
 
@@ -123,7 +126,42 @@ typedef struct {
 
 typedef enum { FORM_DENSE, FORM_RAGGED_ROWS, FORM_RAGGED_K } FormRagged; /* as in runtime/gemm.h */
 
-typedef enum { FORM_KIND_ROWS, FORM_KIND_PRODUCT } FormKind;
+/* Tensor, its name, whether its heads are those of keys and values. Attention has those up to LOGSUMEXP, the last two
+   of which are its results; its gradient has all, the last three of which are results. */
+#define FORM_ATTENTION_TENSORS(X)                                                                                      \
+    X(Q, "q", false)                                                                                                   \
+    X(K, "k", true)                                                                                                    \
+    X(V, "v", true)                                                                                                    \
+    X(OUT, "out", false)                                                                                               \
+    X(LOGSUMEXP, "logsumexp", false)                                                                                   \
+    X(DOUT, "dout", false)                                                                                             \
+    X(DQ, "dq", false)                                                                                                 \
+    X(DK, "dk", true)                                                                                                  \
+    X(DV, "dv", true)
+
+typedef enum {
+#define X(id, name, has_kv_heads) ATTENTION_##id,
+    FORM_ATTENTION_TENSORS(X)
+#undef X
+        ATTENTION_N_TENSORS
+} FormAttentionTensor;
+
+/* Position t of a sequence sees (t - window, t]. Scores are scale q.k, and the logsumexp is over those of a query. */
+typedef struct {
+    int64_t n_shared; /* query heads, one after the other, that share a head of keys and values */
+    int64_t window;   /* at most as many as there are positions */
+    double scale;
+    int64_t tile_queries, tile_keys; /* positions whose scores are computed at a time; back ends round them up */
+    FormAccessMap maps[ATTENTION_N_TENSORS]; /* strides of sequence, position, head and column */
+} FormAttention;
+
+typedef enum {
+    FORM_KIND_ROWS,
+    FORM_KIND_PRODUCT,
+    FORM_KIND_ATTENTION,
+    FORM_KIND_ATTENTION_GRAD,
+    FORM_N_KINDS
+} FormKind;
 
 typedef struct {
     const char *name; /* "rms_norm_0" */
@@ -141,6 +179,8 @@ typedef struct {
     int n_operands, n_products, n_results;
     FormOperand operands[FORM_MAX_OPERANDS];
     FormProduct products[FORM_MAX_PRODUCTS];
+    /* Of attention and its gradient: */
+    FormAttention attention;
 } Form;
 
 /* Where the kernel's argument list has the argument: those before it have an entry each, or one for each piece. */

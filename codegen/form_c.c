@@ -262,6 +262,8 @@ void form_print_c(FILE *out, Arena *arena, const Form *given, const char *headin
     c_open(&c, "static void %s(void *const *args)", form->name);
     if (form->kind == FORM_KIND_PRODUCT)
         form_print_product(&c, form);
+    else if (form_is_attention(form))
+        form_print_attention(&c, form);
     else
         form_print_rows(&c, form);
     c_close(&c);

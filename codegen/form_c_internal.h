@@ -47,4 +47,7 @@ void form_print_rows(CPrinter *c, Form *form);
 void form_print_product_functions(CPrinter *c, const Form *form);
 void form_print_product(CPrinter *c, const Form *form);
 
+/* The body of the function of attention or of its gradient. */
+void form_print_attention(CPrinter *c, const Form *form);
+
 #endif

@@ -51,6 +51,24 @@ bool form_gathers_k(const Form *form, const FormOperand *operand);
 /* Whether both name the same element at every row and column. */
 bool form_maps_equal(const FormAccessMap *a, const FormAccessMap *b);
 
+const char *form_kind_word(FormKind kind); /* "rows" */
+
+/* ---- Attention ------------------------------------------------------------------------------------------------- */
+
+enum { ATTENTION_SEQUENCE, ATTENTION_POSITION, ATTENTION_HEAD, ATTENTION_COLUMN, ATTENTION_N_INDICES };
+enum { ATTENTION_MAX_TILE = 256 };
+
+bool form_is_attention(const Form *form);
+/* The form's tensors are [0, n); from the first result on they are results. */
+int form_attention_n_tensors(const Form *form);
+int form_attention_first_result(const Form *form);
+const char *form_attention_name(int tensor);
+/* The form's indices as they run over the tensor: keys and values have fewer heads, a logsumexp has one column. */
+FormBody form_attention_indices(const Form *form, int tensor);
+
+/* form_interpret, of attention and its gradient. */
+void form_interpret_attention(Arena *arena, const Form *form, double *const *args);
+
 int64_t form_find_arg(const Form *form, const char *name); /* -1: none */
 
 #endif

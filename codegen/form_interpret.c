@@ -309,6 +309,10 @@ static int64_t run_products(Run *run) {
 }
 
 const char *form_interpret(Arena *arena, const Form *form, double *const *args) {
+    if (form_is_attention(form)) {
+        form_interpret_attention(arena, form, args);
+        return NULL;
+    }
     Run run = {.arena = arena, .form = form, .args = args};
     int64_t n_rows = form->kind == FORM_KIND_PRODUCT ? run_products(&run) : form_n_rows(&form->body);
     if (run.error == NULL)

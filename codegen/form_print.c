@@ -112,8 +112,26 @@ static void print_products(FILE *out, const Form *form) {
     }
 }
 
+/* ---- Attention ------------------------------------------------------------------------------------------------ */
+
+static void print_attention(FILE *out, const Form *form) {
+    const FormAttention *attention = &form->attention;
+    fprintf(out, "  shared %lld\n  window %lld\n  scale ", (long long)attention->n_shared,
+            (long long)attention->window);
+    text_print_float(out, attention->scale);
+    fprintf(out, "\n  tile queries %lld keys %lld\n", (long long)attention->tile_queries,
+            (long long)attention->tile_keys);
+    for (int i = 0; i < form_attention_n_tensors(form); i++) {
+        fprintf(out, "  tensor %s =", form_attention_name(i));
+        print_map(out, form, &form->body, &attention->maps[i]);
+        fputc('\n', out);
+    }
+}
+
+/* ---- Forms ----------------------------------------------------------------------------------------------------- */
+
 void form_print(FILE *out, const Form *form) {
-    fprintf(out, "form %s %s {\n", form->name, form->kind == FORM_KIND_ROWS ? "rows" : "product");
+    fprintf(out, "form %s %s {\n", form->name, form_kind_word(form->kind));
     for (size_t i = 0; i < form->n_args; i++) {
         const FormArg *arg = &form->args[i];
         fprintf(out, "  arg %s %s[%lld] %s%s\n", arg->name, dtype_name(arg->dtype), (long long)arg->n_elements,
@@ -125,6 +143,8 @@ void form_print(FILE *out, const Form *form) {
     print_indices(out, &form->body, "  ");
     if (form->kind == FORM_KIND_PRODUCT)
         print_products(out, form);
+    if (form_is_attention(form))
+        print_attention(out, form);
     print_body(out, form, &form->body, "  ");
     fputs("}\n", out);
 }

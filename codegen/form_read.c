@@ -393,6 +393,32 @@ static void read_products(Reader *reader) {
         read_product(reader);
 }
 
+/* ---- Attention --------------------------------------------------------------------------------------------------- */
+
+static int64_t read_size(Reader *reader, const char *word) {
+    expect_word(reader, word);
+    return expect_extent(reader);
+}
+
+static void read_attention(Reader *reader) {
+    Form *form = reader->form;
+    FormAttention *attention = &form->attention;
+    const BodyReader at = {.body = &form->body, .values.arena = reader->arena};
+    attention->n_shared = read_size(reader, "shared");
+    attention->window = read_size(reader, "window");
+    expect_word(reader, "scale");
+    attention->scale = expect_number(reader);
+    expect_word(reader, "tile");
+    attention->tile_queries = read_size(reader, "queries");
+    attention->tile_keys = read_size(reader, "keys");
+    for (int i = 0; i < form_attention_n_tensors(form) && !failed(reader); i++) {
+        expect_word(reader, "tensor");
+        expect_word(reader, form_attention_name(i));
+        expect_punctuation(reader, '=');
+        read_map(reader, &at, true, &attention->maps[i]);
+    }
+}
+
 /* ---- Forms ------------------------------------------------------------------------------------------------------- */
 
 static void read_arg(Reader *reader) {
@@ -427,9 +453,11 @@ static void read_form(Reader *reader) {
     Form *form = reader->form;
     expect_word(reader, "form");
     form->name = expect_name(reader, "the form's name");
-    form->kind = take_word(reader, "product") ? FORM_KIND_PRODUCT : FORM_KIND_ROWS;
+    form->kind = FORM_KIND_ROWS;
+    for (FormKind kind = FORM_KIND_PRODUCT; kind < FORM_N_KINDS && form->kind == FORM_KIND_ROWS; kind++)
+        form->kind = take_word(reader, form_kind_word(kind)) ? kind : FORM_KIND_ROWS;
     if (form->kind == FORM_KIND_ROWS)
-        expect_word(reader, "rows");
+        expect_word(reader, form_kind_word(form->kind));
     expect_punctuation(reader, '{');
     while (take_word(reader, "arg"))
         read_arg(reader);
@@ -438,6 +466,8 @@ static void read_form(Reader *reader) {
     read_indices(reader, &form->body);
     if (form->kind == FORM_KIND_PRODUCT)
         read_products(reader);
+    if (form_is_attention(form))
+        read_attention(reader);
     read_instrs(reader, &form->body);
     expect_punctuation(reader, '}');
     if (!failed(reader) && reader->lexer.token.kind != TOKEN_END)

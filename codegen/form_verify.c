@@ -1,4 +1,5 @@
 /* The invariants of a form, in the order in which spec/kernels.md lists them. */
+#include <math.h>
 #include <string.h>
 
 #include "codegen/c_words.h"
@@ -10,6 +11,7 @@ typedef struct {
     const FormBody *body;   /* being checked: the kernel's, or that of operand `operand` */
     const char *where;      /* "" or "part h: " */
     const FormInstr *instr; /* being checked */
+    const char *tensor;     /* of attention, that is being checked, or NULL */
 } Verifier;
 
 __attribute__((format(printf, 2, 3))) static const char *broken(const Verifier *v, const char *format, ...) {
@@ -18,7 +20,9 @@ __attribute__((format(printf, 2, 3))) static const char *broken(const Verifier *
     const char *reason = arena_vprintf(v->arena, format, arguments);
     va_end(arguments);
     const char *what = "";
-    if (v->instr != NULL)
+    if (v->tensor != NULL)
+        what = arena_printf(v->arena, "tensor %s: ", v->tensor);
+    else if (v->instr != NULL)
         what = arena_printf(v->arena, "instruction %zu, %s: ", (size_t)(v->instr - v->body->instrs),
                             form_instr_word(v->instr));
     return arena_printf(v->arena, "form %s: %s%s%s", v->form->name, v->where, what, reason);
@@ -336,6 +340,14 @@ static const char *check_updates(Verifier *v) {
     return error;
 }
 
+static int64_t n_written_by(const Verifier *v, const FormInstr *write) {
+    Span span = span_of(v, write);
+    int64_t n = 1;
+    for (int i = 0; i < span.n; i++)
+        n *= span.extents[i];
+    return n;
+}
+
 /* Every element of what is to be written. */
 static const char *check_coverage(const Verifier *v) {
     for (size_t i = 0; i < v->form->n_args; i++) {
@@ -343,13 +355,8 @@ static const char *check_coverage(const Verifier *v) {
         int64_t n_written = 0;
         for (size_t j = 0; j < v->body->n_instrs; j++) {
             const FormInstr *instr = &v->body->instrs[j];
-            if (!form_instr_writes(instr) || instr->map.arg != i)
-                continue;
-            Span span = span_of(v, instr);
-            int64_t n = 1;
-            for (int k = 0; k < span.n; k++)
-                n *= span.extents[k];
-            n_written += n;
+            if (form_instr_writes(instr) && instr->map.arg == i)
+                n_written += n_written_by(v, instr);
         }
         if (arg->access == FORM_OUT && n_written != arg->n_elements)
             return broken(v, "%lld of the %lld elements of %s are written", (long long)n_written,
@@ -465,6 +472,84 @@ static const char *check_products(Verifier *v) {
     return form->n_products > 0 ? NULL : broken(v, "it has no products");
 }
 
+/* ---- Attention ------------------------------------------------------------------------------------------------- */
+
+static const char *check_sizes(const Verifier *v) {
+    const FormBody *body = v->body;
+    const FormAttention *attention = &v->form->attention;
+    if (body->n_indices != ATTENTION_N_INDICES || body->indices[ATTENTION_HEAD].is_col ||
+        !body->indices[ATTENTION_COLUMN].is_col)
+        return broken(v, "attention has three row indices, of sequences, positions and heads, and one of columns");
+    if (body->n_instrs > 0)
+        return broken(v, "attention has no instructions");
+    int64_t n_positions = body->indices[ATTENTION_POSITION].extent, n_heads = body->indices[ATTENTION_HEAD].extent;
+    if (attention->n_shared < 1 || n_heads % attention->n_shared != 0)
+        return broken(v, "%lld heads are no multiple of the %lld that share keys", (long long)n_heads,
+                      (long long)attention->n_shared);
+    if (attention->window < 1 || attention->window > n_positions)
+        return broken(v, "a window of %lld; it is of 1 to all %lld positions", (long long)attention->window,
+                      (long long)n_positions);
+    if (!isfinite(attention->scale))
+        return broken(v, "its scale is not finite");
+    if (attention->tile_queries < 1 || attention->tile_queries > ATTENTION_MAX_TILE || attention->tile_keys < 1 ||
+        attention->tile_keys > ATTENTION_MAX_TILE)
+        return broken(v, "a tile has from 1 to %d queries, and as many keys", ATTENTION_MAX_TILE);
+    return NULL;
+}
+
+/* As what loads or stores an element for each index of the tensor. */
+static const char *check_tensor(Verifier *v, int tensor) {
+    const FormAccessMap *map = &v->form->attention.maps[tensor];
+    bool is_result = tensor >= form_attention_first_result(v->form), has_vectors = tensor != ATTENTION_LOGSUMEXP;
+    FormInstr instrs[] = {{.op = FORM_CONST, .level = FORM_LEVEL_FULL},
+                          {.op = is_result ? FORM_STORE : FORM_LOAD, .map = *map, .level = FORM_LEVEL_FULL}};
+    const FormInstr *access = &instrs[1];
+    FormBody indices = form_attention_indices(v->form, tensor);
+    indices.instrs = instrs;
+    v->body = &indices;
+    v->instr = access;
+    v->tensor = form_attention_name(tensor);
+    const char *error = check_map(v, map);
+    if (error != NULL)
+        return error;
+    const FormArg *arg = &v->form->args[map->arg];
+    if (arg->dtype != DTYPE_F32 || arg->access != (is_result ? FORM_OUT : FORM_IN))
+        return broken(v, "argument %s is not of f32 and `%s`", arg->name, is_result ? "out" : "in");
+    if (map->strides[ATTENTION_COLUMN] != has_vectors)
+        return broken(v, has_vectors ? "elements of a vector follow each other" : "it does not vary by column");
+    if (!is_result)
+        return NULL;
+    Span span = span_of(v, access);
+    if (!is_injective(&span))
+        return broken(v, "it writes elements of %s more than once", arg->name);
+    if (n_written_by(v, access) != arg->n_elements)
+        return broken(v, "%lld of the %lld elements of %s are written", (long long)n_written_by(v, access),
+                      (long long)arg->n_elements, arg->name);
+    return NULL;
+}
+
+/* Every argument that is to be written is that of one result. */
+static const char *check_results(const Verifier *v) {
+    const Form *form = v->form;
+    for (size_t i = 0; i < form->n_args; i++) {
+        int n_results = 0;
+        for (int j = form_attention_first_result(form); j < form_attention_n_tensors(form); j++)
+            n_results += form->attention.maps[j].arg == i;
+        if (n_results != (form->args[i].access == FORM_OUT))
+            return broken(v, "%d results are in argument %s", n_results, form->args[i].name);
+    }
+    return NULL;
+}
+
+static const char *check_attention(const Verifier *of_form) {
+    const char *error = check_sizes(of_form);
+    for (int i = 0; i < form_attention_n_tensors(of_form->form) && error == NULL; i++) {
+        Verifier of_tensor = *of_form;
+        error = check_tensor(&of_tensor, i);
+    }
+    return error == NULL ? check_results(of_form) : error;
+}
+
 const char *form_verify(Arena *arena, const Form *form) {
     Verifier v = {.arena = arena, .form = form, .body = &form->body, .where = ""};
     const char *error = check_args(&v);
@@ -479,11 +564,11 @@ const char *form_verify(Arena *arena, const Form *form) {
     if (error == NULL)
         error = check_updates(&v);
     if (error == NULL)
-        error = check_coverage(&v);
+        error = form_is_attention(form) ? check_attention(&v) : check_coverage(&v);
     if (error != NULL)
         return error;
     bool has_products = form->n_operands > 0 || form->n_products > 0 || form->ragged != FORM_DENSE;
-    if (form->kind == FORM_KIND_ROWS)
+    if (form->kind != FORM_KIND_PRODUCT)
         return has_products ? broken(&v, "only a form of kind product has products") : NULL;
     return check_products(&v);
 }

@@ -6,6 +6,7 @@
 
 #include "codegen/form_c.h"
 #include "codegen/lower.h"
+#include "codegen/lower_attention.h"
 #include "ir/names.h"
 #include "ir/text.h"
 #include "ir/view.h"
@@ -55,7 +56,7 @@ void lower_none(CPrinter *c, const Node *node) {
 
 void lower_form(CPrinter *c, const Node *node) {
     (void)c, (void)node;
-    assert(false && "space_of takes it");
+    assert(false && "its form is printed");
 }
 
 /* A memory stream whose text moves to the arena when it is closed. */
@@ -262,6 +263,23 @@ static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, 
     push(kernels, kernel);
 }
 
+static void add_attention(Kernels *kernels, Node *node, KernelCall *call) {
+    Arena *arena = kernels->arena;
+    assert(is_laid_out(node));
+    set_args(arena, call, node);
+    const char *key = form_text(arena, lower_attention(arena, node, "kernel"));
+    if (find_kernel(kernels, key, &call->kernel))
+        return;
+    Kernel kernel = {
+        .name = next_name(kernels, node->op), .key = key, .flops = node_flops(node), .bytes = node_bytes(node)};
+    TextStream stream;
+    text_open(&stream);
+    form_print_c(stream.out, arena, lower_attention(arena, node, kernel.name),
+                 heading_text(kernels, &node, 1, &kernel));
+    kernel.text = text_close(&stream, arena);
+    push(kernels, kernel);
+}
+
 bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const LoweredStorage *storage, Reporter *reporter,
                  KernelCall *call) {
     const char *reason;
@@ -274,6 +292,8 @@ bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const LoweredSt
     assert((space || n == 1) && "fuse makes no block that has no space");
     if (space)
         add_block(kernels, space, nodes, n, storage, call);
+    else if (nodes[0]->op == OP_attention || nodes[0]->op == OP_attention_grad)
+        add_attention(kernels, nodes[0], call);
     else
         add_node(kernels, nodes[0], call);
     return true;

@@ -103,8 +103,8 @@ static const char *const given[] = {
     "}\n",
 };
 
-enum { N_ROWS = 60, N_PIECES = 20, N_PRODUCTS = 40, N_GIVEN = sizeof given / sizeof given[0] };
-enum { N_RANDOM = N_ROWS + N_PIECES + N_PRODUCTS, N_FORMS = N_RANDOM + N_GIVEN };
+enum { N_ROWS = 60, N_PIECES = 20, N_PRODUCTS = 40, N_ATTENTIONS = 24, N_GIVEN = sizeof given / sizeof given[0] };
+enum { N_PLAIN = N_ROWS + N_PIECES + N_PRODUCTS, N_RANDOM = N_PLAIN + N_ATTENTIONS, N_FORMS = N_RANDOM + N_GIVEN };
 
 typedef struct {
     Arena *arena;
@@ -177,7 +177,8 @@ static int set_up(void **state) {
         const char *name = arena_printf(fixture.arena, "form_%d", i);
         fixture.forms[i] = i < N_ROWS              ? random_form_rows(fixture.arena, name, (uint64_t)i)
                            : i < N_ROWS + N_PIECES ? random_form_pieces(fixture.arena, name, (uint64_t)i)
-                                                   : random_form_product(fixture.arena, name, (uint64_t)i);
+                           : i < N_PLAIN           ? random_form_product(fixture.arena, name, (uint64_t)i)
+                                                   : random_form_attention(fixture.arena, name, (uint64_t)i);
     }
     for (int i = 0; i < (int)N_GIVEN; i++)
         fixture.forms[N_RANDOM + i] = read_given(i);
@@ -302,7 +303,8 @@ int main(void) {
         snprintf(names[i], sizeof names[i], "%s %d",
                  i < N_ROWS              ? "rows"
                  : i < N_ROWS + N_PIECES ? "pieces"
-                 : i < N_RANDOM          ? "product"
+                 : i < N_PLAIN           ? "product"
+                 : i < N_RANDOM          ? "attention"
                                          : "given",
                  i);
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.forms[i]};

@@ -163,6 +163,13 @@ typedef struct {
 #define PRODUCT "form f product { arg y f32[6] out arg x f32[8] in arg w f32[12] in arg p i32[4] in row r 2 col c 3\n"
 #define PRODUCT_END "%s = sum 0 store y[r*3 + c] = %s }"
 
+#define ATTENTION                                                                                                      \
+    "form f attention { arg o f32[24] out arg l f32[6] out arg q f32[24] in arg k f32[12] in arg i i32[12] in "        \
+    "row b 1 row t 3 row h 2 col d 4\n"
+#define SIZES "shared 2 window 3 scale 0.5 tile queries 8 keys 8\n"
+#define READ "tensor q = q[t*8 + h*4 + d] tensor k = k[t*4 + d] tensor v = k[t*4 + d]\n"
+#define WRITTEN "tensor out = o[t*8 + h*4 + d] tensor logsumexp = l[h*3 + t] }"
+
 /* clang-format off */
 static const Case cases[] = {
     /* Text. */
@@ -286,6 +293,58 @@ static const Case cases[] = {
     {"a sum over rows beside pieces",
      "form f rows { arg x f32[5] in in_pieces pieces 2, 3 col i 5 %0 = load x[i] %1 = sum_rows %0 }",
      "1:1: form f: a form in pieces has no sums over rows"},
+    /* Attention. */
+    {"attention without sizes", ATTENTION READ, "2:1: expected 'shared', found 'tensor'"},
+    {"attention without a tensor", ATTENTION SIZES "tensor q = q[t] tensor v", "3:24: expected 'k', found 'v'"},
+    {"attention with text behind it", ATTENTION SIZES READ "tensor out = o[t] tensor logsumexp = l[t] tensor dq",
+     "4:43: expected an instruction, found 'tensor'"},
+    {"a tensor of no argument", ATTENTION SIZES "tensor q = w[t]", "3:12: expected an argument, found 'w'"},
+    {"attention with two indices",
+     "form f attention { arg o f32[2] out row t 2 col d 1 " SIZES
+     "tensor q = o[t] tensor k = o[t] tensor v = o[t] tensor out = o[t] tensor logsumexp = o[t] }",
+     "1:1: form f: attention has three row indices, of sequences, positions and heads, and one of columns"},
+    {"attention with instructions",
+     ATTENTION SIZES READ "tensor out = o[t*8 + h*4 + d] tensor logsumexp = l[h*3 + t] %0 = const 1 }",
+     "1:1: form f: attention has no instructions"},
+    {"heads that are not shared out", ATTENTION "shared 3 window 3 scale 0.5 tile queries 8 keys 8\n" READ WRITTEN,
+     "1:1: form f: 2 heads are no multiple of the 3 that share keys"},
+    {"a window past all positions", ATTENTION "shared 2 window 4 scale 0.5 tile queries 8 keys 8\n" READ WRITTEN,
+     "1:1: form f: a window of 4; it is of 1 to all 3 positions"},
+    {"a scale that is no number", ATTENTION "shared 2 window 3 scale nan tile queries 8 keys 8\n" READ WRITTEN,
+     "1:1: form f: its scale is not finite"},
+    {"a tile that is too large", ATTENTION "shared 2 window 3 scale 0.5 tile queries 8 keys 257\n" READ WRITTEN,
+     "1:1: form f: a tile has from 1 to 256 queries, and as many keys"},
+    {"a tensor past the end",
+     ATTENTION SIZES "tensor q = q[1 + t*8 + h*4 + d] tensor k = k[t*4 + d] tensor v = k[t*4 + d]\n" WRITTEN,
+     "1:1: form f: tensor q: it reaches past the 24 elements of q"},
+    {"keys in as many heads as queries",
+     ATTENTION "shared 1 window 3 scale 0.5 tile queries 8 keys 8\n"
+     "tensor q = q[t*8 + h*4 + d] tensor k = k[t*4 + h*4 + d] tensor v = k[t*4 + d]\n" WRITTEN,
+     "1:1: form f: tensor k: it reaches past the 12 elements of k"},
+    {"a tensor of integers",
+     ATTENTION SIZES "tensor q = q[t*8 + h*4 + d] tensor k = i[t*4 + d] tensor v = k[t*4 + d]\n" WRITTEN,
+     "1:1: form f: tensor k: argument i is not of f32 and `in`"},
+    {"a result that is read", ATTENTION SIZES READ "tensor out = q[t*8 + h*4 + d] tensor logsumexp = l[h*3 + t] }",
+     "1:1: form f: tensor out: argument q is not of f32 and `out`"},
+    {"vectors whose elements are apart",
+     ATTENTION SIZES "tensor q = q[t*8 + h + d*2] tensor k = k[t*4 + d] tensor v = k[t*4 + d]\n" WRITTEN,
+     "1:1: form f: tensor q: elements of a vector follow each other"},
+    {"a logsumexp of columns",
+     ATTENTION SIZES READ "tensor out = o[t*8 + h*4 + d] tensor logsumexp = l[h*3 + t + d] }",
+     "1:1: form f: tensor logsumexp: it does not vary by column"},
+    {"heads stored on each other",
+     ATTENTION SIZES READ "tensor out = o[t*8 + d] tensor logsumexp = l[h*3 + t] }",
+     "1:1: form f: tensor out: it writes elements of o more than once"},
+    {"an element that is not attended",
+     "form f attention { arg o f32[2] out arg l f32[2] out arg q f32[2] in row b 1 row t 1 row h 1 col d 1\n"
+     "shared 1 window 1 scale 1 tile queries 1 keys 1 tensor q = q[d] tensor k = q[d] tensor v = q[d]\n"
+     "tensor out = o[d] tensor logsumexp = l[0] }",
+     "1:1: form f: tensor out: 1 of the 2 elements of o are written"},
+    {"results in one argument",
+     "form f attention { arg o f32[1] out arg q f32[2] in row b 1 row t 1 row h 1 col d 1\n"
+     "shared 1 window 1 scale 1 tile queries 1 keys 1 tensor q = q[d] tensor k = q[d] tensor v = q[d]\n"
+     "tensor out = o[d] tensor logsumexp = o[0] }",
+     "1:1: form f: 2 results are in argument o"},
     /* Products. */
     {"no products", PRODUCT "}", "1:1: form f: 0 of the 6 elements of y are written"},
     {"no products and no results", "form f product { row r 2 }", "1:1: form f: it has no products"},
@@ -448,6 +507,41 @@ static void positions_gather_and_negative_ones_read_zero(void **state) {
     arena_free(arena);
 }
 
+/* Scores of 0, so that what is seen has equal weights, in a window of two; positions lie before heads, or behind. */
+static void attention_is_a_mean_of_what_is_seen(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double out[6], logsumexp[6], q[6] = {0}, k[3] = {5, 6, 7}, v[4] = {9, 2, 4, 8};
+    run(arena,
+        "form f attention { arg o f32[6] out arg l f32[6] out arg q f32[6] in arg k f32[3] in arg v f32[4] in\n"
+        "row b 1 row t 3 row h 2 col d 1 shared 2 window 2 scale 2 tile queries 6 keys 48\n"
+        "tensor q = q[t + h*3 + d] tensor k = k[t + d] tensor v = v[1 + t + d]\n"
+        "tensor out = o[t + h*3 + d] tensor logsumexp = l[t*2 + h] }",
+        (double *[]){out, logsumexp, q, k, v});
+    expect(out, (double[]){2, 3, 6, 2, 3, 6}, 6);
+    expect(logsumexp, (double[]){0, 0, log(2), log(2), log(2), log(2)}, 6);
+    arena_free(arena);
+}
+
+/* The same backward: of a weight of a half the scores' gradients are dout (v - out) / 2. */
+static void gradients_of_attention_follow_its_weights(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double dq[2], dk[2], dv[2], q[2] = {0, 0}, k[2] = {5, 7}, v[2] = {2, 4}, out[2] = {2, 3}, l[2] = {0, log(2)};
+    double dout[2] = {10, 4};
+    run(arena,
+        "form f attention_grad { arg dq f32[2] out arg dk f32[2] out arg dv f32[2] out arg q f32[2] in\n"
+        "arg k f32[2] in arg v f32[2] in arg o f32[2] in arg l f32[2] in arg d f32[2] in\n"
+        "row b 1 row t 2 row h 1 col d 1 shared 1 window 2 scale 3 tile queries 6 keys 48\n"
+        "tensor q = q[t + d] tensor k = k[t + d] tensor v = v[t + d] tensor out = o[t + d] tensor logsumexp = l[t]\n"
+        "tensor dout = d[t + d] tensor dq = dq[t + d] tensor dk = dk[t + d] tensor dv = dv[t + d] }",
+        (double *[]){dq, dk, dv, q, k, v, out, l, dout});
+    expect(dq, (double[]){0, 3 * (2 * 7 - 2 * 5)}, 2);
+    expect(dk, (double[]){0, 0}, 2);
+    expect(dv, (double[]){12, 2}, 2);
+    arena_free(arena);
+}
+
 static void updates_write_what_they_have_read(void **state) {
     (void)state;
     Arena *arena = arena_new();
@@ -550,6 +644,8 @@ int main(void) {
         cmocka_unit_test(indices_that_all_maps_run_through_evenly_are_joined),
         cmocka_unit_test(softmax_is_computed_by_rows),
         cmocka_unit_test(positions_gather_and_negative_ones_read_zero),
+        cmocka_unit_test(attention_is_a_mean_of_what_is_seen),
+        cmocka_unit_test(gradients_of_attention_follow_its_weights),
         cmocka_unit_test(updates_write_what_they_have_read),
         cmocka_unit_test(choices_take_one_of_two_values),
         cmocka_unit_test(rows_of_each_group_meet_its_matrix),

@@ -488,6 +488,54 @@ RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed) {
     return done(&at);
 }
 
+/* ---- Attention ------------------------------------------------------------------------------------------------- */
+
+/* A new argument; some that are read are parts of a larger one. */
+static void add_tensor(Making *at, int tensor, bool is_result) {
+    static const FormAttentionTensor of_keys[] = {ATTENTION_K, ATTENTION_V, ATTENTION_DK, ATTENTION_DV};
+    Form *form = at->random.form;
+    FormBody indices = form->body;
+    for (int i = 0; i < 4; i++)
+        indices.indices[2].extent /= (FormAttentionTensor)tensor == of_keys[i] ? form->attention.n_shared : 1;
+    unsigned uses = tensor == ATTENTION_LOGSUMEXP ? 7 : 15;
+    int order[FORM_MAX_INDICES] = {0, 1, 2, 3};
+    if (chance(at, 0.5)) { /* heads before positions */
+        order[1] = 2;
+        order[2] = 1;
+    }
+    if (!is_result && uses == 15 && chance(at, 0.3))
+        indices.indices[3].extent += below(at, 20); /* vectors are parts of longer ones */
+    FormAccessMap *map = &form->attention.maps[tensor];
+    *map = (FormAccessMap){.gather = FORM_NONE, .offset = is_result ? 0 : below(at, 2) * below(at, 10)};
+    int64_t n_elements = set_strides(&indices, uses, order, map->strides);
+    map->arg = add_arg(at, DTYPE_F32, map->offset + n_elements, is_result ? FORM_OUT : FORM_IN, (RandomFormArg){0});
+}
+
+RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed) {
+    static const int64_t positions[] = {1, 2, 11, 47, 97, 150}, widths[] = {1, 5, 16, 33, 64};
+    Making at = making_new(arena, name, seed, FORM_KIND_ATTENTION);
+    Form *form = at.random.form;
+    bool is_gradient = chance(&at, 0.5);
+    int first_result = is_gradient ? ATTENTION_DQ : ATTENTION_OUT;
+    form->kind = is_gradient ? FORM_KIND_ATTENTION_GRAD : FORM_KIND_ATTENTION;
+    form->attention.n_shared = 1 + below(&at, 3);
+    add_index(&form->body, 1 + below(&at, 2), false);
+    add_index(&form->body, one_of(&at, positions, 6), false);
+    add_index(&form->body, form->attention.n_shared * (1 + below(&at, 2)), false);
+    add_index(&form->body, one_of(&at, widths, 5), true);
+    int64_t n_positions = form->body.indices[1].extent;
+    form->attention.window = chance(&at, 0.5) ? n_positions : 1 + below(&at, (int)n_positions);
+    form->attention.scale = chance(&at, 0.2) ? -0.3 : 0.3;
+    form->attention.tile_queries = 1 + below(&at, 100);
+    form->attention.tile_keys = 1 + below(&at, 100);
+    for (int i = first_result; i <= (is_gradient ? ATTENTION_DV : ATTENTION_LOGSUMEXP); i++)
+        add_tensor(&at, i, true);
+    for (int i = 0; i < first_result; i++)
+        add_tensor(&at, i, false);
+    at.random.tolerance = 1e-4;
+    return done(&at);
+}
+
 /* ---- Data ------------------------------------------------------------------------------------------------------ */
 
 /* Now and then one group has everything, and some have nothing. */

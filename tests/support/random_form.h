@@ -21,6 +21,7 @@ typedef struct {
 RandomForm random_form_pieces(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed);
+RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed);
 
 /* Values for every argument, exact in f32; on the arena. */
 double **random_form_values(Arena *arena, const RandomForm *random, uint64_t seed);

@@ -1,0 +1,255 @@
+/* C of attention, forward and backward.
+
+   A kernel works on tiles of keys, which it first copies transposed, so that a product's second factor is read along
+   its rows, and shares among the query heads that read them; scores of one tile are all that is in memory (Dao et al.
+   2022). Within a tile, a few queries at a time go through product, softmax and product (codegen/prelude_*.c) with
+   only the keys that they see: the halves of tiles on the diagonal that nobody sees cost nothing. Every result is
+   summed in one order, whatever the number of threads. */
+#include <ctype.h>
+
+#include "codegen/form_c_internal.h"
+
+/* ---- Sizes ---------------------------------------------------------------------------------------------------- */
+
+/* Tiles are whole numbers of the vectors of any machine, and of the rows of a product's tile. */
+enum { KEYS_UNIT = 48, QUERIES_UNIT = 6 };
+
+static int64_t rounded_up(int64_t n, int64_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
+
+/* B sequences of T positions, H query heads and G key-value heads of D, HEADS query heads to each of these. */
+static void print_sizes(CPrinter *c, const Form *form) {
+    const FormIndex *indices = form->body.indices;
+    const FormAttention *attention = &form->attention;
+    c_constants(c, (const CConstant[]){{"B", indices[ATTENTION_SEQUENCE].extent},
+                                       {"T", indices[ATTENTION_POSITION].extent},
+                                       {"G", indices[ATTENTION_HEAD].extent / attention->n_shared},
+                                       {"HEADS", attention->n_shared},
+                                       {"D", indices[ATTENTION_COLUMN].extent},
+                                       {"WINDOW", attention->window},
+                                       {NULL, 0}});
+    c_constants(c, (const CConstant[]){{"QUERIES", rounded_up(attention->tile_queries, QUERIES_UNIT)},
+                                       {"KEYS", rounded_up(attention->tile_keys, KEYS_UNIT)},
+                                       {NULL, 0}});
+    c_line(c, "enum { WIDTH = (D + MOEC_LANES - 1) / MOEC_LANES * MOEC_LANES };");
+    c_line(c, "const float scale = %s;", c_literal(c, DTYPE_F32, attention->scale));
+}
+
+static const char *upper_case(CPrinter *c, const char *name) {
+    char *text = arena_strdup(c->arena, name);
+    for (char *at = text; *at != '\0'; at++)
+        *at = (char)toupper((unsigned char)*at);
+    return text;
+}
+
+/* const float *restrict q = args[2]; and Q_B, Q_T, Q_H, from a sequence, a position or a head to the next. */
+static void print_tensors(CPrinter *c, const Form *form) {
+    for (int i = 0; i < form_attention_n_tensors(form); i++) {
+        const FormAccessMap *map = &form->attention.maps[i];
+        const char *name = form_attention_name(i);
+        bool is_result = i >= form_attention_first_result(form);
+        const char *offset = map->offset > 0 ? arena_printf(c->arena, " + %lld", (long long)map->offset) : "";
+        c_line(c, "%sfloat *restrict %s = (%sfloat *)args[%u]%s;", is_result ? "" : "const ", name,
+               is_result ? "" : "const ", map->arg, offset);
+    }
+    for (int i = 0; i < form_attention_n_tensors(form); i++) {
+        const int64_t *strides = form->attention.maps[i].strides;
+        const char *name = upper_case(c, form_attention_name(i));
+        c_constants(c, (const CConstant[]){{arena_printf(c->arena, "%s_B", name), strides[ATTENTION_SEQUENCE]},
+                                           {arena_printf(c->arena, "%s_T", name), strides[ATTENTION_POSITION]},
+                                           {arena_printf(c->arena, "%s_H", name), strides[ATTENTION_HEAD]},
+                                           {NULL, 0}});
+    }
+}
+
+/* Each of n_products multiplies and adds for each column of each pair of a query and a key that it sees. */
+static double work_of(const Form *form, int n_products) {
+    const FormIndex *indices = form->body.indices;
+    double length = (double)indices[ATTENTION_POSITION].extent, window = (double)form->attention.window;
+    double n_pairs = window * (window + 1) / 2 + (length - window) * window;
+    n_pairs *= (double)(indices[ATTENTION_SEQUENCE].extent * indices[ATTENTION_HEAD].extent);
+    return n_pairs * 2 * n_products * (double)(indices[ATTENTION_COLUMN].extent + 1);
+}
+
+/* ---- Forward -------------------------------------------------------------------------------------------------- */
+
+/* A task is a part of a sequence's queries, in all heads that share their keys. */
+static const char forward[] =
+    "for (int64_t b = 0; b < B; b++) {\n"
+    "    for (int64_t g = 0; g < G; g++) {\n"
+    "        for (int64_t part = 0; part < N_PARTS; part++) {\n"
+    "            int64_t first = (N_PARTS - 1 - part) * QUERIES; /* the longest work first */\n"
+    "            int n_queries = T - first < QUERIES ? T - first : QUERIES;\n"
+    "            const float *queries = q + b * Q_B + first * Q_T + g * HEADS * Q_H;\n"
+    "            float keys[D][KEYS] MOEC_ALIGNED, values[KEYS][WIDTH] MOEC_ALIGNED;\n"
+    "            float mean[HEADS][QUERIES][WIDTH] MOEC_ALIGNED, sums[HEADS][QUERIES][MOEC_LANES] MOEC_ALIGNED;\n"
+    "            float maximum[HEADS][QUERIES];\n"
+    "            memset(mean, 0, sizeof mean);\n"
+    "            memset(sums, 0, sizeof sums);\n"
+    "            for (int h = 0; h < HEADS; h++) {\n"
+    "                for (int i = 0; i < QUERIES; i++)\n"
+    "                    maximum[h][i] = -FLT_MAX / 2; /* above what is not seen */\n"
+    "            }\n"
+    "\n"
+    "            int64_t first_seen = first < WINDOW ? 0 : (first - WINDOW + 1) / KEYS * KEYS;\n"
+    "            for (int64_t s = first_seen; s < first + n_queries; s += KEYS) {\n"
+    "                int n_keys = T - s < KEYS ? T - s : KEYS;\n"
+    "                int64_t key = b * K_B + s * K_T + g * K_H, value = b * V_B + s * V_T + g * V_H;\n"
+    "                moec_transpose(keys[0], KEYS, k + key, K_T, n_keys, D, scale);\n"
+    "                moec_copy_rows(values[0], WIDTH, v + value, V_T, n_keys, D, 1.0f);\n"
+    "                for (int i = 0; i < n_queries; i += MOEC_TILE_ROWS) {\n"
+    "                    /* The first query sees keys (distance - WINDOW, distance], the tile [low, high). */\n"
+    "                    int n_rows = n_queries - i < MOEC_TILE_ROWS ? n_queries - i : MOEC_TILE_ROWS;\n"
+    "                    int64_t distance = first + i - s, last = distance + n_rows - 1;\n"
+    "                    int low = distance < WINDOW ? 0 : distance - WINDOW + 1;\n"
+    "                    int high = last < KEYS ? last + 1 : KEYS;\n"
+    "                    int start = low / MOEC_LANES * MOEC_LANES; /* whole vectors around [low, high) */\n"
+    "                    int n = (high - start + MOEC_LANES - 1) / MOEC_LANES * MOEC_LANES;\n"
+    "                    for (int h = 0; h < HEADS && low < high; h++) {\n"
+    "                        float scores[MOEC_TILE_ROWS][KEYS] MOEC_ALIGNED, corrections[MOEC_TILE_ROWS];\n"
+    "                        moec_product(n_rows, n, D, queries + i * Q_T + h * Q_H, Q_T, 1, keys[0] + start, KEYS,\n"
+    "                                     MOEC_SET, NULL, scores[0] + start, KEYS);\n"
+    "                        if (distance + 1 >= KEYS && last < WINDOW)\n"
+    "                            moec_attend(scores[0], KEYS, 0, KEYS, 1, &maximum[h][i], &sums[h][i], corrections);\n"
+    "                        else\n"
+    "                            moec_attend(scores[0], KEYS, distance - WINDOW + 1, distance + 1, 0, &maximum[h][i],\n"
+    "                                        &sums[h][i], corrections);\n"
+    "                        moec_product(n_rows, WIDTH, high - low, scores[0] + low, KEYS, 1, values[low], WIDTH,\n"
+    "                                     MOEC_SCALE, corrections, mean[h][i], WIDTH);\n"
+    "                    }\n"
+    "                }\n"
+    "            }\n"
+    "\n"
+    "            for (int h = 0; h < HEADS; h++) {\n"
+    "                for (int i = 0; i < n_queries; i++) {\n"
+    "                    float sum = moec_lanes_sum(*(const MoecVector *)sums[h][i]), factor = 1.0f / sum;\n"
+    "                    logsumexp[b * LOGSUMEXP_B + (first + i) * LOGSUMEXP_T + (g * HEADS + h) * LOGSUMEXP_H] =\n"
+    "                        maximum[h][i] + logf(sum);\n"
+    "                    float *result = out + b * OUT_B + (first + i) * OUT_T + (g * HEADS + h) * OUT_H;\n"
+    "                    moec_copy_rows(result, D, mean[h][i], WIDTH, 1, D, factor);\n"
+    "                }\n"
+    "            }\n"
+    "        }\n"
+    "    }\n"
+    "}\n";
+
+static void print_forward(CPrinter *c, const Form *form) {
+    c_line(c, "enum { N_PARTS = (T + QUERIES - 1) / QUERIES };");
+    c_parallel(c, work_of(form, 2), "collapse(3) schedule(dynamic)");
+    c_text(c, forward);
+}
+
+/* ---- Backward ------------------------------------------------------------------------------------------------- */
+
+static const char backward_turns[] =
+    "/* dq of a tile of queries is added up tile of keys after tile of keys: a thread waits for its turn. */\n"
+    "int turns[B * G][N_PARTS];\n"
+    "for (int64_t pair = 0; pair < B * G; pair++) {\n"
+    "    for (int64_t i = 0; i < N_PARTS; i++)\n"
+    "        turns[pair][i] = i * QUERIES < WINDOW ? 0 : (i * QUERIES - WINDOW + 1) / KEYS;\n"
+    "}\n";
+
+/* A task is a tile of keys, over all queries of its group's heads that see them. Tasks are begun in order, so the one
+   that others wait for is always under way. */
+static const char backward[] =
+    "for (int64_t block = 0; block < N_BLOCKS; block++) {\n"
+    "    for (int64_t b = 0; b < B; b++) {\n"
+    "        for (int64_t g = 0; g < G; g++) {\n"
+    "            int64_t s = block * KEYS;\n"
+    "            const float *task_k = k + b * K_B + s * K_T + g * K_H, *task_v = v + b * V_B + s * V_T + g * V_H;\n"
+    "            int n_keys = T - s < KEYS ? T - s : KEYS;\n"
+    "            float keys[D][KEYS] MOEC_ALIGNED, values[D][KEYS] MOEC_ALIGNED, key_rows[KEYS][WIDTH] MOEC_ALIGNED;\n"
+    "            float dkeys[KEYS][WIDTH] MOEC_ALIGNED, dvalues[KEYS][WIDTH] MOEC_ALIGNED;\n"
+    "            moec_transpose(keys[0], KEYS, task_k, K_T, n_keys, D, scale);\n"
+    "            moec_transpose(values[0], KEYS, task_v, V_T, n_keys, D, 1.0f);\n"
+    "            moec_copy_rows(key_rows[0], WIDTH, task_k, K_T, n_keys, D, scale);\n"
+    "            memset(dkeys, 0, sizeof dkeys);\n"
+    "            memset(dvalues, 0, sizeof dvalues);\n"
+    "\n"
+    "            int64_t unseen = s + n_keys - 1 + WINDOW, end = unseen < T ? unseen : T; /* of the queries */\n"
+    "            for (int64_t first = s / QUERIES * QUERIES; first < end; first += QUERIES) {\n"
+    "                int n_queries = T - first < QUERIES ? T - first : QUERIES;\n"
+    "                int *turn = &turns[b * G + g][first / QUERIES];\n"
+    "                while (__atomic_load_n(turn, __ATOMIC_ACQUIRE) != block)\n"
+    "                    sched_yield();\n"
+    "                for (int64_t h = g * HEADS; h < (g + 1) * HEADS; h++) {\n"
+    "                    const float *task_q = q + b * Q_B + first * Q_T + h * Q_H;\n"
+    "                    const float *task_out = out + b * OUT_B + first * OUT_T + h * OUT_H;\n"
+    "                    const float *task_dout = dout + b * DOUT_B + first * DOUT_T + h * DOUT_H;\n"
+    "                    float *task_dq = dq + b * DQ_B + first * DQ_T + h * DQ_H;\n"
+    "                    float weights[QUERIES][KEYS] MOEC_ALIGNED, dscores[QUERIES][KEYS] MOEC_ALIGNED;\n"
+    "                    float queries[QUERIES][WIDTH] MOEC_ALIGNED, douts[QUERIES][WIDTH] MOEC_ALIGNED;\n"
+    "                    float logsumexps[QUERIES] = {0}, means[QUERIES] = {0};\n"
+    "                    moec_copy_rows(queries[0], WIDTH, task_q, Q_T, n_queries, D, 1.0f);\n"
+    "                    moec_copy_rows(douts[0], WIDTH, task_dout, DOUT_T, n_queries, D, 1.0f);\n"
+    "                    for (int i = 0; i < n_queries; i++) {\n"
+    "                        logsumexps[i] = logsumexp[b * LOGSUMEXP_B + (first + i) * LOGSUMEXP_T + h * "
+    "LOGSUMEXP_H];\n"
+    "                        means[i] = moec_dot(douts[i], task_out + i * OUT_T, D);\n"
+    "                    }\n"
+    "\n"
+    "                    /* Weights, the gradients of scores, and dq, for a tile of queries after the other. */\n"
+    "                    for (int i = 0; i < n_queries; i += MOEC_TILE_ROWS) {\n"
+    "                        int n_rows = n_queries - i < MOEC_TILE_ROWS ? n_queries - i : MOEC_TILE_ROWS;\n"
+    "                        int64_t distance = first + i - s, last = distance + n_rows - 1;\n"
+    "                        int low = distance < WINDOW ? 0 : distance - WINDOW + 1;\n"
+    "                        int high = last < KEYS ? last + 1 : KEYS;\n"
+    "                        int start = low / MOEC_LANES * MOEC_LANES; /* whole vectors around [low, high) */\n"
+    "                        int n = (high - start + MOEC_LANES - 1) / MOEC_LANES * MOEC_LANES;\n"
+    "                        if (low >= high)\n"
+    "                            continue;\n"
+    "                        moec_product(n_rows, n, D, queries[i], WIDTH, 1, keys[0] + start, KEYS, MOEC_SET, NULL,\n"
+    "                                     weights[i] + start, KEYS);\n"
+    "                        moec_product(n_rows, n, D, douts[i], WIDTH, 1, values[0] + start, KEYS, MOEC_SET, NULL,\n"
+    "                                     dscores[i] + start, KEYS);\n"
+    "                        if (distance + 1 >= KEYS && last < WINDOW)\n"
+    "                            moec_attend_backward(weights[i], dscores[i], KEYS, 0, KEYS, 1, logsumexps + i,\n"
+    "                                                 means + i);\n"
+    "                        else\n"
+    "                            moec_attend_backward(weights[i], dscores[i], KEYS, distance - WINDOW + 1,\n"
+    "                                                 distance + 1, 0, logsumexps + i, means + i);\n"
+    "                        int is_first = s == 0 || distance + 1 >= WINDOW; /* of the blocks that the tile sees */\n"
+    "                        moec_product(n_rows, D, high - low, dscores[i] + low, KEYS, 1, key_rows[low], WIDTH,\n"
+    "                                     is_first ? MOEC_SET : MOEC_ADD, NULL, task_dq + i * DQ_T, DQ_T);\n"
+    "                    }\n"
+    "\n"
+    "                    /* dk and dv, for a tile of keys after the other: queries [low, high) see some of it. */\n"
+    "                    for (int j = 0; j < n_keys; j += MOEC_TILE_ROWS) {\n"
+    "                        int n_rows = n_keys - j < MOEC_TILE_ROWS ? n_keys - j : MOEC_TILE_ROWS;\n"
+    "                        int64_t distance = s + j - first, past = distance + n_rows - 1 + WINDOW;\n"
+    "                        int low = distance > 0 ? distance : 0, high = past < n_queries ? past : n_queries;\n"
+    "                        if (low >= high)\n"
+    "                            continue;\n"
+    "                        moec_product(n_rows, WIDTH, high - low, &weights[low][j], 1, KEYS, douts[low], WIDTH,\n"
+    "                                     MOEC_ADD, NULL, dvalues[j], WIDTH);\n"
+    "                        moec_product(n_rows, WIDTH, high - low, &dscores[low][j], 1, KEYS, queries[low], WIDTH,\n"
+    "                                     MOEC_ADD, NULL, dkeys[j], WIDTH);\n"
+    "                    }\n"
+    "                }\n"
+    "                __atomic_store_n(turn, (int)block + 1, __ATOMIC_RELEASE);\n"
+    "            }\n"
+    "            for (int j = 0; j < n_keys; j++) {\n"
+    "                int64_t t = s + j;\n"
+    "                moec_copy_rows(dk + b * DK_B + t * DK_T + g * DK_H, D, dkeys[j], WIDTH, 1, D, scale);\n"
+    "                moec_copy_rows(dv + b * DV_B + t * DV_T + g * DV_H, D, dvalues[j], WIDTH, 1, D, 1.0f);\n"
+    "            }\n"
+    "        }\n"
+    "    }\n"
+    "}\n";
+
+static void print_backward(CPrinter *c, const Form *form) {
+    c_line(c, "enum { N_BLOCKS = (T + KEYS - 1) / KEYS, N_PARTS = (T + QUERIES - 1) / QUERIES };");
+    c_text(c, backward_turns);
+    c_parallel(c, work_of(form, 5), "collapse(3) schedule(monotonic : dynamic)");
+    c_text(c, backward);
+}
+
+void form_print_attention(CPrinter *c, const Form *form) {
+    print_tensors(c, form);
+    print_sizes(c, form);
+    if (form->kind == FORM_KIND_ATTENTION)
+        print_forward(c, form);
+    else
+        print_backward(c, form);
+}
