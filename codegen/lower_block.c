@@ -71,6 +71,14 @@ static const Value *replaced_by(const Lowering *at, const Value *result) {
     return i >= 0 && result->result == 0 ? at->replaced[i] : NULL;
 }
 
+static bool starts_state(const Node *node) {
+    return node->op == OP_accumulate && attrs_bool(&node->attrs, "starts", false);
+}
+
+static FormAccess state_access(const Node *update) {
+    return starts_state(update) ? FORM_OUT : FORM_INOUT;
+}
+
 /* ---- Arguments -------------------------------------------------------------------------------------------------- */
 
 /* The argument that starts at the place, or FORM_NONE. */
@@ -153,7 +161,7 @@ static FormAccessMap piece_access(BodyLowering *at, int operand, FormAccess acce
 FormAccessMap body_state_access(BodyLowering *at, size_t i, int operand) {
     Node *node = at->space->nodes[i];
     return at->space->n_pieces > 0 ? piece_access(at, operand, FORM_INOUT)
-                                   : body_access(at, node->operands[operand], at->space->roles[i], FORM_INOUT);
+                                   : body_access(at, node->operands[operand], at->space->roles[i], state_access(node));
 }
 
 /* ---- Instructions ----------------------------------------------------------------------------------------------- */
@@ -312,7 +320,7 @@ static void lower_node(BodyLowering *at, size_t i) {
         at->instrs[i][0] = lower_combine_rows(at, node);
         break;
     case OP_accumulate:
-        body_add(at, (FormInstr){.op = FORM_ADD,
+        body_add(at, (FormInstr){.op = starts_state(node) ? FORM_STORE : FORM_ADD,
                                  .a = body_element(at, node->operands[1], role),
                                  .map = body_state_access(at, i, 0)});
         break;

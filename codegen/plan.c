@@ -51,7 +51,7 @@ static void add_weights(Collector *at) {
         names_add(&at->states, state->name, i);
         if (space_of_state(state) != PLAN_WEIGHT)
             continue;
-        plan->weights[plan->n_weights++] = (PlanWeight){state, n_bytes};
+        plan->weights[plan->n_weights++] = (PlanWeight){.state = state, .offset = n_bytes};
         at->addresses[i] = (PlanAddress){PLAN_WEIGHT, n_bytes};
         n_bytes += align(type_n_bytes(&state->type));
     }
@@ -137,7 +137,7 @@ static void add_ends(Collector *at, const Graph *graph) {
         for (int i = 0; i < node->n_results; i++) {
             const Value *value = &node->results[i];
             size_t launch = at->last_uses[value->number];
-            if (launch > 0 && at->offsets[value->number] >= 0)
+            if (launch > 0 && at->offsets[value->number] >= 0 && node->op != OP_state)
                 arena_push(at->arena, ends[launch], counts[launch], capacities[launch], value);
         }
     }
@@ -153,6 +153,23 @@ static void add_input(Collector *at, Node *node) {
     Value *value = &node->results[0];
     PlanTensor input = {attrs_string(&node->attrs, "name", ""), &value->type, address_of_value(at, value)};
     arena_push(at->arena, at->program->inputs, at->program->n_inputs, at->program->inputs_capacity, input);
+}
+
+/* A gradient that has a place in the arena, the same in all programs. */
+static void move_gradient(Collector *at, const Node *node) {
+    int64_t offset = at->offsets[node->results[0].number];
+    size_t state;
+    if (offset >= 0 && names_find(&at->states, attrs_string(&node->attrs, "name", ""), &state))
+        at->addresses[state] = (PlanAddress){PLAN_ARENA, offset};
+}
+
+static void set_gradients(Collector *at) {
+    for (size_t i = 0; i < at->plan->n_weights; i++) {
+        PlanWeight *weight = &at->plan->weights[i];
+        size_t gradient;
+        if (names_find(&at->states, arena_printf(at->arena, "grad:%s", weight->state->name), &gradient))
+            weight->gradient = at->addresses[gradient];
+    }
 }
 
 static void add_outputs(Collector *at, const Graph *graph) {
@@ -179,7 +196,9 @@ static bool add_program(Collector *at, const Graph *graph) {
     const Block *block = NULL; /* of the launch before */
     bool succeeded = true;
     for (Node *node = graph->first; node; node = node->next) {
-        if (node->op == OP_input)
+        if (node->op == OP_state)
+            move_gradient(at, node);
+        else if (node->op == OP_input)
             add_input(at, node);
         else if (node_computes(node) && (!node->block || node->block != block))
             succeeded = add_launch(at, node, &storage) && succeeded;
@@ -203,5 +222,6 @@ Plan *plan_collect(Arena *arena, const Module *module, Reporter *reporter) {
     bool succeeded = true;
     for (size_t i = 0; i < module->n_graphs; i++)
         succeeded = add_program(&at, module->graphs[i]) && succeeded;
+    set_gradients(&at);
     return succeeded ? plan : NULL;
 }

@@ -60,10 +60,12 @@ typedef struct {
     int64_t lower_bound; /* no plan of this order of nodes needs less */
 } PlanProgram;
 
-/* A weight; its gradient and moments have the same offset in their spaces. */
+/* A weight; its moments have the same offset in their spaces, and so has its gradient in its own: where that is in the
+   arena, this is where gradients of several micro-batches are added up. */
 typedef struct {
     const State *state;
     int64_t offset; /* bytes */
+    PlanAddress gradient;
 } PlanWeight;
 
 /* What is known of a model without running it; 0 where it has no such thing. */

@@ -42,7 +42,8 @@ static void print_weight(FILE *out, const Plan *plan, const PlanWeight *weight) 
     plan_print_string(out, state->name);
     fprintf(out, ", .rank = %d, .dims = ", state->type.rank);
     plan_print_dims(out, &state->type);
-    fprintf(out, ", .offset = %" PRId64, weight->offset);
+    fprintf(out, ", .offset = %" PRId64 ", .gradient = {%d, %" PRId64 "}", weight->offset, (int)weight->gradient.space,
+            weight->gradient.offset);
     fputs(", .init = ", out);
     plan_print_string(out, attrs_string(&state->attrs, "init", "normal"));
     fputs(", .std = ", out);

@@ -45,6 +45,14 @@ static void print_model(FILE *out, Arena *arena, const Plan *plan) {
             figures->flops_per_token);
 }
 
+/* Whether gradients need storage of their own: not those in the arena where a step is one micro-batch. */
+static bool needs_gradients(const Plan *plan) {
+    const Directive *train = module_find_directive(plan->module, "train");
+    int64_t n_sequences = train ? attrs_int(&train->attrs, "global_batch", 1) : 1;
+    bool is_in_arena = plan->n_weights > 0 && plan->weights[0].gradient.space == PLAN_ARENA;
+    return !is_in_arena || n_sequences > plan->figures.micro_batch;
+}
+
 static void print_memory(FILE *out, Arena *arena, const Plan *plan) {
     static const char *const titles[] = {
 #define X(id, kind, title) title,
@@ -53,9 +61,10 @@ static void print_memory(FILE *out, Arena *arena, const Plan *plan) {
     };
     int64_t n_bytes = 0;
     for (PlanSpace space = 0; space < PLAN_SPACE_COUNT; space++) {
-        fprintf(out, "%-16s%9s  %17" PRId64 " %s\n", space == 0 ? "bytes" : "",
-                format_bytes(arena, plan->space_bytes[space]), plan->space_bytes[space], titles[space]);
-        n_bytes += plan->space_bytes[space];
+        int64_t n = space == PLAN_GRAD && !needs_gradients(plan) ? 0 : plan->space_bytes[space];
+        fprintf(out, "%-16s%9s  %17" PRId64 " %s\n", space == 0 ? "bytes" : "", format_bytes(arena, n), n,
+                titles[space]);
+        n_bytes += n;
     }
     fprintf(out, "%-16s%9s  %17" PRId64 " in all\n", "", format_bytes(arena, n_bytes), n_bytes);
 }

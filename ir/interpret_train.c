@@ -50,13 +50,14 @@ void interpret_cross_entropy_grad(Interpreter *interpreter, const Node *node) {
 
 /* ---- Updates ------------------------------------------------------------------------------------------------- */
 
-/* (state, x): state += x, in the state's own storage. */
+/* (state, x): state += x, in the state's own storage; = x where it starts. */
 void interpret_accumulate(Interpreter *interpreter, const Node *node) {
     Tensor *state = interpreter_operand(interpreter, node, 0);
     const Tensor *x = interpreter_operand(interpreter, node, 1);
     int64_t n_elements = type_n_elements(&state->type);
+    bool starts = attrs_bool(&node->attrs, "starts", false);
     for (int64_t i = 0; i < n_elements; i++)
-        state->data[i] += x->data[i];
+        state->data[i] = (starts ? 0 : state->data[i]) + x->data[i];
     interpreter_alias_result(interpreter, node, 0, state);
 }
 

@@ -7,6 +7,7 @@
 #include "ir/names.h"
 #include "ir/view.h"
 #include "passes/liveness.h"
+#include "passes/passes.h"
 
 /* What stands behind a value, by its number. */
 typedef struct {
@@ -36,7 +37,9 @@ typedef struct {
 typedef struct {
     Arena *arena;
     Dependence *out;
-    const bool *escapes; /* block_escapes */
+    const bool *escapes;     /* block_escapes */
+    bool has_gradients;      /* in the arena */
+    bool *is_arena_gradient; /* by the number of a value: it shows one that another graph has left there */
     Names state_indices;
     StateUse *states;
     Origin *origins;
@@ -82,6 +85,15 @@ static uint32_t state_index(Finder *at, const Node *node) {
     if (!names_find(&at->state_indices, name, &index))
         names_add(&at->state_indices, name, index);
     return (uint32_t)index;
+}
+
+static void find_gradients(Finder *at, const Graph *graph) {
+    at->has_gradients = gradients_are_in_arena(graph->module);
+    for (const Node *node = graph->first; node && at->has_gradients; node = node->next) {
+        at->is_arena_gradient[node->results[0].number] = liveness_is_gradient(graph, node);
+        if (liveness_starts_gradient(node))
+            at->is_arena_gradient[node->operands[0]->number] = false;
+    }
 }
 
 static void find_states(Finder *at, const Graph *graph) {
@@ -134,6 +146,8 @@ static bool find_free_node(Finder *at, const Node *node) {
             origin->storage = add_storage(at, &node->results[0], NO_INDEX);
         if (node->op == OP_state)
             origin->state = state_index(at, node);
+        if (at->is_arena_gradient[node->results[0].number])
+            origin->storage = add_storage(at, &node->results[0], NO_INDEX);
         return true;
     }
     if (class != OP_CLASS_VIEW)
@@ -180,6 +194,8 @@ static void note_results(Finder *at, Node *node, uint32_t unit) {
             origin.state = at->origins[source->number].state;
         else if (value_has_storage(&node->results[i], at->escapes))
             origin.storage = add_storage(at, &node->results[i], unit);
+        if (at->has_gradients && liveness_starts_gradient(node))
+            at->out->storages[add_storage(at, node->operands[0], unit)].is_output = true; /* for another graph */
         if (class == OP_CLASS_UPDATE)
             note_state_write(at, &at->states[origin.state], unit);
         at->origins[node->results[i].number] = origin;
@@ -215,6 +231,7 @@ Dependence dependence_of(Arena *arena, const Graph *graph) {
                  .out = &out,
                  .state_indices = {.arena = arena},
                  .escapes = block_escapes(arena, graph),
+                 .is_arena_gradient = arena_array_of(arena, bool, n_values),
                  .origins = arena_array_of(arena, Origin, n_values),
                  .last_reader = arena_array_of(arena, uint32_t, n_values),
                  .block_units = arena_array_of(arena, uint32_t, graph->n_nodes),
@@ -225,6 +242,7 @@ Dependence dependence_of(Arena *arena, const Graph *graph) {
         out.storage_of[i] = NO_INDEX;
     for (size_t i = 0; i < graph->n_nodes; i++)
         at.block_units[i] = NO_INDEX;
+    find_gradients(&at, graph);
     find_states(&at, graph);
     for (Node *node = graph->first; node; node = node->next)
         find_node(&at, node);

@@ -1,7 +1,10 @@
 #include "passes/liveness.h"
 
+#include <string.h>
+
 #include "ir/block.h"
 #include "ir/in_place.h"
+#include "passes/passes.h"
 
 int64_t arena_bytes_of(const Type *type) {
     return (type_n_bytes(type) + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
@@ -32,6 +35,13 @@ static Span *find_spans(Arena *arena, const Graph *graph) {
     return spans;
 }
 
+bool liveness_is_gradient(const Graph *graph, const Node *node) {
+    if (node->op != OP_state || !gradients_are_in_arena(graph->module))
+        return false;
+    const State *state = module_find_state(graph->module, attrs_string(&node->attrs, "name", ""));
+    return state && strcmp(state->kind, "grad") == 0;
+}
+
 /* One lifetime for each value with storage; `of_value` gets its index + 1 by the value's number. False: too many
    bytes. */
 static bool add_lifetimes(Arena *arena, const Graph *graph, const bool *escapes, const Span *spans, Liveness *liveness,
@@ -47,8 +57,11 @@ static bool add_lifetimes(Arena *arena, const Graph *graph, const bool *escapes,
                                  .last = spans->last,
                                  .replaced = NO_LIFETIME,
                                  .replacement = NO_LIFETIME};
-            if (!value_has_storage(value, escapes))
+            bool is_gradient = liveness_is_gradient(graph, node);
+            if (!is_gradient && !value_has_storage(value, escapes))
                 continue;
+            if (is_gradient)
+                lifetime.first = lifetime.last = 0;
             if (lifetime.n_bytes > INT64_MAX - n_total)
                 return false;
             n_total += lifetime.n_bytes;
@@ -57,6 +70,21 @@ static bool add_lifetimes(Arena *arena, const Graph *graph, const bool *escapes,
         }
     }
     return true;
+}
+
+bool liveness_starts_gradient(const Node *node) {
+    return node->op == OP_accumulate && attrs_bool(&node->attrs, "starts", false);
+}
+
+/* From what writes it first on to the end, as another graph reads it. That graph has it from the start. */
+static void find_gradient_life(const Graph *graph, const Span *spans, Liveness *liveness, const size_t *of_value) {
+    for (const Node *node = graph->first; node; node = node->next, spans++) {
+        if (!liveness_starts_gradient(node) || of_value[node->operands[0]->number] == 0)
+            continue;
+        Lifetime *lifetime = &liveness->items[of_value[node->operands[0]->number] - 1];
+        lifetime->first = spans->first;
+        lifetime->last = (uint32_t)graph->n_nodes;
+    }
 }
 
 static void extend(const Liveness *liveness, const size_t *of_value, Value *use, uint32_t time) {
@@ -119,6 +147,7 @@ bool liveness_of(Arena *arena, const Graph *graph, Liveness *out) {
         for (int i = 0; i < node->n_operands && node_computes(node); i++)
             extend(out, of_value, node->operands[i], span->last);
     }
+    find_gradient_life(graph, spans, out, of_value);
     replace(arena, graph, escapes, kernel_ends, out, of_value);
     for (size_t i = 0; i < graph->n_outputs; i++)
         extend(out, of_value, graph->outputs[i].value, (uint32_t)graph->n_nodes);

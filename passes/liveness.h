@@ -9,9 +9,9 @@
 /* Every tensor of the arena begins at a multiple of it, in bytes. */
 enum { ARENA_ALIGNMENT = 64 };
 
-/* One value that owns storage: an input or the result of a kernel. Views of it live in it. Time counts nodes from 1 in
-   list order; 0 is before the first. The nodes of a block run at once: what they read lives to the last of them, and
-   what they store is there from the first on. */
+/* One value that owns storage: an input, the result of a kernel, or a gradient in the arena (passes/gradients.c). Views
+   of it live in it. Time counts nodes from 1 in list order; 0 is before the first. The nodes of a block run at once:
+   what they read lives to the last of them, and what they store is there from the first on. */
 typedef struct {
     const Value *value;
     int64_t n_bytes;      /* rounded up to ARENA_ALIGNMENT */
@@ -31,6 +31,10 @@ typedef struct {
 
 /* The bytes that a value of this type takes in the arena. */
 int64_t arena_bytes_of(const Type *type);
+
+/* Whether the node shows a gradient that is in the arena, and whether a node writes one first. */
+bool liveness_is_gradient(const Graph *graph, const Node *node);
+bool liveness_starts_gradient(const Node *node);
 
 /* Numbers the graph's values; the result is on `arena`. False if all values together have more bytes than an int64_t
    can count. */

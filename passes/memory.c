@@ -18,7 +18,21 @@
 typedef struct {
     Place place;
     uint32_t number; /* of the value; sets the order of equals */
+    bool is_given;   /* where another graph has left it */
 } Allocation;
+
+/* Where "train" leaves gradients that "update" reads: offsets by the index of the state, or -1. */
+typedef struct {
+    const Module *module;
+    int64_t *offsets;
+} Gradients;
+
+static int64_t *gradient_place(const Gradients *gradients, const Value *value) {
+    size_t state = 0;
+    bool is_state = value->def->op == OP_state &&
+                    names_find(&gradients->module->state_indices, attrs_string(&value->def->attrs, "name", ""), &state);
+    return is_state ? &gradients->offsets[state] : NULL;
+}
 
 static int compare(int64_t a, int64_t b) {
     return (a > b) - (a < b);
@@ -45,15 +59,33 @@ static int earlier_first(const void *left, const void *right) {
     return order ? order : longer_first(left, right);
 }
 
+/* The order in which a run is done with them, from the back: what other graphs read stands at the bottom. */
+static int later_first(const void *left, const void *right) {
+    const Allocation *a = left, *b = right;
+    int order = compare(b->place.last, a->place.last);
+    return order ? order : longer_first(left, right);
+}
+
+static double area_of(const Allocation *allocation) {
+    return (double)allocation->place.n_bytes * (double)(allocation->place.last - allocation->place.first + 1);
+}
+
+/* What takes most of the plane of bytes and time. */
+static int wider_first(const void *left, const void *right) {
+    const Allocation *a = left, *b = right;
+    double order = area_of(b) - area_of(a);
+    return order > 0 ? 1 : order < 0 ? -1 : larger_first(left, right);
+}
+
 typedef int AllocationOrder(const void *left, const void *right);
 
-static AllocationOrder *const orders[] = {larger_first, longer_first, earlier_first};
+static AllocationOrder *const orders[] = {larger_first, longer_first, earlier_first, later_first, wider_first};
 enum { N_ORDERS = sizeof orders / sizeof *orders };
 
 /* ---- The pass -------------------------------------------------------------------------------------------------- */
 
 /* One for what lies in one place, each value taking over from the one before. */
-static Allocation *allocations_of(Arena *arena, const Liveness *liveness, size_t *n) {
+static Allocation *allocations_of(Arena *arena, const Liveness *liveness, const Gradients *gradients, size_t *n) {
     Allocation *allocations = arena_array_of(arena, Allocation, liveness->n);
     *n = 0;
     for (size_t i = 0; i < liveness->n; i++) {
@@ -62,8 +94,14 @@ static Allocation *allocations_of(Arena *arena, const Liveness *liveness, size_t
             continue;
         while (last->replacement != NO_LIFETIME)
             last = &liveness->items[last->replacement];
-        allocations[(*n)++] =
-            (Allocation){{.first = first->first, .last = last->last, .n_bytes = first->n_bytes}, first->value->number};
+        Allocation *allocation = &allocations[(*n)++];
+        *allocation = (Allocation){.place = {.first = first->first, .last = last->last, .n_bytes = first->n_bytes},
+                                   .number = first->value->number};
+        const int64_t *offset = gradient_place(gradients, first->value);
+        if (!offset || *offset < 0)
+            continue;
+        allocation->is_given = true;
+        allocation->place.offset = *offset;
     }
     return allocations;
 }
@@ -78,13 +116,30 @@ static void place_replacements(const Liveness *liveness, int64_t *offsets) {
     }
 }
 
-/* Places the allocations in the order in which they stand. The bytes that they need. */
+/* The end of what has a place, in bytes. */
+static int64_t given_bytes(const Allocation *allocations, size_t n) {
+    int64_t n_bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        const Place *place = &allocations[i].place;
+        if (allocations[i].is_given && place->offset + place->n_bytes > n_bytes)
+            n_bytes = place->offset + place->n_bytes;
+    }
+    return n_bytes;
+}
+
+/* Places the allocations in the order in which they stand, around what has a place. The bytes that they need. */
 static int64_t place_in_order(Allocation *allocations, size_t n, size_t n_times) {
     Arena *arena = arena_new();
     Occupancy occupancy = occupancy_new(arena, n_times);
-    int64_t n_bytes = 0;
+    int64_t n_bytes = given_bytes(allocations, n);
+    for (size_t i = 0; i < n; i++) {
+        if (allocations[i].is_given)
+            occupancy_take(&occupancy, &allocations[i].place);
+    }
     for (size_t i = 0; i < n; i++) {
         Place *place = &allocations[i].place;
+        if (allocations[i].is_given)
+            continue;
         place->offset = occupancy_lowest_offset(&occupancy, place);
         occupancy_take(&occupancy, place);
         if (place->offset + place->n_bytes > n_bytes)
@@ -125,9 +180,13 @@ static void move_highest_to_front(Allocation *allocations, size_t n) {
 
 enum { MAX_REPAIRS = 40 };
 
-static Layout find_layout(Arena *arena, const Graph *graph, const Liveness *liveness, uint32_t n_values) {
+/* Raises the lower bound to what given places make needed. */
+static Layout find_layout(Arena *arena, const Graph *graph, Liveness *liveness, const Gradients *gradients,
+                          uint32_t n_values) {
     size_t n, n_times = graph->n_nodes + 1;
-    Allocation *allocations = allocations_of(arena, liveness, &n);
+    Allocation *allocations = allocations_of(arena, liveness, gradients, &n);
+    int64_t n_given = given_bytes(allocations, n);
+    liveness->lower_bound = liveness->lower_bound > n_given ? liveness->lower_bound : n_given;
     Layout best = {.offsets = arena_array_of(arena, int64_t, n_values), .n_bytes = INT64_MAX};
     for (uint32_t i = 0; i < n_values; i++)
         best.offsets[i] = -1;
@@ -154,13 +213,22 @@ void graph_forget_plan(Graph *graph) {
     attrs_remove(&graph->attrs, "lower_bound");
 }
 
-static bool plan_graph(Graph *graph, Reporter *reporter) {
+static void keep_gradients(const Liveness *liveness, const int64_t *offsets, Gradients *gradients) {
+    for (size_t i = 0; i < liveness->n; i++) {
+        int64_t *place = gradient_place(gradients, liveness->items[i].value);
+        if (place)
+            *place = offsets[liveness->items[i].value->number];
+    }
+}
+
+static bool plan_graph(Graph *graph, Gradients *gradients, Reporter *reporter) {
     Arena *arena = arena_new();
     Liveness liveness;
     bool succeeded = liveness_of(arena, graph, &liveness);
     if (succeeded) {
         uint32_t n_values = graph_number(graph);
-        Layout layout = find_layout(arena, graph, &liveness, n_values);
+        Layout layout = find_layout(arena, graph, &liveness, gradients, n_values);
+        keep_gradients(&liveness, layout.offsets, gradients);
         Arena *attrs_arena = graph->module->arena;
         graph_forget_plan(graph);
         attrs_set_ints(attrs_arena, &graph->attrs, "offsets", layout.offsets, (int)n_values);
@@ -176,9 +244,16 @@ static bool plan_graph(Graph *graph, Reporter *reporter) {
     return succeeded;
 }
 
+/* "train" comes first: it leaves gradients where they suit it. */
 bool memory_run(Module *module, Reporter *reporter) {
-    bool succeeded = true;
+    Arena *arena = arena_new();
+    Gradients gradients = {module, arena_array_of(arena, int64_t, module->n_states)};
+    for (size_t i = 0; i < module->n_states; i++)
+        gradients.offsets[i] = -1;
+    Graph *train = module_find_graph(module, "train");
+    bool succeeded = !train || plan_graph(train, &gradients, reporter);
     for (size_t i = 0; i < module->n_graphs; i++)
-        succeeded = plan_graph(module->graphs[i], reporter) && succeeded;
+        succeeded = (module->graphs[i] == train || plan_graph(module->graphs[i], &gradients, reporter)) && succeeded;
+    arena_free(arena);
     return succeeded;
 }

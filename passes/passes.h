@@ -17,6 +17,8 @@
                            so; simple form again. spec/ir.md, "Products"
      chunk                 large values that exist only between nodes that work row by row, such as logits, are made a
                            chunk of rows at a time. spec/ir.md, "Chunks"
+     gradients             gradients that only "train" and "update" touch have storage in the arena; the first addition
+                           to each, which says starts = true, writes it. spec/ir.md, "Gradients"
      recompute             cheap values of the forward half are computed again where the backward half reads them.
                            spec/ir.md, "Recompute"
      precision             with a directive precision "bf16": products that round their operands say so. Later than all
@@ -50,12 +52,16 @@ bool optimizer_run(Module *module, Reporter *reporter);
 bool simplify_run(Module *module, Reporter *reporter);
 bool products_run(Module *module, Reporter *reporter);
 bool chunk_run(Module *module, Reporter *reporter);
+bool gradients_run(Module *module, Reporter *reporter);
 bool recompute_run(Module *module, Reporter *reporter);
 bool precision_run(Module *module, Reporter *reporter);
 bool layout_run(Module *module, Reporter *reporter);
 bool fuse_run(Module *module, Reporter *reporter);
 bool schedule_run(Module *module, Reporter *reporter);
 bool memory_run(Module *module, Reporter *reporter);
+
+/* Whether the module's states of kind "grad" have storage in the arena: it has the directive `gradients "arena"`. */
+bool gradients_are_in_arena(const Module *module);
 
 /* What the recompute pass leaves in Graph.attrs, where it has found something to compute again:
      recomputed        values of the forward half that the backward half no longer reads

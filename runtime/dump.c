@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/gradients.h"
 #include "runtime/program.h"
 #include "runtime/safetensors.h"
 
@@ -46,7 +47,7 @@ void dump_close(Dump *dump) {
 
 void dump_step(Dump *dump, const Memory *memory, double loss, double nll) {
     if (dump->n_losses == 0) {
-        memcpy(dump->gradients, memory->spaces[MOEC_SPACE_GRAD], memory->n_bytes[MOEC_SPACE_GRAD]);
+        gradients_copy(dump->plan, memory, dump->gradients);
         dump->nll = (float)nll;
     }
     dump->losses[dump->n_losses++] = (float)loss;

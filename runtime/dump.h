@@ -10,7 +10,7 @@ typedef struct {
     const MoecPlan *plan;
     float *logits; /* [1, generate_sequence, vocab] */
     int64_t n_logits;
-    char *gradients; /* a copy of MOEC_SPACE_GRAD */
+    char *gradients; /* each at the offset of its weight */
     float *losses;   /* [n_losses] */
     int64_t n_losses;
     float nll;

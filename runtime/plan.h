@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MOEC_PLAN_VERSION 2
+#define MOEC_PLAN_VERSION 3
 
 /* Memory kinds; a run allocates each once. ARENA holds activations and is shared by all programs in turn. */
 typedef enum {
@@ -91,15 +91,17 @@ typedef struct {
     uint32_t n_ends;
 } MoecProgram;
 
-/* A weight and how it is made and exported: the attributes of an IR state (spec/ir.md, "States"). Its gradient and
-   moments stand at the same offset of their spaces. */
+/* A weight and how it is made and exported: the attributes of an IR state (spec/ir.md, "States"). Its moments stand at
+   the same offset of their spaces. So does its gradient in MOEC_SPACE_GRAD, if it is there; if program "train" leaves
+   it in the arena, for one micro-batch, that is the place where those of several are added up. */
 typedef struct {
     const char *name;
     int rank;
     int64_t dims[MOEC_MAX_RANK];
-    uint64_t offset;    /* bytes in MOEC_SPACE_WEIGHT */
-    const char *source; /* dense tensor, or NULL */
-    const char *init;   /* "normal", "zeros", "ones" */
+    uint64_t offset;      /* bytes in MOEC_SPACE_WEIGHT */
+    MoecAddress gradient; /* as "train" leaves it and "update" takes it */
+    const char *source;   /* dense tensor, or NULL */
+    const char *init;     /* "normal", "zeros", "ones" */
     double std;
     int64_t experts; /* 0: not an expert weight; else dims[0] */
     int64_t segments, segment_dim;

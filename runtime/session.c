@@ -10,6 +10,7 @@
 #include "runtime/cpu.h"
 #include "runtime/gemm.h"
 #include "runtime/gemm_blas.h"
+#include "runtime/gradients.h"
 #include "runtime/meter.h"
 #include "runtime/output.h"
 #include "runtime/program.h"
@@ -129,6 +130,7 @@ static void count_memory(const Session *session, uint64_t n_bytes[MOEC_SPACE_COU
     memset(n_bytes, 0, MOEC_SPACE_COUNT * sizeof *n_bytes);
     if (is_training(session)) {
         memcpy(n_bytes, plan->space_bytes, MOEC_SPACE_COUNT * sizeof *n_bytes);
+        n_bytes[MOEC_SPACE_GRAD] = gradients_bytes(plan, session->options->global_batch / plan->micro_batch);
         return;
     }
     n_bytes[MOEC_SPACE_WEIGHT] = plan->space_bytes[MOEC_SPACE_WEIGHT];

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/checkpoint.h"
+#include "runtime/gradients.h"
 #include "runtime/meter.h"
 #include "runtime/stop.h"
 
@@ -113,6 +114,7 @@ static bool run_micro_batches(Stepper *stepper, StepResult *result, bool *is_sto
         if (!set_inputs(stepper, status))
             return false;
         program_run(&stepper->train);
+        gradients_add(stepper->session->plan, &stepper->session->memory, i, stepper->n_micro_batches);
         add_outputs(stepper, result);
         if (!isfinite(result->loss))
             return fail_diverged(stepper, "loss", result->loss, status);

@@ -150,6 +150,8 @@ static void *state_address(const Case *at, const State *state) {
         space++;
     const char *weight = space == MOEC_SPACE_WEIGHT ? state->name : state->name + strlen(state->kind) + 1;
     for (uint32_t i = 0; i < at->plan->n_weights; i++) {
+        if (strcmp(at->plan->weights[i].name, weight) == 0 && space == MOEC_SPACE_GRAD)
+            return address(at, at->plan->weights[i].gradient);
         if (strcmp(at->plan->weights[i].name, weight) == 0)
             return (char *)at->spaces[space] + at->plan->weights[i].offset;
     }
@@ -241,11 +243,18 @@ static void compare(const char *program, const char *name, const Tensor *expecte
     arena_free(arena);
 }
 
+/* Gradients in the arena are there between "train" and "update" only. */
+static bool has_state(const Case *at, const char *program, const State *state) {
+    bool is_transient = strcmp(state->kind, "grad") == 0 && at->plan->weights[0].gradient.space == MOEC_SPACE_ARENA;
+    return !is_transient || strcmp(program, "train") == 0;
+}
+
 static void compare_states(const Case *at, const char *program, Interpreter *interpreter) {
     const Module *module = at->module;
     for (size_t i = 0; i < module->n_states; i++) {
         const State *state = module->states[i];
-        compare(program, state->name, interpreter_state(interpreter, state->name), state_address(at, state));
+        if (has_state(at, program, state))
+            compare(program, state->name, interpreter_state(interpreter, state->name), state_address(at, state));
     }
 }
 

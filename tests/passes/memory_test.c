@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -67,6 +68,27 @@ static Map map_of(Arena *arena, const Graph *graph) {
     return map;
 }
 
+/* A gradient in the arena. */
+static bool is_gradient(const Module *module, const Node *node) {
+    const State *state =
+        node->op == OP_state ? module_find_state(module, attrs_string(&node->attrs, "name", "")) : NULL;
+    return state && gradients_are_in_arena(module) && strcmp(state->kind, "grad") == 0;
+}
+
+/* The gradient that the node writes first, or NULL. */
+static Value *started_gradient(const Module *module, const Node *node) {
+    bool starts = node->op == OP_accumulate && attrs_bool(&node->attrs, "starts", false);
+    return starts && is_gradient(module, node->operands[0]->def) ? node->operands[0] : NULL;
+}
+
+/* The node that writes the gradient first, or NULL: another graph has. */
+static const Node *gradient_start(const Graph *graph, const Value *gradient) {
+    const Node *node = graph->first;
+    while (node && started_gradient(graph->module, node) != gradient)
+        node = node->next;
+    return node;
+}
+
 /* The nodes of a kernel: one, or those of a block. */
 typedef struct {
     Node **nodes;
@@ -115,6 +137,9 @@ static void run_kernel(Map *map, Arena *arena, const Run *run) {
         }
     }
     for (size_t n = 0; n < run->n; n++) {
+        const Value *gradient = started_gradient(map->graph->module, run->nodes[n]);
+        if (gradient)
+            write_value(map, gradient);
         for (int i = 0; i < run->nodes[n]->n_results; i++)
             write_value(map, &run->nodes[n]->results[i]);
     }
@@ -160,8 +185,22 @@ static void check_places(const Map *map) {
         bool is_kernel = node_computes(node) && op_info(node->op)->class != OP_CLASS_UPDATE;
         for (int i = 0; i < node->n_results; i++) {
             bool is_inside = node->block && !is_read_outside(map->graph, &node->results[i]);
-            assert_int_equal(has_place(map, &node->results[i]), node->op == OP_input || (is_kernel && !is_inside));
+            bool is_filled = node->op == OP_input || is_gradient(map->graph->module, node) || (is_kernel && !is_inside);
+            assert_int_equal(has_place(map, &node->results[i]), is_filled);
         }
+    }
+}
+
+/* Inputs, and gradients that another graph has left. */
+static bool is_there_first(const Graph *graph, const Node *node) {
+    return node->op == OP_input || (is_gradient(graph->module, node) && !gradient_start(graph, &node->results[0]));
+}
+
+/* Gradients that this graph leaves. */
+static void expect_gradients(const Map *map) {
+    for (const Node *node = map->graph->first; node; node = node->next) {
+        if (is_gradient(map->graph->module, node) && gradient_start(map->graph, &node->results[0]))
+            expect_whole(map, &node->results[0], "the end");
     }
 }
 
@@ -170,11 +209,11 @@ static void check_plan(const Graph *graph) {
     Map map = map_of(arena, graph);
     check_places(&map);
     for (const Node *node = graph->first; node; node = node->next) {
-        if (node->op == OP_input)
+        if (is_there_first(graph, node))
             write_value(&map, &node->results[0]);
     }
     for (const Node *node = graph->first; node; node = node->next) {
-        if (node->op == OP_input)
+        if (is_there_first(graph, node))
             expect_whole(&map, &node->results[0], "the start");
     }
     for (Node *node = graph->first; node; node = node->next) {
@@ -186,6 +225,7 @@ static void check_plan(const Graph *graph) {
     }
     for (size_t i = 0; i < graph->n_outputs; i++)
         expect_whole(&map, view_owner(graph->outputs[i].value), graph->outputs[i].name);
+    expect_gradients(&map);
     arena_free(arena);
 }
 
@@ -218,14 +258,25 @@ static int64_t shared_cells(const Map *map, const Run *run) {
     return n_cells;
 }
 
-/* Of the values defined up to `last`, inputs in any case, those needed from `node` on. */
+static bool stands_by(const Node *node, const Node *last) {
+    while (last && last != node)
+        last = last->prev;
+    return last;
+}
+
+/* Of the values defined up to `last`, inputs in any case, those needed from `node` on. What starts a gradient defines
+   it, and the next graph needs it. */
 static int64_t live_cells(const Map *map, const Node *last, const Node *node) {
     int64_t n_cells = 0;
     bool is_past = !last;
     for (const Node *def = map->graph->first; def; def = def->next) {
         for (int i = 0; i < def->n_results; i++) {
             const Value *value = &def->results[i];
-            bool is_live = (def->op == OP_input || !is_past) && (!last || is_needed(map->graph, value, node));
+            bool is_live =
+                (is_there_first(map->graph, def) || !is_past) && (!last || is_needed(map->graph, value, node));
+            const Node *start = is_gradient(map->graph->module, def) ? gradient_start(map->graph, value) : NULL;
+            if (start)
+                is_live = stands_by(start, last);
             n_cells += has_place(map, value) && is_live ? n_cells_of(value) : 0;
         }
         is_past = is_past || def == last;
@@ -244,6 +295,13 @@ static void check_lower_bound(const Graph *graph) {
         node = run.nodes[run.n - 1];
         int64_t n_cells = live_cells(&map, node, run.nodes[0]) - shared_cells(&map, &run);
         largest = n_cells > largest ? n_cells : largest;
+    }
+    for (const Node *node = graph->first; node; node = node->next) {
+        const Value *value = &node->results[0];
+        if (!is_gradient(graph->module, node) || gradient_start(graph, value))
+            continue;
+        int64_t end = map.offsets[value->number] / CELL + n_cells_of(value); /* where another graph has put it */
+        largest = end > largest ? end : largest;
     }
     assert_int_equal(attrs_int(&graph->attrs, "lower_bound", -1), largest * CELL);
     assert_true(attrs_int(&graph->attrs, "arena_bytes", -1) >= largest * CELL);

@@ -145,6 +145,7 @@ static const MoecWeight weights[] = {
     {.name = "table.weight",
      .rank = 2,
      .dims = {V, V},
+     .gradient = GRADIENT,
      .source = "table.weight",
      .init = "zeros",
      .export_name = "table.weight",

@@ -105,6 +105,7 @@ void tiny_plan_place(TinyPlan *tiny) {
     uint64_t end = 0;
     for (TinyWeight weight = 0; weight < TINY_WEIGHTS; weight++) {
         tiny->weights[weight].offset = end;
+        tiny->weights[weight].gradient = (MoecAddress){MOEC_SPACE_GRAD, end};
         end += (tiny_plan_elements(tiny, weight) * sizeof(float) + 63) / 64 * 64;
     }
     for (int space = 0; space < MOEC_SPACE_COUNT; space++) {
