@@ -64,7 +64,8 @@ const char *form_kind_word(FormKind kind) {
     static const char *const words[FORM_N_KINDS] = {[FORM_KIND_ROWS] = "rows",
                                                     [FORM_KIND_PRODUCT] = "product",
                                                     [FORM_KIND_ATTENTION] = "attention",
-                                                    [FORM_KIND_ATTENTION_GRAD] = "attention_grad"};
+                                                    [FORM_KIND_ATTENTION_GRAD] = "attention_grad",
+                                                    [FORM_KIND_ROUTE] = "route"};
     return words[kind];
 }
 

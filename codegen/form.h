@@ -19,7 +19,8 @@
    of which may be gathered, or parts of their own: bodies over the operand's rows and columns that yield a value.
 
    Of kinds ATTENTION and ATTENTION_GRAD, the form is one op on strided tensors of four indices: row indices sequence,
-   position and head, and a column index along a head's vectors. There are no instructions. */
+   position and head, and a column index along a head's vectors. There are no instructions. Of kind ROUTE, rows are
+   tokens and columns experts; the body yields scores, by which tokens choose experts. */
 #ifndef MOEC_CODEGEN_FORM_H
 #define MOEC_CODEGEN_FORM_H
 
@@ -100,7 +101,7 @@ typedef struct {
     FormIndex indices[FORM_MAX_INDICES]; /* rows first */
     FormInstr *instrs;
     size_t n_instrs, capacity;
-    uint32_t yield; /* of an operand's part; FORM_NONE in a kernel's body */
+    uint32_t yield; /* of an operand's part, or the scores of a route; FORM_NONE in other bodies */
 } FormBody;
 
 /* An operand of a product, [rows, k] or [cols, k]. Ragged sides count across all groups. */
@@ -155,11 +156,38 @@ typedef struct {
     FormAccessMap maps[ATTENTION_N_TENSORS]; /* strides of sequence, position, head and column */
 } FormAttention;
 
+/* What a route makes of the slots, k for each row, slot s = row * k + choice: id, its word, dtype, what it holds. */
+#define FORM_ROUTE_RESULTS(X)                                                                                          \
+    X(VALUES, "values", F32, "the score of each slot's expert")                                                        \
+    X(EXPERTS, "experts", I32, "the expert of each slot")                                                              \
+    X(COUNTS, "counts", F32, "how many slots chose each expert")                                                       \
+    X(OFFSETS, "offsets", I32, "[E + 1]: each expert's rows, expert after expert, start there")                        \
+    X(SLOT_OF_ROW, "slot_of_row", I32, "an expert's rows in the order of their slots; -1 behind the last offset")      \
+    X(ROW_OF_SLOT, "row_of_slot", I32, "the inverse; -1 for a slot that found its expert full")
+
+typedef enum {
+#define X(id, word, dtype, what) FORM_ROUTE_##id,
+    FORM_ROUTE_RESULTS(X)
+#undef X
+        FORM_ROUTE_RESULT_COUNT
+} FormRouteResult;
+
+typedef struct {
+    uint32_t given;   /* the argument that holds the experts, one a row, where there is no choice; or FORM_NONE */
+    int64_t k;        /* experts that a row chooses, by the largest yields; of equals the earlier first */
+    int64_t capacity; /* rows that an expert has at most; 0: any number */
+    uint32_t results[FORM_ROUTE_RESULT_COUNT]; /* arguments; FORM_NONE where not wanted */
+} FormRoute;
+
+/* Scores that are not just loaded are held for some rows at a time. */
+enum { FORM_MAX_COMPUTED_SCORES = 4096 };
+
 typedef enum {
     FORM_KIND_ROWS,
     FORM_KIND_PRODUCT,
     FORM_KIND_ATTENTION,
     FORM_KIND_ATTENTION_GRAD,
+    FORM_KIND_ROUTE,
     FORM_N_KINDS
 } FormKind;
 
@@ -181,6 +209,7 @@ typedef struct {
     FormProduct products[FORM_MAX_PRODUCTS];
     /* Of attention and its gradient: */
     FormAttention attention;
+    FormRoute route; /* of kind ROUTE */
 } Form;
 
 /* Where the kernel's argument list has the argument: those before it have an entry each, or one for each piece. */

@@ -18,10 +18,20 @@ static const char *const variables[] = {"row",   "first", "end",   "chunk",   "t
 static const char *const prefixes[] = {"sums_",   "sum_",     "block_",  "kept_",  "partial_", "parts_",
                                        "before_", "maximum_", "maxima_", "terms_", NULL};
 
+static const char *const route_variables[] = {"N_EXPERTS", "N_CHUNKS", "K",     "COLUMNS", "counted", "n_lanes",
+                                              "scores",    "scored",   "lane",  "largest", "places",  "columns",
+                                              "value",     "bits",     "place", "moves",   "slot",    "expert",
+                                              "next",      "ends",     "n",     "n_own",   NULL};
+
+static bool is_in(const char *const *names, const char *name) {
+    while (*names != NULL && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
 static bool is_free(const char *name, const FormPrinter *at, int n_indices) {
-    bool is = !c_is_word(name) && !(name[0] == 'v' && isdigit((unsigned char)name[1]));
-    for (int i = 0; variables[i] != NULL; i++)
-        is = is && strcmp(name, variables[i]) != 0;
+    bool is_taken = is_in(variables, name) || (at->form->kind == FORM_KIND_ROUTE && is_in(route_variables, name));
+    bool is = !is_taken && !c_is_word(name) && !(name[0] == 'v' && isdigit((unsigned char)name[1]));
     for (int i = 0; prefixes[i] != NULL; i++)
         is = is && strncmp(name, prefixes[i], strlen(prefixes[i])) != 0;
     for (size_t i = 0; i < at->form->n_args && at->arg_names[i] != NULL; i++)
@@ -54,7 +64,7 @@ FormPrinter form_printer_new(CPrinter *c, const Form *form, const FormBody *body
 static void print_pointers(FormPrinter *at, bool in_pieces) {
     for (size_t i = 0; i < at->form->n_args; i++) {
         const FormArg *arg = &at->form->args[i];
-        bool is_touched = false;
+        bool is_touched = at->form->kind == FORM_KIND_ROUTE;
         for (size_t j = 0; j < at->body->n_instrs; j++) {
             const FormInstr *instr = &at->body->instrs[j];
             is_touched = is_touched || (form_instr_has_map(instr) && instr->map.arg == i);
@@ -264,6 +274,8 @@ void form_print_c(FILE *out, Arena *arena, const Form *given, const char *headin
         form_print_product(&c, form);
     else if (form_is_attention(form))
         form_print_attention(&c, form);
+    else if (form->kind == FORM_KIND_ROUTE)
+        form_print_route(&c, form);
     else
         form_print_rows(&c, form);
     c_close(&c);

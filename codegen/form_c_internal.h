@@ -43,6 +43,9 @@ bool *form_live(Arena *arena, const FormBody *body);
 /* The body of the function of a form of kind ROWS, the indices of which it may change. */
 void form_print_rows(CPrinter *c, Form *form);
 
+/* The same of kind ROUTE. */
+void form_print_route(CPrinter *c, const Form *form);
+
 /* What stands before the function of a form of kind PRODUCT, and its body. */
 void form_print_product_functions(CPrinter *c, const Form *form);
 void form_print_product(CPrinter *c, const Form *form);

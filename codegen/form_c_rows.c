@@ -192,7 +192,7 @@ static double work_of(const RowsPrinter *at) {
     return work;
 }
 
-static RowsPrinter printer_new(CPrinter *c, const Form *form) {
+RowsPrinter rows_printer_new(CPrinter *c, const Form *form) {
     const FormBody *body = &form->body;
     RowsPrinter at = {.base = form_printer_new(c, form, body), .phases = phases_of(c->arena, body)};
     at.is_needed = arena_array_of(c->arena, bool, body->n_instrs);
@@ -212,7 +212,7 @@ void form_print_rows(CPrinter *c, Form *form) {
         flatten(form);
     else if (form->n_pieces == 0 && is_summing && !sums_cols && form_n_cols(body) == 1)
         lay_down(body);
-    RowsPrinter at = printer_new(c, form);
+    RowsPrinter at = rows_printer_new(c, form);
     int64_t n_rows = form_n_rows(body), n_cols = form_n_cols(body);
     bool shares_cols = n_rows < LEAST_ROWS && rows_n_col_indices(&at) == 1 && c_is_parallel(at.work) &&
                        (!is_summing || n_cols >= LEAST_SHARED_COLS);

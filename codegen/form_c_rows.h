@@ -30,6 +30,7 @@ static inline int rows_n_col_indices(const RowsPrinter *at) {
 
 /* ---- Rows (form_c_rows.c) -------------------------------------------------------------------------------------- */
 
+RowsPrinter rows_printer_new(CPrinter *c, const Form *form);
 /* The loop over all rows, or over those from `first` on to before `end`. */
 void rows_open(RowsPrinter *at, const char *first, const char *end);
 void rows_open_all(RowsPrinter *at);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "codegen/form_internal.h"
+#include "codegen/form_route.h"
 #include "ir/scalar.h"
 
 typedef struct {
@@ -308,6 +309,19 @@ static int64_t run_products(Run *run) {
     return n_used_rows;
 }
 
+/* What a route's body yields; NULL where experts are given. */
+static const double *scores_of(Run *run, const Values *values) {
+    uint32_t yield = values->body->yield;
+    if (yield == FORM_NONE)
+        return NULL;
+    double *scores = arena_array_of(run->arena, double, values->n_rows * values->n_cols);
+    for (int64_t row = 0; row < values->n_rows; row++) {
+        for (int64_t col = 0; col < values->n_cols; col++)
+            scores[row * values->n_cols + col] = value_at(values, yield, row, col);
+    }
+    return scores;
+}
+
 const char *form_interpret(Arena *arena, const Form *form, double *const *args) {
     if (form_is_attention(form)) {
         form_interpret_attention(arena, form, args);
@@ -315,7 +329,10 @@ const char *form_interpret(Arena *arena, const Form *form, double *const *args) 
     }
     Run run = {.arena = arena, .form = form, .args = args};
     int64_t n_rows = form->kind == FORM_KIND_PRODUCT ? run_products(&run) : form_n_rows(&form->body);
+    Values values = {0};
     if (run.error == NULL)
-        run_body(&run, &form->body, n_rows);
+        values = run_body(&run, &form->body, n_rows);
+    if (run.error == NULL && form->kind == FORM_KIND_ROUTE)
+        form_interpret_route(arena, form, args, scores_of(&run, &values));
     return run.error;
 }

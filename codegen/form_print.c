@@ -1,5 +1,6 @@
 /* The text of a form: spec/kernels.md, "Text". */
 #include "codegen/form_internal.h"
+#include "codegen/form_route.h"
 #include "ir/text.h"
 
 static const char *const access_words[] = {[FORM_IN] = "in", [FORM_OUT] = "out", [FORM_INOUT] = "inout"};
@@ -146,5 +147,7 @@ void form_print(FILE *out, const Form *form) {
     if (form_is_attention(form))
         print_attention(out, form);
     print_body(out, form, &form->body, "  ");
+    if (form->kind == FORM_KIND_ROUTE)
+        form_print_route_lines(out, form);
     fputs("}\n", out);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "codegen/form_internal.h"
+#include "codegen/form_route.h"
 #include "ir/lex.h"
 #include "ir/names.h"
 
@@ -419,6 +420,42 @@ static void read_attention(Reader *reader) {
     }
 }
 
+/* ---- Routes ------------------------------------------------------------------------------------------------------ */
+
+static void read_route_result(Reader *reader, FormRouteResult result) {
+    uint32_t *arg = &reader->form->route.results[result];
+    if (*arg != FORM_NONE)
+        lexer_fail(&reader->lexer, "%s is there twice", form_route_word(result));
+    *arg = expect_arg(reader);
+}
+
+static void read_route_line(Reader *reader) {
+    for (int i = 0; i < FORM_ROUTE_RESULT_COUNT; i++) {
+        if (take_word(reader, form_route_word((FormRouteResult)i))) {
+            read_route_result(reader, (FormRouteResult)i);
+            return;
+        }
+    }
+    fail_expected(reader, "a result of a route");
+}
+
+/* The body, "top_k 2" or "given experts", "capacity 64", and lines such as "offsets offsets". */
+static void read_route(Reader *reader) {
+    FormRoute *route = &reader->form->route;
+    route->k = 1;
+    if (take_word(reader, "given")) {
+        route->given = expect_arg(reader);
+    } else {
+        read_instrs(reader, &reader->form->body);
+        expect_word(reader, "top_k");
+        route->k = expect_extent(reader);
+    }
+    if (take_word(reader, "capacity"))
+        route->capacity = expect_extent(reader);
+    while (!failed(reader) && !at_punctuation(reader, '}'))
+        read_route_line(reader);
+}
+
 /* ---- Forms ------------------------------------------------------------------------------------------------------- */
 
 static void read_arg(Reader *reader) {
@@ -468,7 +505,10 @@ static void read_form(Reader *reader) {
         read_products(reader);
     if (form_is_attention(form))
         read_attention(reader);
-    read_instrs(reader, &form->body);
+    if (form->kind == FORM_KIND_ROUTE)
+        read_route(reader);
+    else
+        read_instrs(reader, &form->body);
     expect_punctuation(reader, '}');
     if (!failed(reader) && reader->lexer.token.kind != TOKEN_END)
         fail_expected(reader, "the end of the text");
@@ -476,7 +516,7 @@ static void read_form(Reader *reader) {
 
 Form *form_read(Arena *arena, const char *text, size_t n_bytes, const char **error) {
     Reader reader = {.arena = arena, .form = arena_new_of(arena, Form)};
-    *reader.form = (Form){.offsets = FORM_NONE, .n_groups = 1, .body.yield = FORM_NONE};
+    *reader.form = (Form){.offsets = FORM_NONE, .n_groups = 1, .body.yield = FORM_NONE, .route = form_route_new()};
     lexer_init(&reader.lexer, arena, text, n_bytes);
     read_form(&reader);
     *error = reader.lexer.error;

@@ -4,6 +4,7 @@
 
 #include "codegen/c_words.h"
 #include "codegen/form_internal.h"
+#include "codegen/form_route.h"
 
 typedef struct {
     Arena *arena;
@@ -30,6 +31,13 @@ __attribute__((format(printf, 2, 3))) static const char *broken(const Verifier *
 
 /* ---- Arguments and indices ------------------------------------------------------------------------------------- */
 
+static bool holds_route_result(const Form *form, size_t arg) {
+    bool holds = false;
+    for (int i = 0; i < FORM_ROUTE_RESULT_COUNT && form->kind == FORM_KIND_ROUTE; i++)
+        holds = holds || form->route.results[i] == arg;
+    return holds;
+}
+
 static const char *check_args(const Verifier *v) {
     const Form *form = v->form;
     if (!c_is_identifier(form->name))
@@ -40,7 +48,7 @@ static const char *check_args(const Verifier *v) {
             return broken(v, "argument '%s': a name must be an identifier of C, and no two are equal", arg->name);
         if (arg->dtype != DTYPE_F32 && arg->dtype != DTYPE_I32)
             return broken(v, "argument %s is of %s; it can be of f32 or i32", arg->name, dtype_name(arg->dtype));
-        if (arg->access != FORM_IN && arg->dtype != DTYPE_F32)
+        if (arg->access != FORM_IN && arg->dtype != DTYPE_F32 && !holds_route_result(form, i))
             return broken(v, "argument %s is written, and only f32 can be", arg->name);
         if (arg->n_elements < 1 || arg->n_elements > MAX_ELEMENTS)
             return broken(v, "argument %s has %lld elements; it can have from 1 to 2^48", arg->name,
@@ -313,10 +321,16 @@ static const char *check_body(Verifier *v, const FormBody *body, const char *whe
     if (error != NULL)
         return error;
     bool is_part = body != &v->form->body, yields = body->yield != FORM_NONE;
-    if (is_part != yields)
-        return broken(v, "a part yields a value, and no other body does");
-    if (is_part && (body->yield >= body->n_instrs || body->instrs[body->yield].op == FORM_POSITION))
+    bool has_scores = v->form->kind == FORM_KIND_ROUTE && v->form->route.given == FORM_NONE;
+    if ((is_part || has_scores) != yields)
+        return broken(v, "a part yields a value, a route its scores, and no other body does");
+    if (!yields)
+        return NULL;
+    if (body->yield >= body->n_instrs)
         return broken(v, "what it yields is no value");
+    const FormInstr *yield = &body->instrs[body->yield];
+    if (yield->op == FORM_POSITION || yield->level == FORM_LEVEL_COL || form_instr_writes(yield))
+        return broken(v, "what it yields is no value of rows");
     return NULL;
 }
 
@@ -352,7 +366,7 @@ static int64_t n_written_by(const Verifier *v, const FormInstr *write) {
 static const char *check_coverage(const Verifier *v) {
     for (size_t i = 0; i < v->form->n_args; i++) {
         const FormArg *arg = &v->form->args[i];
-        int64_t n_written = 0;
+        int64_t n_written = holds_route_result(v->form, i) ? arg->n_elements : 0;
         for (size_t j = 0; j < v->body->n_instrs; j++) {
             const FormInstr *instr = &v->body->instrs[j];
             if (form_instr_writes(instr) && instr->map.arg == i)
@@ -568,6 +582,10 @@ const char *form_verify(Arena *arena, const Form *form) {
     if (error != NULL)
         return error;
     bool has_products = form->n_operands > 0 || form->n_products > 0 || form->ragged != FORM_DENSE;
+    if (form->kind == FORM_KIND_ROUTE && !has_products) {
+        error = form_check_route(arena, form);
+        return error ? broken(&v, "%s", error) : NULL;
+    }
     if (form->kind != FORM_KIND_PRODUCT)
         return has_products ? broken(&v, "only a form of kind product has products") : NULL;
     return check_products(&v);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "codegen/c_words.h"
+#include "codegen/form_route.h"
 #include "codegen/lower_block_internal.h"
 #include "ir/block.h"
 #include "ir/in_place.h"
@@ -366,6 +367,8 @@ static const char *index_name(const Lowering *at, const Space *space, int index)
                 return name;
         }
     }
+    if (space->top_k)
+        return identifier_of(at->arena, dim_name(space, &space->top_k->operands[0]->type, index));
     return NULL;
 }
 
@@ -596,7 +599,12 @@ static void set_pieces(Lowering *at) {
 LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage *storage, const char *name,
                          bool is_named) {
     Form *form = arena_new_of(arena, Form);
-    *form = (Form){.name = name, .kind = FORM_KIND_ROWS, .offsets = FORM_NONE, .n_groups = 1, .body.yield = FORM_NONE};
+    *form = (Form){.name = name,
+                   .kind = FORM_KIND_ROWS,
+                   .offsets = FORM_NONE,
+                   .n_groups = 1,
+                   .body.yield = FORM_NONE,
+                   .route = form_route_new()};
     Lowering at = {.arena = arena, .space = space, .storage = storage, .is_named = is_named, .form = form};
     BodyLowering body = {.lowering = &at, .space = space, .body = &form->body};
     bool is_done[SPACE_MAX_NODES] = {false}; /* sums of products */
@@ -608,7 +616,11 @@ LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage 
         form->kind = FORM_KIND_PRODUCT;
         lower_products(&body, is_done);
     }
+    if (space->kind == SPACE_ROUTE)
+        body_add_route_results(&body);
     lower_nodes(&body, is_done);
+    if (space->kind == SPACE_ROUTE)
+        body_lower_scores(&body);
     form_merge_indices(form);
     return (LoweredBlock){form, at.arguments, at.n_arguments};
 }

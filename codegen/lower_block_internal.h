@@ -51,4 +51,11 @@ void body_lower_cross_entropy(BodyLowering *at, size_t i);
 uint32_t body_lower_cross_entropy_grad(BodyLowering *at, const Node *node);
 void body_lower_adamw(BodyLowering *at, size_t i);
 
+/* ---- lower_block_route.c ----------------------------------------------------------------------------------------- */
+
+/* The arguments that a route fills, and what is said of it. */
+void body_add_route_results(BodyLowering *at);
+/* The scores, once the nodes that make them are lowered. */
+void body_lower_scores(BodyLowering *at);
+
 #endif

@@ -58,7 +58,10 @@ bool value_has_storage(const Value *value, const bool *escapes) {
     const Node *node = value->def;
     if (!node_computes(node))
         return node->op == OP_input;
-    return view_source(value) == NULL && (node->block == NULL || escapes[value->number]);
+    enum { ROW_OF_SLOT = 2 }; /* of a route, which keeps experts there until it knows their rows */
+    bool is_needed =
+        node->block == NULL || escapes[value->number] || (node->op == OP_route && value->result == ROW_OF_SLOT);
+    return view_source(value) == NULL && is_needed;
 }
 
 const char *block_check(Arena *arena, const Block *block) {

@@ -32,12 +32,12 @@ static bool reads_through(const Space *space, Value *operand, const int64_t *str
            memcmp(found, strides, sizeof found) == 0;
 }
 
-/* Of ROW and COL values there is little to gain, and a kernel may be done with them at another time. */
+/* Of ROW and COL values, and of scores, there is little to gain, and a kernel may be done with them at another time. */
 bool space_can_replace(const Space *space, Value *result, const Value *replaced) {
     View view;
     int64_t strides[SPACE_MAX_INDICES];
     int source = space_find(space, result->def);
-    if (source < 0 || space->roles[source] != ROLE_FULL || space->n_cols == 1 ||
+    if (space->kind == SPACE_ROUTE || source < 0 || space->roles[source] != ROLE_FULL || space->n_cols == 1 ||
         !space_map(space, result, ROLE_FULL, &view, strides) || parts_read(space, replaced))
         return false;
     bool fits =

@@ -342,6 +342,8 @@ static bool find_indices(Finder *at, Space *space) {
         if (!is_lined_up)
             return refuse(at, node, "has dims that do not line up with those of the others");
     }
+    if (space->top_k && !add_cuts(&rows, &cols, space, &space->top_k->operands[0]->type, ROLE_FULL))
+        return refuse(at, space->top_k, "has dims that do not line up with those of the others");
     if (space->n_pieces > 0) {
         if (rows.n + cols.n > 0)
             return refuse(at, space->nodes[0], "and the others are not of one element or one list of tensors");
@@ -598,6 +600,88 @@ static bool find_product(Finder *at, Space *space, Node *const *nodes, size_t n)
     return find_rows(at, space);
 }
 
+/* ---- Routes ----------------------------------------------------------------------------------------------------- */
+
+static bool is_of_route(const Node *node) {
+    return node->op == OP_top_k || node->op == OP_histogram || node->op == OP_route;
+}
+
+static Node **route_place(Space *space, OpKind op) {
+    return op == OP_top_k ? &space->top_k : op == OP_histogram ? &space->histogram : &space->route;
+}
+
+static int64_t n_experts_of(const Node *node) {
+    return attrs_int(&node->attrs, node->op == OP_histogram ? "bins" : "experts", 0);
+}
+
+/* All are of one choice; columns are the experts of each. */
+static bool check_experts(Finder *at, Space *space, const Node *node) {
+    Value *experts = node->operands[0], *given = space->top_k ? &space->top_k->results[1] : NULL;
+    View view, other;
+    if (!given && space->histogram && space->route)
+        given = space->histogram->operands[0];
+    if (!view_of(experts, &view) || !view_is_dense(&view, &experts->type))
+        return refuse(at, node, "reads experts that are not dense");
+    bool is_alike = !given || (view_of(given, &other) && view.owner == other.owner && view.offset == other.offset &&
+                               type_n_elements(&given->type) == type_n_elements(&experts->type));
+    if (!is_alike)
+        return refuse(at, node, "is of other experts than the one before it");
+    if (!space->top_k && space->n_rows == 0) {
+        space->n_rows = type_n_elements(&experts->type);
+        space->n_cols = n_experts_of(node);
+    }
+    return n_experts_of(node) == space->n_cols || refuse(at, node, "has %lld experts, and there are %lld",
+                                                         (long long)n_experts_of(node), (long long)space->n_cols);
+}
+
+/* What makes scores, or has their rows and columns. */
+static bool check_scoring(Finder *at, const Space *space) {
+    for (size_t i = 0; i < space->n_nodes; i++) {
+        const Node *node = space->nodes[i];
+        if (!space->top_k || space->roles[i] == ROLE_COL || op_info(node->op)->class == OP_CLASS_UPDATE)
+            return refuse(at, node, "is no part of choosing experts");
+        for (int j = 0; j < node->n_operands; j++) {
+            const Node *owner = view_owner(node->operands[j])->def;
+            if (owner == space->top_k || owner == space->histogram || owner == space->route)
+                return refuse(at, node, "reads what %s makes, which is not whole yet", op_info(owner->op)->name);
+        }
+    }
+    return space->n_nodes == 0 || space->n_cols <= SPACE_MAX_COMPUTED_SCORES ||
+           refuse(at, space->top_k, "chooses from more than %d computed scores", SPACE_MAX_COMPUTED_SCORES);
+}
+
+static bool find_route(Finder *at, Space *space, Node *const *nodes, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (is_product(nodes[i]) || adds_pieces(nodes[i]))
+            return refuse(at, nodes[i], "is no part of choosing experts");
+        if (!is_of_route(nodes[i])) {
+            space->nodes[space->n_nodes++] = nodes[i];
+            continue;
+        }
+        Node **place = route_place(space, nodes[i]->op);
+        if (*place)
+            return refuse(at, nodes[i], "is there already");
+        *place = nodes[i];
+    }
+    if (space->top_k) {
+        const Type *scores = &space->top_k->operands[0]->type;
+        space->n_cols = type_extent(scores, -1);
+        space->n_rows = type_n_elements(scores) / space->n_cols;
+    }
+    if ((space->histogram && !check_experts(at, space, space->histogram)) ||
+        (space->route && !check_experts(at, space, space->route)))
+        return false;
+    if (!space->top_k) {
+        space->n_row_indices = space->n_rows > 1;
+        space->n_col_indices = space->n_cols > 1;
+        space->extents[0] = space->n_rows > 1 ? space->n_rows : space->n_cols;
+        space->extents[space->n_row_indices] = space->n_cols;
+        return check_scoring(at, space);
+    }
+    return find_rows(at, space) && check_scoring(at, space) &&
+           check_read(at, space, space->top_k, space->top_k->operands[0], ROLE_FULL);
+}
+
 /* ---- One update of many states ---------------------------------------------------------------------------------- */
 
 static bool are_alike(const Node *a, const Node *b) {
@@ -649,10 +733,12 @@ Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason)
     }
     if (n > SPACE_MAX_NODES)
         refuse(&at, nodes[n - 1], "would be one node more than the %d of a kernel", SPACE_MAX_NODES);
-    for (size_t i = 0; i < n && n <= SPACE_MAX_NODES; i++)
-        space->kind = is_product(nodes[i]) ? SPACE_PRODUCT : space->kind;
+    for (size_t i = 0; i < n && n <= SPACE_MAX_NODES && space->kind != SPACE_ROUTE; i++)
+        space->kind = is_of_route(nodes[i]) ? SPACE_ROUTE : is_product(nodes[i]) ? SPACE_PRODUCT : space->kind;
     if (!at.reason && space->kind == SPACE_PRODUCT)
         find_product(&at, space, nodes, n);
+    if (!at.reason && space->kind == SPACE_ROUTE)
+        find_route(&at, space, nodes, n);
     if (!at.reason && space->kind == SPACE_ROWS) {
         space->n_nodes = n;
         memcpy(space->nodes, nodes, sizeof *nodes * n);
@@ -666,5 +752,7 @@ Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason)
 
 bool space_can_store(const Space *space, const Node *node) {
     int i = space_find(space, node);
+    if (space->kind == SPACE_ROUTE)
+        return true;
     return i >= 0 && (space->kind == SPACE_ROWS || space->roles[i] != ROLE_ROW);
 }

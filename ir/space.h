@@ -4,7 +4,7 @@
    pass, which asks whether nodes fit together, and codegen, which lowers what fits, stand on this answer. Never here:
    whether fusing pays (passes/fuse.c), loops or text (codegen/form.h).
 
-   There are two kinds of space.
+   There are three kinds of space.
 
    ROWS: n_rows rows of n_cols columns. A value is FULL (an element for each row and column), ROW (one for each row) or
    COL (one for each column: a sum over all rows, which nothing in the block reads but an accumulate). A dim of a value
@@ -13,20 +13,25 @@
 
    PRODUCT: matrix products whose results have the same rows and columns, FULL in them; maps on these (the epilogue, in
    ROWS terms); and what makes their operands while they are packed (prologues), each a ROWS space of its own over the
-   operand's own rows and columns. */
+   operand's own rows and columns.
+
+   ROUTE: a choice of experts (top_k), their counts (histogram) and the sorting of slots by expert (route), all of one
+   choice, or of experts that are given; and what makes the scores, in ROWS terms: rows are tokens and columns experts.
+   Where experts are given, rows are slots. */
 #ifndef MOEC_IR_SPACE_H
 #define MOEC_IR_SPACE_H
 
 #include "ir/view.h"
 
-typedef enum { SPACE_ROWS, SPACE_PRODUCT } SpaceKind;
+typedef enum { SPACE_ROWS, SPACE_PRODUCT, SPACE_ROUTE } SpaceKind;
 
 typedef enum { ROLE_FULL, ROLE_ROW, ROLE_COL } Role;
 
 enum {
     SPACE_MAX_INDICES = 8,
     SPACE_MAX_NODES = 64,
-    SPACE_MAX_RESULTS = 4, /* of a node */
+    SPACE_MAX_RESULTS = 4,            /* of a node */
+    SPACE_MAX_COMPUTED_SCORES = 4096, /* of a row */
     SPACE_MAX_PRODUCTS = 3,
     SPACE_MAX_OPERANDS = 2 * SPACE_MAX_PRODUCTS
 };
@@ -51,7 +56,8 @@ struct Space {
     int n_row_indices, n_col_indices;
     int64_t extents[SPACE_MAX_INDICES];
     int64_t n_rows, n_cols;
-    /* The nodes that this space is of: all that were given; of a product's space without those of parts. */
+    /* The nodes that this space is of: all that were given; of a product's space without those of parts, of a route's
+       without the three below. */
     Node *nodes[SPACE_MAX_NODES];
     size_t n_nodes;
     Role roles[SPACE_MAX_NODES]; /* of each node's results */
@@ -61,6 +67,7 @@ struct Space {
     int n_pieces;
     const Node *sum;
     Node *const *updates;
+    Node *top_k, *histogram, *route; /* of a ROUTE; NULL where there is none */
     int n_operands, n_products;
     SpaceOperand operands[SPACE_MAX_OPERANDS];
     SpaceProduct products[SPACE_MAX_PRODUCTS];

@@ -137,8 +137,10 @@ static void time_product(const Space *space, FuseCost *cost) {
 
 void fuse_time(const Space *space, FuseCost *cost) {
     cost->seconds = LAUNCH_SECONDS;
-    if (space->kind == SPACE_ROWS)
-        time_rows(space, cost);
-    else
+    if (space->kind == SPACE_PRODUCT)
         time_product(space, cost);
+    else
+        time_rows(space, cost);
+    if (space->top_k)
+        cost->seconds += node_flops(space->top_k) / MAP_FLOPS_PER_SECOND;
 }

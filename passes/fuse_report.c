@@ -3,10 +3,19 @@
 
 #include "passes/fuse.h"
 
+static const char *form_of(const FuseGroup *group) {
+    const char *form = group->has_products ? "product" : "rows";
+    for (size_t i = 0; i < group->n_nodes; i++) {
+        OpKind op = group->nodes[i]->op;
+        form = op == OP_top_k || op == OP_histogram || op == OP_route ? "route" : form;
+    }
+    return form;
+}
+
 void fuse_describe(Arena *arena, const FuseGroup *group, Block *block, const char *apart) {
     const FuseCost *cost = &group->cost;
     double n_bytes = cost->bytes_in + cost->bytes_out;
-    attrs_set_string(arena, &block->attrs, "form", group->has_products ? "product" : "rows");
+    attrs_set_string(arena, &block->attrs, "form", form_of(group));
     attrs_set_int(arena, &block->attrs, "bytes_in", (int64_t)cost->bytes_in);
     attrs_set_int(arena, &block->attrs, "bytes_out", (int64_t)cost->bytes_out);
     attrs_set_float(arena, &block->attrs, "flops", cost->flops);

@@ -103,8 +103,9 @@ static const char *const given[] = {
     "}\n",
 };
 
-enum { N_ROWS = 60, N_PIECES = 20, N_PRODUCTS = 40, N_ATTENTIONS = 24, N_GIVEN = sizeof given / sizeof given[0] };
-enum { N_PLAIN = N_ROWS + N_PIECES + N_PRODUCTS, N_RANDOM = N_PLAIN + N_ATTENTIONS, N_FORMS = N_RANDOM + N_GIVEN };
+enum { N_ROWS = 60, N_PIECES = 20, N_PRODUCTS = 40, N_ATTENTIONS = 24, N_ROUTES = 50 };
+enum { N_PLAIN = N_ROWS + N_PIECES + N_PRODUCTS, N_NOT_ROUTES = N_PLAIN + N_ATTENTIONS };
+enum { N_RANDOM = N_NOT_ROUTES + N_ROUTES, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
 
 typedef struct {
     Arena *arena;
@@ -178,7 +179,8 @@ static int set_up(void **state) {
         fixture.forms[i] = i < N_ROWS              ? random_form_rows(fixture.arena, name, (uint64_t)i)
                            : i < N_ROWS + N_PIECES ? random_form_pieces(fixture.arena, name, (uint64_t)i)
                            : i < N_PLAIN           ? random_form_product(fixture.arena, name, (uint64_t)i)
-                                                   : random_form_attention(fixture.arena, name, (uint64_t)i);
+                           : i < N_NOT_ROUTES      ? random_form_attention(fixture.arena, name, (uint64_t)i)
+                                                   : random_form_route(fixture.arena, name, (uint64_t)i);
     }
     for (int i = 0; i < (int)N_GIVEN; i++)
         fixture.forms[N_RANDOM + i] = read_given(i);
@@ -243,10 +245,11 @@ static void free_storage(const Form *form, void **storage) {
         free(storage[i]);
 }
 
-static void compare(const RandomForm *random, Entry entry, const float *actual, const double *expected) {
+static void compare(const RandomForm *random, Entry entry, const void *actual, const double *expected) {
     const FormArg *arg = &random->form->args[entry.arg];
     for (int64_t j = 0; j < entry.n && arg->access != FORM_IN; j++) {
-        double a = (double)actual[j], e = expected[entry.first + j];
+        double a = arg->dtype == DTYPE_I32 ? (double)((const int32_t *)actual)[j] : (double)((const float *)actual)[j];
+        double e = expected[entry.first + j];
         if (fabs(a - e) <= random->tolerance * fmax(1, fabs(e)))
             continue;
         form_print(stderr, random->form);
@@ -304,7 +307,8 @@ int main(void) {
                  i < N_ROWS              ? "rows"
                  : i < N_ROWS + N_PIECES ? "pieces"
                  : i < N_PLAIN           ? "product"
-                 : i < N_RANDOM          ? "attention"
+                 : i < N_NOT_ROUTES      ? "attention"
+                 : i < N_RANDOM          ? "route"
                                          : "given",
                  i);
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.forms[i]};

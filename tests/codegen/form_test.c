@@ -92,6 +92,36 @@ static void everything_that_a_form_can_hold_reads_back(void **state) {
         "  store out[b*12 + t*4 + c] = %9\n"
         "  add acc[c] += %10\n"
         "}\n",
+        "form router route {\n"
+        "  arg weights f32[12] out\n"
+        "  arg chosen i32[12] out\n"
+        "  arg load f32[4] out\n"
+        "  arg starts i32[5] out\n"
+        "  arg slots i32[12] out\n"
+        "  arg rows i32[12] out\n"
+        "  arg x f32[24] in\n"
+        "  row t 6\n"
+        "  col e 4\n"
+        "  %0 = load x[t*4 + e]\n"
+        "  %1 = sigmoid %0\n"
+        "  yield %1\n"
+        "  top_k 2\n"
+        "  capacity 3\n"
+        "  values weights\n"
+        "  experts chosen\n"
+        "  counts load\n"
+        "  offsets starts\n"
+        "  slot_of_row slots\n"
+        "  row_of_slot rows\n"
+        "}\n",
+        "form histogram route {\n"
+        "  arg load f32[4] out\n"
+        "  arg chosen i32[12] in\n"
+        "  row s 12\n"
+        "  col e 4\n"
+        "  given chosen\n"
+        "  counts load\n"
+        "}\n",
         "form grouped product {\n"
         "  arg out f32[24] out\n"
         "  arg a f32[64] in\n"
@@ -160,6 +190,7 @@ typedef struct {
 
 #define HEAD "form f rows { arg y f32[6] out arg z f32[3] inout arg x f32[6] in arg p i32[2] in row r 2 col c 3\n"
 #define STORED "store y[r*3 + c] = %x }"
+#define ROUTE "form f route { arg v f32[4] out arg e i32[4] out arg x f32[6] in row r 2 col c 3\n%x = load x[r*3 + c]\n"
 #define PRODUCT "form f product { arg y f32[6] out arg x f32[8] in arg w f32[12] in arg p i32[4] in row r 2 col c 3\n"
 #define PRODUCT_END "%s = sum 0 store y[r*3 + c] = %s }"
 
@@ -271,7 +302,7 @@ static const Case cases[] = {
      "form f rows { arg y f32[7] out row r 2 col c 3 %x = const 1 store y[r*3 + c] = %x }",
      "1:1: form f: 6 of the 7 elements of y are written"},
     {"a body that yields", HEAD "%x = const 1 store y[r*3 + c] = %x yield %x }",
-     "1:1: form f: a part yields a value, and no other body does"},
+     "1:1: form f: a part yields a value, a route its scores, and no other body does"},
     /* Pieces. */
     {"pieces without a number", "form f rows { arg x f32[3] in in_pieces pieces 2, , 3",
      "1:51: expected a number of elements from 1 to 2^48, found ','"},
@@ -345,6 +376,46 @@ static const Case cases[] = {
      "shared 1 window 1 scale 1 tile queries 1 keys 1 tensor q = q[d] tensor k = q[d] tensor v = q[d]\n"
      "tensor out = o[d] tensor logsumexp = o[0] }",
      "1:1: form f: 2 results are in argument o"},
+    /* Routes. */
+    {"a result that is none", ROUTE "yield %x top_k 2 weights v }",
+     "3:18: expected a result of a route, found 'weights'"},
+    {"a result twice", ROUTE "yield %x top_k 2 values v values v }", "3:34: values is there twice"},
+    {"a route that does not choose", ROUTE "yield %x values v }", "3:10: expected 'top_k', found 'values'"},
+    {"a route without scores", ROUTE "}", "3:1: expected 'top_k', found '}'"},
+    {"scores that are sums over rows", ROUTE "%s = sum_rows %x yield %s top_k 2 experts e values v }",
+     "1:1: form f: what it yields is no value of rows"},
+    {"a route without results",
+     "form f route { arg x f32[6] in row r 2 col c 3 %x = load x[r*3 + c] yield %x top_k 2 }",
+     "1:1: form f: it has no results"},
+    {"more choices than columns", ROUTE "yield %x top_k 4 values v experts e }",
+     "1:1: form f: a row chooses 4 of 3 columns"},
+    {"values of another number", ROUTE "yield %x top_k 1 values v experts e }",
+     "1:1: form f: its values are an f32[2] out"},
+    {"values of another dtype", ROUTE "yield %x top_k 2 values e counts v }",
+     "1:1: form f: its values are an f32[4] out"},
+    {"two results in one place", ROUTE "yield %x top_k 2 experts e row_of_slot e values v }",
+     "1:1: form f: argument e is to hold two results"},
+    {"rows without their slots", ROUTE "yield %x top_k 2 values v slot_of_row e }",
+     "1:1: form f: slot_of_row takes row_of_slot, which holds the experts meanwhile"},
+    {"a sum over rows in a route",
+     "form f route { arg v f32[4] out arg y f32[3] out arg x f32[6] in row r 2 col c 3\n"
+     "%x = load x[r*3 + c] %s = sum_rows %x store y[c] = %s yield %x top_k 2 values v }",
+     "1:1: form f: a route has no sums over rows"},
+    {"a route that writes its values itself",
+     "form f route { arg v f32[6] out arg x f32[6] in row r 2 col c 3\n"
+     "%x = load x[r*3 + c] store v[r*3 + c] = %x yield %x top_k 3 values v }",
+     "1:1: form f: 12 of the 6 elements of v are written"},
+    {"too many computed scores",
+     "form f route { arg v f32[2] out arg x f32[10000] in row r 2 col c 5000\n"
+     "%x = load x[r*5000 + c] %y = neg %x yield %y top_k 1 values v }",
+     "1:1: form f: of 5000 columns scores are just loaded, dense, and nothing is written"},
+    {"experts chosen and given", "form f route { arg v i32[2] out arg p i32[2] in row r 2 col c 3 given p experts v }",
+     "1:1: form f: where experts are given, nothing is chosen"},
+    {"experts given as floats", "form f route { arg n f32[3] out arg p f32[2] in row r 2 col c 3 given p counts n }",
+     "1:1: form f: the experts that are given are i32[2] in"},
+    {"slots that have no number",
+     "form f route { arg n f32[3] out arg p i32[4294967296] in row r 4294967296 col c 3 given p counts n }",
+     "1:1: form f: slots and experts are less than 2^31"},
     /* Products. */
     {"no products", PRODUCT "}", "1:1: form f: 0 of the 6 elements of y are written"},
     {"no products and no results", "form f product { row r 2 }", "1:1: form f: it has no products"},
@@ -382,7 +453,7 @@ static const Case cases[] = {
     {"a part without a value",
      PRODUCT "operand a = x[i*4 + k] part b k_minor { row n 3 col k 4 %l = load w[n*4 + k] } "
              "product 0 = a, b k 4 " PRODUCT_END,
-     "1:1: form f: part b: a part yields a value, and no other body does"},
+     "1:1: form f: part b: a part yields a value, a route its scores, and no other body does"},
     {"a part that writes",
      PRODUCT "operand a = x[i*4 + k] part b k_minor { row n 3 col k 4 %l = const 1 store y[n] = %l yield %l } "
              "product 0 = a, b k 4 " PRODUCT_END,
@@ -635,6 +706,25 @@ static void data_that_leads_astray_is_reported(void **state) {
     arena_free(arena);
 }
 
+/* Ties go to the earlier column; expert 0 is full after one row, expert 2 has none. */
+static void routes_sort_slots_by_expert(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double x[9] = {1, 2, 2, 3, 1, 0, 2, 1, 0}, v[3], e[3], n[3], o[4], s[3], r[3];
+    run(arena,
+        "form f route { arg v f32[3] out arg e i32[3] out arg n f32[3] out arg o i32[4] out arg s i32[3] out\n"
+        "arg r i32[3] out arg x f32[9] in row t 3 col c 3 %x = load x[t*3 + c] yield %x top_k 1 capacity 1\n"
+        "values v experts e counts n offsets o slot_of_row s row_of_slot r }",
+        (double *[]){v, e, n, o, s, r, x});
+    expect(v, (double[]){2, 3, 2}, 3);
+    expect(e, (double[]){1, 0, 0}, 3);
+    expect(n, (double[]){2, 1, 0}, 3);
+    expect(o, (double[]){0, 1, 2, 2}, 4);
+    expect(s, (double[]){1, 0, -1}, 3);
+    expect(r, (double[]){1, 0, -1}, 3);
+    arena_free(arena);
+}
+
 int main(void) {
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(examples_of_the_specification_read_back),
@@ -650,6 +740,7 @@ int main(void) {
         cmocka_unit_test(choices_take_one_of_two_values),
         cmocka_unit_test(rows_of_each_group_meet_its_matrix),
         cmocka_unit_test(groups_sum_over_their_own_k),
+        cmocka_unit_test(routes_sort_slots_by_expert),
         cmocka_unit_test(bf16_rounds_operands_to_nearest),
         cmocka_unit_test(data_that_leads_astray_is_reported),
     };

@@ -36,13 +36,18 @@ static void read_module(Fixture *at, const char *states, const char *text) {
     graph_number(at->graph);
 }
 
-/* The nodes that can be in a block. */
-static void choose_nodes(Fixture *at) {
+static bool is_of_route(const Node *node) {
+    return node->op == OP_top_k || node->op == OP_histogram || node->op == OP_route;
+}
+
+/* The nodes that can be in a block; what routes, only in one of that kind. */
+static void choose_nodes(Fixture *at, FormKind kind) {
     const char *reason;
     Block *block = block_new(at->graph);
     at->n_nodes = 0;
     for (Node *node = at->graph->first; node; node = node->next) {
-        if (!node_computes(node) || !space_of(at->arena, &node, 1, &reason))
+        if (!node_computes(node) || (is_of_route(node) && kind != FORM_KIND_ROUTE) ||
+            !space_of(at->arena, &node, 1, &reason))
             continue;
         node->block = block;
         at->nodes[at->n_nodes++] = node;
@@ -101,7 +106,7 @@ static void check(const char *states, const char *text, FormKind kind) {
     Fixture at = {.arena = arena_new()};
     const char *reason;
     read_module(&at, states, text);
-    choose_nodes(&at);
+    choose_nodes(&at, kind);
     run_interpreter(&at);
     Space *space = space_of(at.arena, at.nodes, at.n_nodes, &reason);
     if (!space)
@@ -220,6 +225,30 @@ static void test_norm_of_everything(void **unused) {
     "%w, %e = top_k %l {k = 2} : f32[7, 2], i32[7, 2]\n"                                                               \
     "%offsets, %slots, %rows = route %e {experts = 3, capacity = 4} : i32[4], i32[~12], i32[7, 2]\n"
 
+static void test_routing_with_probabilities(void **unused) {
+    (void)unused;
+    check("",
+          "%l = input {name = \"l\"} : f32[2, 9, 5]\n"
+          "%p = softmax %l : f32[2, 9, 5]\n"
+          "%w, %e = top_k %p {k = 2} : f32[2, 9, 2], i32[2, 9, 2]\n"
+          "%n = histogram %e {bins = 5} : f32[5]\n"
+          "%offsets, %slots, %rows = route %e {experts = 5, capacity = 6} : i32[6], i32[~30], i32[2, 9, 2]\n"
+          "%z = logsumexp %l : f32[2, 9]\n"
+          "output \"w\" = %w\n output \"n\" = %n\n output \"z\" = %z\n output \"o\" = %offsets\n"
+          "output \"s\" = %slots\n output \"r\" = %rows\n",
+          FORM_KIND_ROUTE);
+}
+
+static void test_experts_that_are_given(void **unused) {
+    (void)unused;
+    check("",
+          "%e = input {name = \"e\"} : i32[8, 2]\n"
+          "%n = histogram %e {bins = 4} : f32[4]\n"
+          "%offsets, %slots, %rows = route %e {experts = 4, capacity = 0} : i32[5], i32[~16], i32[8, 2]\n"
+          "output \"n\" = %n\n output \"o\" = %offsets\n output \"s\" = %slots\n output \"r\" = %rows\n",
+          FORM_KIND_ROUTE);
+}
+
 static void test_combine_and_residual(void **unused) {
     (void)unused;
     check("",
@@ -291,6 +320,8 @@ int main(void) {
         cmocka_unit_test(test_column_sums_are_accumulated),
         cmocka_unit_test(test_loss_of_what_is_made_on_the_way),
         cmocka_unit_test(test_norm_of_everything),
+        cmocka_unit_test(test_routing_with_probabilities),
+        cmocka_unit_test(test_experts_that_are_given),
         cmocka_unit_test(test_combine_and_residual),
         cmocka_unit_test(test_gate_and_up_with_gathered_rows),
         cmocka_unit_test(test_weights_gradient_of_made_rows),

@@ -168,8 +168,48 @@ static void test_reasons(void **unused) {
             "%s = reduce_sum %y {dims = [1]} : f32[4]\n",
             "parts of a product's result");
     refused("%x = input {name = \"x\"} : f32[4, 4]\n"
-            "%q, %i = top_k %x {k = 2} : f32[4, 2], i32[4, 2]\n",
+            "%i = input {name = \"i\"} : i32[4, 2]\n"
+            "%q = gather_last %x, %i : f32[4, 2]\n",
             "kernel of its own");
+}
+
+static void test_route_has_scores(void **unused) {
+    (void)unused;
+    Fixture at;
+    Space *space = accepted(&at, "%x = input {name = \"x\"} : f32[2, 3, 8]\n"
+                                 "%p = softmax %x : f32[2, 3, 8]\n"
+                                 "%q, %e = top_k %p {k = 2} : f32[2, 3, 2], i32[2, 3, 2]\n"
+                                 "%n = histogram %e {bins = 8} : f32[8]\n"
+                                 "%o, %s, %r = route %e {experts = 8, capacity = 0} : i32[9], i32[~12], i32[2, 3, 2]\n"
+                                 "%l = logsumexp %x : f32[2, 3]\n");
+    assert_int_equal(space->kind, SPACE_ROUTE);
+    assert_int_equal(space->n_rows, 6);
+    assert_int_equal(space->n_cols, 8);
+    assert_int_equal(space->n_nodes, 2);
+    assert_ptr_equal(space->top_k, at.nodes[1]);
+    assert_ptr_equal(space->histogram, at.nodes[2]);
+    assert_ptr_equal(space->route, at.nodes[3]);
+    arena_free(at.arena);
+}
+
+#define CHOSEN "%x = input {name = \"x\"} : f32[4, 4]\n%q, %e = top_k %x {k = 4} : f32[4, 4], i32[4, 4]\n"
+
+static void test_reasons_of_routes(void **unused) {
+    (void)unused;
+    refused(CHOSEN "%y = exp %q : f32[4, 4]\n", "reads what top_k makes");
+    refused(CHOSEN "%s = reduce_sum %x {dims = [0]} : f32[4]\n", "no part of choosing experts");
+    refused(CHOSEN "%y = matmul %x, %x {mode = \"nt\"} : f32[4, 4]\n", "no part of choosing experts");
+    refused(CHOSEN "%n = histogram %e {bins = 5} : f32[5]\n", "has 5 experts, and there are 4");
+    refused(CHOSEN "%n = histogram %e {bins = 4} : f32[4]\n%m = histogram %e {bins = 4} : f32[4]\n",
+            "is there already");
+    refused(CHOSEN "%g = input {name = \"g\"} : i32[4, 4]\n%n = histogram %g {bins = 4} : f32[4]\n",
+            "of other experts");
+    refused(CHOSEN "%t = transpose %e {perm = [1, 0]} : i32[4, 4]\n%n = histogram %t {bins = 4} : f32[4]\n",
+            "not dense");
+    refused("%x = input {name = \"x\"} : f32[2, 5000]\n"
+            "%y = exp %x : f32[2, 5000]\n"
+            "%q, %e = top_k %y {k = 2} : f32[2, 2], i32[2, 2]\n",
+            "more than 4096 computed scores");
 }
 
 static void test_loss_reads_rows_and_one_element_of_each(void **unused) {
@@ -228,6 +268,8 @@ int main(void) {
         cmocka_unit_test(test_loss_reads_rows_and_one_element_of_each),
         cmocka_unit_test(test_sums_of_many_tensors_are_in_pieces),
         cmocka_unit_test(test_reasons),
+        cmocka_unit_test(test_route_has_scores),
+        cmocka_unit_test(test_reasons_of_routes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

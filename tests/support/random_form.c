@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "codegen/form_route.h"
 #include "tests/support/random.h"
 
 enum { MAX_VALUES = 32, MAX_ARGS = 24 };
@@ -265,7 +266,12 @@ static void add_writes(Making *at, bool has_row_sums) {
 static Making making_new(Arena *arena, const char *name, uint64_t seed, FormKind kind) {
     Making at = {.arena = arena, .state = seed * 2 + 1};
     at.random.form = arena_new_of(arena, Form);
-    *at.random.form = (Form){.name = name, .kind = kind, .n_groups = 1, .offsets = FORM_NONE, .body.yield = FORM_NONE};
+    *at.random.form = (Form){.name = name,
+                             .kind = kind,
+                             .n_groups = 1,
+                             .offsets = FORM_NONE,
+                             .body.yield = FORM_NONE,
+                             .route = form_route_new()};
     at.random.args = arena_array_of(arena, RandomFormArg, MAX_ARGS);
     at.random.tolerance = 2e-5;
     at.updated.arg = FORM_NONE;
@@ -533,6 +539,61 @@ RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed) 
     for (int i = 0; i < first_result; i++)
         add_tensor(&at, i, false);
     at.random.tolerance = 1e-4;
+    return done(&at);
+}
+
+/* ---- Routes ---------------------------------------------------------------------------------------------------- */
+
+/* Exact in floats, so that the order of scores is; relu makes equal ones. */
+static void add_scores(Making *at) {
+    uint32_t score = add_load(at);
+    for (int i = below(at, 3); i > 0; i--) {
+        uint32_t half = map(at, OP_mul, score, constant(at, -0.5));
+        FormInstr largest = {.op = FORM_MAX_COLS, .a = score, .map.gather = FORM_NONE};
+        score = chance(at, 0.4) ? map(at, OP_relu, score, FORM_NONE) : chance(at, 0.5) ? half : score;
+        add_value(at, chance(at, 0.3) ? add(at, largest) : score);
+    }
+    add_value(at, score);
+    if (chance(at, 0.5))
+        add_writes(at, false);
+    at->body->yield = score;
+}
+
+static void add_route_result(Making *at, FormRouteResult result, DType dtype, int64_t n_elements) {
+    at->random.form->route.results[result] = add_arg(at, dtype, n_elements, FORM_OUT, (RandomFormArg){0});
+}
+
+/* As many experts as a row chooses, one, none full and all full among them. */
+RandomForm random_form_route(Arena *arena, const char *name, uint64_t seed) {
+    static const int64_t rows[] = {1, 2, 7, 16, 33, 700, 2500}, experts[] = {1, 2, 3, 8, 31, 70, 130};
+    Making at = making_new(arena, name, seed, FORM_KIND_ROUTE);
+    Form *form = at.random.form;
+    FormRoute *route = &form->route;
+    int64_t n_rows = one_of(&at, rows, 7), n_experts = one_of(&at, experts, 7), n_slots;
+    bool is_given = chance(&at, 0.3);
+    add_index(at.body, n_rows, false);
+    if (chance(&at, 0.2) && !is_given)
+        add_index(at.body, 2, false);
+    add_index(at.body, n_experts, true);
+    route->k = is_given ? 1 : chance(&at, 0.2) ? n_experts : 1 + below(&at, (int)(n_experts < 8 ? n_experts : 8));
+    n_slots = form_n_rows(at.body) * route->k;
+    if (is_given)
+        route->given =
+            add_arg(&at, DTYPE_I32, n_slots, FORM_IN, (RandomFormArg){.n_positions = chance(&at, 0.2) ? 1 : n_experts});
+    else
+        add_scores(&at);
+    route->capacity = chance(&at, 0.4) ? 1 + below(&at, (int)n_slots) : 0;
+    if (!is_given && chance(&at, 0.7))
+        add_route_result(&at, FORM_ROUTE_VALUES, DTYPE_F32, n_slots);
+    if (!is_given && chance(&at, 0.6))
+        add_route_result(&at, FORM_ROUTE_EXPERTS, DTYPE_I32, n_slots);
+    if (chance(&at, 0.6))
+        add_route_result(&at, FORM_ROUTE_COUNTS, DTYPE_F32, n_experts);
+    if (chance(&at, 0.7))
+        add_route_result(&at, FORM_ROUTE_SLOT_OF_ROW, DTYPE_I32, n_slots);
+    if (route->results[FORM_ROUTE_SLOT_OF_ROW] != FORM_NONE || chance(&at, 0.3))
+        add_route_result(&at, FORM_ROUTE_ROW_OF_SLOT, DTYPE_I32, n_slots);
+    add_route_result(&at, FORM_ROUTE_OFFSETS, DTYPE_I32, n_experts + 1);
     return done(&at);
 }
 
