@@ -194,8 +194,10 @@ static void note_results(Finder *at, Node *node, uint32_t unit) {
             origin.state = at->origins[source->number].state;
         else if (value_has_storage(&node->results[i], at->escapes))
             origin.storage = add_storage(at, &node->results[i], unit);
-        if (at->has_gradients && liveness_starts_gradient(node))
-            at->out->storages[add_storage(at, node->operands[0], unit)].is_output = true; /* for another graph */
+        if (at->has_gradients && liveness_starts_gradient(node)) { /* for another graph */
+            uint32_t gradient = add_storage(at, node->operands[0], unit);
+            at->out->storages[gradient].is_output = true;
+        }
         if (class == OP_CLASS_UPDATE)
             note_state_write(at, &at->states[origin.state], unit);
         at->origins[node->results[i].number] = origin;
