@@ -3,18 +3,20 @@
     growth.py MOEC [--folder DIR] [--rounds N] [--steps N] [--quick] [--json FILE]
 
 One E8T2 model at d = 256, sequence 256, and variants of it: four times the tokens, experts at the same top-k, layers;
-and built with --no-fuse. Time per active FLOP is that of a step over the model FLOPs of its tokens (spec/numerics.md),
-relative to the model that is varied, round by round. 1.10 is what the project allows.
+and built with --no-fuse, and with all ways to fuse but one. Time per active FLOP is that of a step over the model FLOPs
+of its tokens (spec/numerics.md), relative to the model that is varied, round by round. 1.10 is what the project allows
+of what grows.
 """
 
 import argparse
 import json
 
-from sides import Clock, Executable, Model, Spread, run_checked, run_rounds
+from sides import Clock, Executable, Model, Spread, run_rounds
 
 SIZES = {"B": 16, "T": 256, "vocab": 8192, "d": 256, "layers": 4, "ff": 1024, "heads": 8, "kv_heads": 4, "n_experts": 8}
 QUICK = {"B": 2, "T": 64, "vocab": 512, "layers": 1}
-BASE, UNFUSED = "model", "--no-fuse"
+BASE = "model"
+FUSIONS = ("rows", "epilogue", "prologue", "siblings", "accumulate", "updates")
 GROWN = {"tokens x 4": "B", "experts x 4": "n_experts", "layers x 4": "layers"}
 
 
@@ -45,8 +47,10 @@ def start_sides(arguments):
     sides = {BASE: start(arguments, BASE, sizes)}
     for name, size in GROWN.items():
         sides[name] = start(arguments, name, sizes | {size: 4 * sizes[size]})
-    if "--no-fuse" in run_checked([arguments.moec, "build", "--help"]):
-        sides[UNFUSED] = start(arguments, UNFUSED, sizes, UNFUSED)
+    sides["--no-fuse"] = start(arguments, "--no-fuse", sizes, "--no-fuse")
+    for left_out in FUSIONS:
+        others = ",".join(fusion for fusion in FUSIONS if fusion != left_out)
+        sides[f"without {left_out}"] = start(arguments, f"without {left_out}", sizes, f"--fuse={others}")
     return sides
 
 
