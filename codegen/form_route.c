@@ -69,7 +69,7 @@ static int64_t n_elements_of(const Form *form, FormRouteResult result) {
     case FORM_ROUTE_OFFSETS:
         return n_experts + 1;
     case FORM_ROUTE_SLOT_OF_ROW:
-        return capacity > 0 && capacity < n_slots / n_experts ? capacity * n_experts : n_slots;
+        return capacity > 0 && capacity <= n_slots / n_experts ? capacity * n_experts : n_slots;
     default:
         return n_slots;
     }

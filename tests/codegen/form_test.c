@@ -725,6 +725,20 @@ static void routes_sort_slots_by_expert(void **state) {
     arena_free(arena);
 }
 
+/* Of 5 slots, 2 experts of capacity 2 hold 4. */
+static void slots_have_the_rows_that_capacity_leaves(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double e[5] = {0, 0, 1, 0, 1}, s[4], r[5];
+    run(arena,
+        "form f route { arg s i32[4] out arg r i32[5] out arg e i32[5] in row t 5 col c 2 given e capacity 2\n"
+        "slot_of_row s row_of_slot r }",
+        (double *[]){s, r, e});
+    expect(s, (double[]){0, 1, 2, 4}, 4);
+    expect(r, (double[]){0, 1, 2, -1, 3}, 5);
+    arena_free(arena);
+}
+
 int main(void) {
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(examples_of_the_specification_read_back),
@@ -741,6 +755,7 @@ int main(void) {
         cmocka_unit_test(rows_of_each_group_meet_its_matrix),
         cmocka_unit_test(groups_sum_over_their_own_k),
         cmocka_unit_test(routes_sort_slots_by_expert),
+        cmocka_unit_test(slots_have_the_rows_that_capacity_leaves),
         cmocka_unit_test(bf16_rounds_operands_to_nearest),
         cmocka_unit_test(data_that_leads_astray_is_reported),
     };
