@@ -57,8 +57,9 @@ static int64_t n_micro_batches(const Module *module, const Graph *graph) {
     const Directive *train = module_find_directive(module, "train");
     int64_t n = train ? attrs_int(&train->attrs, "global_batch", 1) : 1;
     for (const Node *node = graph->first; node; node = node->next) {
-        if (node->op == OP_input && strcmp(attrs_string(&node->attrs, "name", ""), "tokens") == 0)
-            return n / type_extent(&node->results[0].type, 0);
+        const Type *type = &node->results[0].type;
+        if (node->op == OP_input && type->rank > 0 && strcmp(attrs_string(&node->attrs, "name", ""), "tokens") == 0)
+            return n / type_extent(type, 0);
     }
     return n;
 }

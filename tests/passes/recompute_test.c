@@ -166,6 +166,24 @@ static void what_is_in_use_is_kept(void **state) {
     program_free(&program);
 }
 
+/* An input of that name counts sequences if it has a dim of them. */
+static void tokens_may_be_one_number(void **state) {
+    (void)state;
+    Program program = program_read("directive gradients \"arena\"\n"
+                                   "state \"w\" weight : f32[64]\n"
+                                   "state \"grad:w\" grad : f32[64]\n"
+                                   "graph train {\n"
+                                   "  %tokens = input {name = \"tokens\"} : i32[]\n"
+                                   "  %x = input {name = \"x\"} : f32[64]\n"
+                                   "  %g = state {name = \"grad:w\"} : f32[64]\n"
+                                   "  %sum = accumulate %g, %x {starts = true} : f32[64]\n"
+                                   "  %l = reduce_sum %x {dims = [0]} : f32[]\n"
+                                   "  output \"loss\" = %l\n"
+                                   "}\n");
+    assert_true(run_within(program.module, 1 << 20));
+    program_free(&program);
+}
+
 /* Equal modules come out as equal text. */
 static void equal_programs_recompute_the_same(void **state) {
     (void)state;
@@ -182,8 +200,11 @@ static void equal_programs_recompute_the_same(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_programs_compute_the_same),        cmocka_unit_test(budgets_are_kept_to),
-        cmocka_unit_test(what_reads_a_state_that_changes_is_kept), cmocka_unit_test(what_is_in_use_is_kept),
+        cmocka_unit_test(random_programs_compute_the_same),
+        cmocka_unit_test(budgets_are_kept_to),
+        cmocka_unit_test(what_reads_a_state_that_changes_is_kept),
+        cmocka_unit_test(what_is_in_use_is_kept),
+        cmocka_unit_test(tokens_may_be_one_number),
         cmocka_unit_test(equal_programs_recompute_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
