@@ -178,13 +178,13 @@ static void print_results(CPrinter *c, const Form *form) {
     c_open(c, ".results =");
     for (int result = 0; result < form->n_results; result++) {
         const FormInstr *write = plain_write(form, result);
-        int64_t stride = side_stride(&form->body, &write->map, false);
+        int64_t stride = side_stride(&form->body, &write->map, false), group_stride = rows_of_group(form) * stride;
         const char *text = arena_printf(c->arena, "{.out = (float *)args[%u]", write->map.arg);
         if (write->map.offset)
             text = arena_printf(c->arena, "%s + %lld", text, (long long)write->map.offset);
         text = arena_printf(c->arena, "%s, .stride = %lld", text, (long long)stride);
         if (form->ragged == FORM_RAGGED_K)
-            text = arena_printf(c->arena, "%s, .group_stride = %lld", text, (long long)(rows_of_group(form) * stride));
+            text = arena_printf(c->arena, "%s, .group_stride = %lld", text, (long long)group_stride);
         c_line(c, "%s, .beta = %s},", text, write->op == FORM_ADD ? "1.0f" : "0.0f");
     }
     c->depth--;

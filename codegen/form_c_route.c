@@ -56,11 +56,12 @@ static int64_t count_chunks(const RoutePrinter *at) {
 /* The loop over chunks, and the rows or slots of one, from `begin` on to before `stop`; `size`: slots of a row. */
 static void open_chunks(RoutePrinter *at, int64_t size) {
     CPrinter *c = at->rows.base.c;
-    long long n_groups = (long long)((at->n_rows + ROUTE_ROWS - 1) / ROUTE_ROWS), n = (long long)(at->n_rows * size);
+    long long n_groups = (at->n_rows + ROUTE_ROWS - 1) / ROUTE_ROWS, n = at->n_rows * size;
+    long long n_slots = ROUTE_ROWS * size; /* of a group */
     c_parallel(c, at->n_chunks > 1 ? at->work : 0, "");
     c_open(c, "for (int64_t chunk = 0; chunk < N_CHUNKS; chunk++)");
-    c_line(c, "int64_t begin = chunk * %lld / N_CHUNKS * %lld;", n_groups, (long long)(ROUTE_ROWS * size));
-    c_line(c, "int64_t stop = (chunk + 1) * %lld / N_CHUNKS * %lld;", n_groups, (long long)(ROUTE_ROWS * size));
+    c_line(c, "int64_t begin = chunk * %lld / N_CHUNKS * %lld;", n_groups, n_slots);
+    c_line(c, "int64_t stop = (chunk + 1) * %lld / N_CHUNKS * %lld;", n_groups, n_slots);
     c_line(c, "stop = stop < %lld ? stop : %lld;", n, n);
 }
 

@@ -512,7 +512,8 @@ static const char *check_sizes(const Verifier *v) {
 }
 
 /* As what loads or stores an element for each index of the tensor. */
-static const char *check_tensor(Verifier *v, int tensor) {
+static const char *check_tensor(const Verifier *of_form, int tensor) {
+    Verifier of_tensor = *of_form, *v = &of_tensor;
     const FormAccessMap *map = &v->form->attention.maps[tensor];
     bool is_result = tensor >= form_attention_first_result(v->form), has_vectors = tensor != ATTENTION_LOGSUMEXP;
     FormInstr instrs[] = {{.op = FORM_CONST, .level = FORM_LEVEL_FULL},
@@ -557,10 +558,8 @@ static const char *check_results(const Verifier *v) {
 
 static const char *check_attention(const Verifier *of_form) {
     const char *error = check_sizes(of_form);
-    for (int i = 0; i < form_attention_n_tensors(of_form->form) && error == NULL; i++) {
-        Verifier of_tensor = *of_form;
-        error = check_tensor(&of_tensor, i);
-    }
+    for (int i = 0; i < form_attention_n_tensors(of_form->form) && error == NULL; i++)
+        error = check_tensor(of_form, i);
     return error == NULL ? check_results(of_form) : error;
 }
 

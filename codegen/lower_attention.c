@@ -40,8 +40,9 @@ static void set_strides(FormAccessMap *map, Value *value, FormAttentionTensor te
     bool has_map = view_of(value, &view);
     assert(has_map);
     (void)has_map;
-    for (int dim = 0; dim < value->type.rank; dim++) {
-        int index = tensor == ATTENTION_LOGSUMEXP ? number_dims[dim] : vector_dims[dim];
+    bool has_columns = tensor != ATTENTION_LOGSUMEXP;
+    for (int dim = 0; dim < (has_columns ? 4 : 3); dim++) {
+        int index = has_columns ? vector_dims[dim] : number_dims[dim];
         map->strides[index] = index == COLUMN ? 1 : extent_of(value, dim) > 1 ? view.strides[dim] : 0;
     }
 }

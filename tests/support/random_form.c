@@ -338,7 +338,7 @@ RandomForm random_form_pieces(Arena *arena, const char *name, uint64_t seed) {
     static const int64_t sizes[] = {1, 7, 100, 1024, 16384, 20000, 40001};
     Making at = making_new(arena, name, seed, FORM_KIND_ROWS);
     Form *form = at.random.form;
-    size_t n_pieces = (size_t)(2 + below(&at, 12));
+    size_t n_pieces = 2 + (size_t)below(&at, 12);
     int64_t n_columns = 0;
     form->pieces = arena_array_of(arena, int64_t, n_pieces);
     for (size_t i = 0; i < n_pieces; i++) {
