@@ -1,9 +1,10 @@
 /* Gradients in the arena. spec/ir.md, "Gradients".
 
-   In: a module whose graph "train" adds to gradients that "update" reads. Out: where no other graph touches them, the
-   first addition to each has the attribute "starts", which writes the state without regard to what was there, and the
-   module has the directive `gradients "arena"`: they need no storage of their own while forward values take so much.
-   Never here: where they stand. */
+   In: a module whose graph "train" adds to gradients that "update" reads. Out: where no other graph touches them, and a
+   step is one micro-batch, whose gradients need not outlive those of the next, the first addition to each has the
+   attribute "starts", which writes the state without regard to what was there, and the module has the directive
+   `gradients "arena"`: they need no storage of their own while forward values take so much. Never here: where they
+   stand. */
 #include <string.h>
 
 #include "passes/passes.h"
@@ -55,6 +56,18 @@ static bool can_move(const Module *module, const GradientUse *uses) {
     return has_any && can;
 }
 
+int64_t passes_n_micro_batches(const Module *module) {
+    const Directive *train = module_find_directive(module, "train");
+    const Graph *graph = module_find_graph(module, "train");
+    int64_t n = train ? attrs_int(&train->attrs, "global_batch", 1) : 1;
+    for (const Node *node = graph ? graph->first : NULL; node; node = node->next) {
+        const Type *type = &node->results[0].type;
+        if (node->op == OP_input && type->rank > 0 && strcmp(attrs_string(&node->attrs, "name", ""), "tokens") == 0)
+            return n / type_extent(type, 0);
+    }
+    return n;
+}
+
 bool gradients_are_in_arena(const Module *module) {
     return module_find_directive(module, "gradients") != NULL;
 }
@@ -65,7 +78,7 @@ bool gradients_run(Module *module, Reporter *reporter) {
     GradientUse *uses = arena_array_of(arena, GradientUse, module->n_states + 1);
     for (size_t i = 0; i < module->n_graphs; i++)
         note_uses(module, module->graphs[i], uses);
-    if (!gradients_are_in_arena(module) && can_move(module, uses)) {
+    if (!gradients_are_in_arena(module) && passes_n_micro_batches(module) <= 1 && can_move(module, uses)) {
         module_add_directive(module, "gradients", "arena", (Loc){0});
         for (size_t i = 0; i < module->n_states; i++) {
             if (uses[i].first)

@@ -17,8 +17,9 @@
                            so; simple form again. spec/ir.md, "Products"
      chunk                 large values that exist only between nodes that work row by row, such as logits, are made a
                            chunk of rows at a time. spec/ir.md, "Chunks"
-     gradients             gradients that only "train" and "update" touch have storage in the arena; the first addition
-                           to each, which says starts = true, writes it. spec/ir.md, "Gradients"
+     gradients             of steps of one micro-batch, gradients that only "train" and "update" touch have storage in
+                           the arena; the first addition to each, which says starts = true, writes it. spec/ir.md,
+                           "Gradients"
      recompute             cheap values of the forward half are computed again where the backward half reads them.
                            spec/ir.md, "Recompute"
      precision             with a directive precision "bf16": products that round their operands say so. Later than all
@@ -59,6 +60,9 @@ bool layout_run(Module *module, Reporter *reporter);
 bool fuse_run(Module *module, Reporter *reporter);
 bool schedule_run(Module *module, Reporter *reporter);
 bool memory_run(Module *module, Reporter *reporter);
+
+/* Sequences of an optimizer step, as the directive "train" has it, over those of a run of the graph "train". */
+int64_t passes_n_micro_batches(const Module *module);
 
 /* Whether the module's states of kind "grad" have storage in the arena: it has the directive `gradients "arena"`. */
 bool gradients_are_in_arena(const Module *module);

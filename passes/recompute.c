@@ -52,23 +52,10 @@ static int64_t planned_bytes(const Graph *graph, const RecomputeList *list, size
     return n_bytes;
 }
 
-/* Sequences of an optimizer step, over those of a run of the graph. */
-static int64_t n_micro_batches(const Module *module, const Graph *graph) {
-    const Directive *train = module_find_directive(module, "train");
-    int64_t n = train ? attrs_int(&train->attrs, "global_batch", 1) : 1;
-    for (const Node *node = graph->first; node; node = node->next) {
-        const Type *type = &node->results[0].type;
-        if (node->op == OP_input && type->rank > 0 && strcmp(attrs_string(&node->attrs, "name", ""), "tokens") == 0)
-            return n / type_extent(type, 0);
-    }
-    return n;
-}
-
 /* Gradients in the arena are added up outside of it where a step has several micro-batches. */
 static int64_t state_bytes(const Module *module) {
     int64_t n_bytes = 0;
-    bool counts_gradients =
-        !gradients_are_in_arena(module) || n_micro_batches(module, module_find_graph(module, "train")) > 1;
+    bool counts_gradients = !gradients_are_in_arena(module) || passes_n_micro_batches(module) > 1;
     for (size_t i = 0; i < module->n_states; i++) {
         const State *state = module->states[i];
         n_bytes += counts_gradients || strcmp(state->kind, "grad") != 0 ? arena_bytes_of(&state->type) : 0;
