@@ -128,14 +128,13 @@ static void print_search(RoutePrinter *at) {
 static void print_choices(RoutePrinter *at) {
     CPrinter *c = at->rows.base.c;
     const char *values = result_name(at, FORM_ROUTE_VALUES), *experts = result_name(at, FORM_ROUTE_EXPERTS);
+    experts = experts ? experts : at->experts;
     c_open(c, "for (int lane = 0; lane < n_lanes; lane++)");
     c_open(c, "for (int i = 0; i < K; i++)");
     if (values)
         c_line(c, "%s[(first + lane) * K + i] = ((MoecVector)largest[i])[lane];", values);
     if (experts)
         c_line(c, "%s[(first + lane) * K + i] = places[i][lane];", experts);
-    else if (at->experts)
-        c_line(c, "%s[(first + lane) * K + i] = places[i][lane];", at->experts);
     if (at->counts)
         c_line(c, "counted[chunk][places[i][lane]]++;");
     c_close(c);

@@ -17,12 +17,10 @@ def read(path):
 whole, chunks, small = map(read, sys.argv[1:])
 for graph in "train", "eval":
     assert whole[1][graph] > LOGITS
-    assert chunks[1][graph] < whole[1][graph], graph
+    assert chunks[1][graph] < whole[1][graph] - 0.4 * LOGITS, graph
     assert chunks[0][graph] < small[0][graph], graph
-# Of "train" the gradients are the peak, whatever the chunks.
-assert chunks[1]["eval"] < whole[1]["eval"] - 0.4 * LOGITS
 assert small[1]["eval"] < chunks[1]["eval"]
+# Of "train" with chunks the peak is elsewhere: the embedding's gradient.
 assert small[1]["train"] <= chunks[1]["train"]
-# Chunks of one size share their kernels: twice as many chunks, and hardly more but for one that adds up their sums, and
-# those of chunks whose results are written over what others keep.
-assert small[2] <= chunks[2] + 4, (small[2], chunks[2])
+# Chunks of one size share their kernels: twice as many chunks, and no more but for one that adds up their sums.
+assert small[2] <= chunks[2] + 1, (small[2], chunks[2])
