@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/kernels.h"
-
 /* ---- Lines ---------------------------------------------------------------------------------------------------- */
 
 enum { INDENT = 4 };
@@ -114,20 +112,4 @@ void c_constants(CPrinter *c, const CConstant *constants) {
     for (int i = 0; constants[i].name != NULL; i++)
         fprintf(c->out, "%s %s = %lld", i > 0 ? "," : "", constants[i].name, (long long)constants[i].value);
     fputs(" };\n", c->out);
-}
-
-void c_pointers(CPrinter *c, const Node *node, const char *const *names) {
-    int arg = 0;
-    for (int i = 0; i < node->n_results; i++, arg++) {
-        if (names[i] != NULL)
-            c_line(c, "%s *restrict %s = args[%d];", c_type(node->results[i].type.dtype), names[i], arg);
-    }
-    for (int i = 0; i < node->n_operands; i++) {
-        if (!kernel_operand_is_argument(node, i))
-            continue;
-        const char *name = names[node->n_results + i];
-        if (name != NULL)
-            c_line(c, "const %s *restrict %s = args[%d];", c_type(node->operands[i]->type.dtype), name, arg);
-        arg++;
-    }
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "codegen/form_internal.h"
+#include "codegen/form_route.h"
 
 /* ---- What there is -------------------------------------------------------------------------------------------- */
 
@@ -25,6 +26,8 @@ const char *form_instr_word(const FormInstr *instr) {
 }
 
 int form_instr_n_operands(const FormInstr *instr) {
+    if (instr->op == FORM_LOAD || instr->op == FORM_POSITION)
+        return instr->map.gather != FORM_NONE && instr->a != FORM_NONE;
     return instr->op == FORM_MAP ? op_info(instr->map_op)->n_operands : rows[instr->op].n_operands;
 }
 
@@ -33,7 +36,19 @@ bool form_instr_has_map(const FormInstr *instr) {
 }
 
 bool form_instr_writes(const FormInstr *instr) {
-    return instr->op == FORM_STORE || instr->op == FORM_ADD;
+    return instr->op == FORM_STORE || instr->op == FORM_ADD || instr->op == FORM_SCATTER;
+}
+
+bool form_instr_is_position(const FormInstr *instr) {
+    return instr->op == FORM_POSITION || instr->op == FORM_GROUP;
+}
+
+const FormInstr *form_scatter_of(const FormBody *body) {
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        if (body->instrs[i].op == FORM_SCATTER)
+            return &body->instrs[i];
+    }
+    return NULL;
 }
 
 bool form_instr_reduces_cols(const FormInstr *instr) {
@@ -96,6 +111,17 @@ int64_t form_find_arg(const Form *form, const char *name) {
     return -1;
 }
 
+Form *form_new(Arena *arena, const char *name) {
+    Form *form = arena_new_of(arena, Form);
+    *form = (Form){.name = name,
+                   .kind = FORM_KIND_ROWS,
+                   .offsets = FORM_NONE,
+                   .n_groups = 1,
+                   .body.yield = FORM_NONE,
+                   .route = form_route_new()};
+    return form;
+}
+
 /* ---- Instructions --------------------------------------------------------------------------------------------- */
 
 bool form_map_varies(const FormBody *body, const FormAccessMap *map, bool by_col) {
@@ -121,7 +147,10 @@ FormLevel form_level(const FormBody *body, const FormInstr *instr) {
         return FORM_LEVEL_COL;
     case FORM_STORE:
     case FORM_ADD:
+    case FORM_SCATTER:
         return body->instrs[instr->a].level == FORM_LEVEL_ROW ? level : body->instrs[instr->a].level;
+    case FORM_LOAD:
+    case FORM_POSITION:
     case FORM_MAP:
     case FORM_EQUAL:
     case FORM_LESS:
@@ -153,8 +182,10 @@ static FormInstr canonical(const FormBody *body, const FormInstr *instr) {
         clean.value = instr->value;
     if (instr->op == FORM_SUM)
         clean.result = instr->result;
-    if (instr->op == FORM_POSITION)
+    if (form_instr_is_position(instr))
         clean.divisor = instr->divisor;
+    if (instr->op == FORM_POSITION)
+        clean.limit = instr->limit;
     if (!form_instr_has_map(instr))
         return clean;
     if (instr->op != FORM_INDEX)
@@ -187,7 +218,8 @@ static bool numbers_equal(double a, double b) {
 
 static bool instrs_equal(const FormInstr *a, const FormInstr *b) {
     bool same = a->op == b->op && a->map_op == b->map_op && numbers_equal(a->value, b->value) &&
-                form_maps_equal(&a->map, &b->map) && a->divisor == b->divisor && a->result == b->result;
+                form_maps_equal(&a->map, &b->map) && a->divisor == b->divisor && a->limit == b->limit &&
+                a->result == b->result;
     bool straight = a->a == b->a && a->b == b->b && a->c == b->c, crossed = a->a == b->b && a->b == b->a;
     return same && (straight || (is_commutative(a) && crossed));
 }

@@ -36,7 +36,7 @@ enum { FORM_INDEX_END = 1 << 24 };
 typedef enum {
     FORM_IN,    /* read only */
     FORM_OUT,   /* every element is written */
-    FORM_INOUT, /* what `add` adds to, and what is updated: an element is loaded before it is written */
+    FORM_INOUT, /* what is added to, and what is updated: an element is loaded before it is written */
 } FormAccess;
 
 typedef struct {
@@ -55,20 +55,26 @@ typedef struct {
 
 /* Element offset + sum(index * stride) of an argument; one stride an index of the body. */
 typedef struct {
-    uint32_t arg; /* FORM_NONE: the number itself, of an INDEX */
+    uint32_t arg; /* FORM_NONE: the number itself, of an INDEX, or a POSITION */
     int64_t offset;
     int64_t strides[FORM_MAX_INDICES];
-    /* Of loads: FORM_NONE, or the POSITION instruction whose value times gather_stride is added. Where the position is
-       negative nothing is read, and the value is 0. */
+    /* FORM_NONE, or the position whose value times gather_stride is added. Where it is negative nothing is read or
+       written. */
     uint32_t gather;
     int64_t gather_stride;
 } FormAccessMap;
 
 /* operation, operands (a, b, c), text */
 typedef enum {
-    FORM_CONST,          /* value */
-    FORM_LOAD,           /* at `map`; of i32 the number as a float */
-    FORM_POSITION,       /* an i32 at `map`, divided by `divisor` where it is not negative: for gathers only */
+    FORM_CONST, /* value */
+    FORM_LOAD,  /* at `map`; of i32 the number as a float. Where `map` gathers and there is nothing to read: a, or 0 */
+    /* A position is a whole number, for gathers, scatters and stores of i32. Of POSITION it is the i32 at `map`, or
+       what `map` counts to; divided by `divisor` where it is not negative; -1 where it is not below `limit`. Where
+       `map` gathers and there is nothing to read: the position a, or -1. Of GROUP it is the group of row number `map`
+       by the offsets of `divisor` groups, the argument: that which has offsets[group] <= row < offsets[group + 1], or
+       -1. */
+    FORM_POSITION,
+    FORM_GROUP,
     FORM_INDEX,          /* the number that `map` gives, less than FORM_INDEX_END */
     FORM_MAP,            /* op(a, b): a map of ir/ops.def */
     FORM_EQUAL,          /* 1 where a equals b, else 0 */
@@ -80,7 +86,8 @@ typedef enum {
     FORM_SUM_ROWS,       /* FULL -> COL: the sum of a over all rows; only stores read it */
     FORM_SUM,            /* PRODUCT only: result number `result` of the products */
     FORM_STORE,          /* at `map`: a */
-    FORM_ADD             /* at `map`: what is there + a */
+    FORM_ADD,            /* at `map`: what is there + a */
+    FORM_SCATTER         /* at `map`, which gathers: what rows before have put there, or 0, + a; rows in order */
 } FormOp;
 
 typedef enum { FORM_LEVEL_ROW, FORM_LEVEL_FULL, FORM_LEVEL_COL } FormLevel;
@@ -91,7 +98,7 @@ typedef struct {
     uint32_t a, b, c; /* earlier instructions, or FORM_NONE */
     double value;
     FormAccessMap map;
-    int64_t divisor;
+    int64_t divisor, limit; /* limit 0: none */
     int result;
     FormLevel level; /* set by form_add */
 } FormInstr;
@@ -218,6 +225,9 @@ size_t form_arg_entry(const Form *form, size_t arg);
 /* With RAGGED_K and more than one group the body's rows run over all groups' results, one group after the other. */
 int64_t form_n_rows(const FormBody *body);
 int64_t form_n_cols(const FormBody *body);
+
+/* A dense form of kind rows without arguments, indices and instructions; on the arena. `name` must outlive it. */
+Form *form_new(Arena *arena, const char *name);
 
 /* Appends the instruction, its level found; returns its number. An instruction that equals an earlier one and stores
    nothing is that one. */

@@ -12,9 +12,10 @@
 /* ---- Names ----------------------------------------------------------------------------------------------------- */
 
 /* Variables of the printed loops, and how others of them start. */
-static const char *const variables[] = {"row",   "first", "end",   "chunk",   "tile",    "gemm", "packed", "ld",
-                                        "group", "major", "minor", "n_major", "n_minor", "col",  "out",    "begin",
-                                        "stop",  "piece", "part",  "sizes",   "starts",  "term", NULL};
+static const char *const variables[] = {"row",  "first", "end",   "chunk", "tile",    "gemm",    "packed",
+                                        "ld",   "group", "major", "minor", "n_major", "n_minor", "col",
+                                        "out",  "begin", "stop",  "piece", "part",    "sizes",   "starts",
+                                        "term", "place", "sums",  NULL};
 static const char *const prefixes[] = {"sums_",   "sum_",     "block_",  "kept_",  "partial_", "parts_",
                                        "before_", "maximum_", "maxima_", "terms_", NULL};
 
@@ -129,35 +130,53 @@ static int64_t n_positions(const FormPrinter *at, const FormAccessMap *map) {
     return (at->form->args[map->arg].n_elements - 1 - last) / map->gather_stride + 1;
 }
 
-/* Where the load's row starts, and whether there is one: else row 0 stands in, so that loops read without branching. */
-static void print_gathered_row(FormPrinter *at, uint32_t load) {
-    const FormAccessMap *map = &at->body->instrs[load].map;
-    c_line(at->c, "int v%u_is = (uint64_t)v%u < %lld;", load, map->gather, (long long)n_positions(at, map));
-    c_line(at->c, "int64_t v%u_at = v%u_is ? v%u * %lld : 0;", load, load, map->gather, (long long)map->gather_stride);
+/* Where the row that the instruction gathers or scatters to starts, and whether there is one: else row 0 stands in, so
+   that loops read without branching. */
+static void print_gathered_row(FormPrinter *at, uint32_t instr) {
+    const FormAccessMap *map = &at->body->instrs[instr].map;
+    long long n = (long long)n_positions(at, map), limit = (long long)at->body->instrs[map->gather].limit;
+    if (limit > 0 && limit <= n)
+        c_line(at->c, "int v%u_is = v%u >= 0;", instr, map->gather);
+    else
+        c_line(at->c, "int v%u_is = (uint64_t)v%u < %lld;", instr, map->gather, n);
+    c_line(at->c, "int64_t v%u_at = v%u_is ? v%u * %lld : 0;", instr, instr, map->gather,
+           (long long)map->gather_stride);
+}
+
+/* The element that the instruction reads, or what stands for it where a position says to read none. */
+static void print_read(FormPrinter *at, uint32_t instr, const char *type, const char *missing) {
+    const FormInstr *read = &at->body->instrs[instr];
+    if (read->map.gather == FORM_NONE) {
+        c_line(at->c, "%s v%u = %s;", type, instr, form_element_text(at, &read->map));
+        return;
+    }
+    if (form_instr_n_operands(read) > 0)
+        missing = form_value_text(at, read->a);
+    c_line(at->c, "%s v%u = %s;", type, instr,
+           element_text(at, &read->map, arena_printf(at->c->arena, "v%u_at", instr)));
+    c_line(at->c, "v%u = v%u_is ? v%u : %s;", instr, instr, instr, missing);
 }
 
 static void print_position(FormPrinter *at, uint32_t instr) {
     const FormInstr *position = &at->body->instrs[instr];
-    const char *element = form_element_text(at, &position->map);
-    if (position->divisor == 1)
-        c_line(at->c, "int64_t v%u = %s;", instr, element);
+    bool is_number = position->op == FORM_GROUP || position->map.arg == FORM_NONE;
+    const char *number = is_number ? number_text(at, &position->map, "") : NULL;
+    if (position->op == FORM_GROUP)
+        c_line(at->c, "int64_t v%u = moec_group(%s, %lld, %s);", instr, at->arg_names[position->map.arg],
+               (long long)position->divisor, number);
+    else if (is_number)
+        c_line(at->c, "int64_t v%u = %s;", instr, number);
     else
-        c_line(at->c, "int64_t v%u = %s < 0 ? -1 : %s / %lld;", instr, element, element, (long long)position->divisor);
+        print_read(at, instr, "int64_t", "-1");
+    if (position->op == FORM_POSITION && position->divisor != 1)
+        c_line(at->c, "v%u = v%u < 0 ? -1 : v%u / %lld;", instr, instr, instr, (long long)position->divisor);
+    if (position->limit > 0)
+        c_line(at->c, "v%u = (uint64_t)v%u < %lld ? v%u : -1;", instr, instr, (long long)position->limit, instr);
     for (size_t i = instr + 1; i < at->body->n_instrs; i++) {
-        const FormInstr *load = &at->body->instrs[i];
-        if (load->op == FORM_LOAD && load->map.gather == instr)
+        const FormInstr *gathering = &at->body->instrs[i];
+        if (form_instr_has_map(gathering) && gathering->map.gather == instr)
             print_gathered_row(at, (uint32_t)i);
     }
-}
-
-static void print_load(FormPrinter *at, uint32_t instr) {
-    const FormAccessMap *map = &at->body->instrs[instr].map;
-    if (map->gather == FORM_NONE) {
-        c_line(at->c, "float v%u = %s;", instr, form_element_text(at, map));
-        return;
-    }
-    c_line(at->c, "float v%u = %s;", instr, element_text(at, map, arena_printf(at->c->arena, "v%u_at", instr)));
-    c_line(at->c, "v%u = v%u_is ? v%u : 0.0f;", instr, instr, instr);
 }
 
 /* Of two branches one is taken for each lane of a vector: truths are ints, which the compiler turns into masks. */
@@ -195,23 +214,30 @@ static void print_computed(FormPrinter *at, uint32_t instr) {
 
 void form_print_value(FormPrinter *at, uint32_t instr) {
     const FormInstr *value = &at->body->instrs[instr];
-    if (value->op == FORM_POSITION)
+    if (form_instr_is_position(value))
         print_position(at, instr);
     else if (value->op == FORM_LOAD)
-        print_load(at, instr);
+        print_read(at, instr, "float", "0.0f");
     else
         print_computed(at, instr);
 }
 
+const char *form_scatter_text(FormPrinter *at, const FormInstr *scatter, const char *place) {
+    return element_text(at, &scatter->map, place);
+}
+
 void form_print_write(FormPrinter *at, const FormInstr *instr) {
-    c_line(at->c, "%s %s %s;", form_element_text(at, &instr->map), instr->op == FORM_ADD ? "+=" : "=",
-           form_value_text(at, instr->a));
+    bool is_integer = form_instr_is_position(&at->body->instrs[instr->a]);
+    c_line(at->c, "%s %s %s%s;", form_element_text(at, &instr->map), instr->op == FORM_ADD ? "+=" : "=",
+           is_integer ? "(int32_t)" : "", form_value_text(at, instr->a));
 }
 
 /* ---- Work ------------------------------------------------------------------------------------------------------ */
 
 int form_cost(const FormBody *body, const FormInstr *instr) {
-    enum { SCATTERED_READ = 8 };
+    enum { SCATTERED_READ = 8, SEARCH = 8 };
+    if (instr->op == FORM_GROUP)
+        return SEARCH;
     if (instr->op == FORM_CONST)
         return 0;
     if (instr->op == FORM_MAP)

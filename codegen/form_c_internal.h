@@ -31,6 +31,9 @@ const char *form_element_text(FormPrinter *at, const FormAccessMap *map);
 /* Declares vn, of an instruction that is neither a constant nor a reduction nor writes. */
 void form_print_value(FormPrinter *at, uint32_t instr);
 
+/* The element that a scatter writes, where `place` is what its position adds: "y[place + d]". */
+const char *form_scatter_text(FormPrinter *at, const FormInstr *scatter, const char *place);
+
 /* The statement of a store or an add. */
 void form_print_write(FormPrinter *at, const FormInstr *instr);
 

@@ -111,7 +111,8 @@ static void choose_kept(Phases *at, Arena *arena) {
                 continue;
             memset(is_counted, 0, n * sizeof *is_counted);
             bool fits = n_bytes + row_bytes <= MAX_KEPT_BYTES;
-            if (!fits || cost_of(at->body, (uint32_t)i, is_counted) <= CHEAP || at->body->instrs[i].op == FORM_POSITION)
+            if (!fits || cost_of(at->body, (uint32_t)i, is_counted) <= CHEAP ||
+                form_instr_is_position(&at->body->instrs[i]))
                 continue;
             at->kept_from[i] = computed[i] - 1;
             n_bytes += row_bytes;

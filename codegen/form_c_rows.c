@@ -208,6 +208,10 @@ void form_print_rows(CPrinter *c, Form *form) {
     bool sums_cols = has_op(body, is_live, FORM_SUM_COLS) || has_op(body, is_live, FORM_MAX_COLS) ||
                      has_op(body, is_live, FORM_LOGSUMEXP_COLS);
     bool sums_rows = has_op(body, is_live, FORM_SUM_ROWS), is_summing = sums_cols || sums_rows;
+    if (form_scatter_of(body)) {
+        rows_print_scatter(c, form);
+        return;
+    }
     if (form->n_pieces == 0 && !is_summing && can_flatten(body))
         flatten(form);
     else if (form->n_pieces == 0 && is_summing && !sums_cols && form_n_cols(body) == 1)

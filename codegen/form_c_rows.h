@@ -81,4 +81,7 @@ void rows_print_transposed(RowsPrinter *at, int transposed);
 int rows_summed_index(const RowsPrinter *at);
 void rows_print_transposed_sums(RowsPrinter *at, int summed);
 
+/* What scatters (form_c_scatter.c). */
+void rows_print_scatter(CPrinter *c, const Form *form);
+
 #endif

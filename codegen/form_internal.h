@@ -4,12 +4,13 @@
 
 #include "codegen/form.h"
 
-/* op, its word in the text, number of operands, whether it has a map; a FORM_MAP's word and operands are its map_op's
- */
+/* op, its word in the text, number of operands, whether it has a map; a FORM_MAP's word and operands are its map_op's,
+   and what gathers may have one operand more */
 #define FORM_OPS(X)                                                                                                    \
     X(CONST, "const", 0, false)                                                                                        \
     X(LOAD, "load", 0, true)                                                                                           \
     X(POSITION, "position", 0, true)                                                                                   \
+    X(GROUP, "group", 0, true)                                                                                         \
     X(INDEX, "index", 0, true)                                                                                         \
     X(MAP, "map", 0, false)                                                                                            \
     X(EQUAL, "equal", 2, false)                                                                                        \
@@ -21,7 +22,8 @@
     X(SUM_ROWS, "sum_rows", 1, false)                                                                                  \
     X(SUM, "sum", 0, false)                                                                                            \
     X(STORE, "store", 1, true)                                                                                         \
-    X(ADD, "add", 1, true)
+    X(ADD, "add", 1, true)                                                                                             \
+    X(SCATTER, "scatter", 1, true)
 
 const char *form_instr_word(const FormInstr *instr);
 int form_instr_n_operands(const FormInstr *instr);
@@ -29,8 +31,12 @@ static inline uint32_t form_instr_operand(const FormInstr *instr, int i) {
     return i == 0 ? instr->a : i == 1 ? instr->b : instr->c;
 }
 bool form_instr_has_map(const FormInstr *instr);
-/* Whether it writes: a store or an add. */
+/* Whether it writes: a store, an add or a scatter. */
 bool form_instr_writes(const FormInstr *instr);
+/* Whether its value is a position. */
+bool form_instr_is_position(const FormInstr *instr);
+/* The body's scatter, or NULL. */
+const FormInstr *form_scatter_of(const FormBody *body);
 bool form_instr_is_reduction(const FormInstr *instr);
 /* Over the columns of each row. */
 bool form_instr_reduces_cols(const FormInstr *instr);

@@ -60,11 +60,15 @@ static double value_at(const Values *values, uint32_t instr, int64_t row, int64_
     }
 }
 
+/* Without regard to a gather. */
+static int64_t place_of_map(const Values *values, const FormAccessMap *map, int64_t row, int64_t col) {
+    return map->offset + steps(values->body, map, false, row) + steps(values->body, map, true, col);
+}
+
 /* The element's number in its argument, or the number itself; -1 where a position says to read none, or after an error.
  */
 static int64_t place(Run *run, const Values *values, const FormAccessMap *map, int64_t row, int64_t col) {
-    const FormBody *body = values->body;
-    int64_t at = map->offset + steps(body, map, false, row) + steps(body, map, true, col);
+    int64_t at = place_of_map(values, map, row, col);
     if (map->gather == FORM_NONE)
         return at;
     double position = value_at(values, map->gather, row, col);
@@ -79,6 +83,29 @@ static int64_t place(Run *run, const Values *values, const FormAccessMap *map, i
 
 /* ---- Bodies ---------------------------------------------------------------------------------------------------- */
 
+/* What stands for an element that a position says not to read. */
+static double otherwise(const Values *values, const FormInstr *instr, int64_t row, int64_t col, double missing) {
+    return form_instr_n_operands(instr) > 0 ? value_at(values, instr->a, row, col) : missing;
+}
+
+static double position(Run *run, const Values *values, const FormInstr *instr, int64_t row, int64_t col) {
+    bool is_number = instr->map.arg == FORM_NONE;
+    int64_t at = is_number ? place_of_map(values, &instr->map, row, col) : place(run, values, &instr->map, row, col);
+    if (!is_number && at < 0)
+        return otherwise(values, instr, row, col, -1);
+    double value = is_number ? (double)at : run->args[instr->map.arg][at];
+    value = value < 0 ? value : floor(value / (double)instr->divisor);
+    return instr->limit > 0 && !(value >= 0 && value < (double)instr->limit) ? -1 : value;
+}
+
+/* offsets[group] <= row < offsets[group + 1] */
+static double group_of_row(const double *offsets, int64_t n_groups, int64_t row) {
+    int64_t group = n_groups - 1;
+    while (group >= 0 && !((double)row >= offsets[group] && (double)row < offsets[group + 1]))
+        group--;
+    return (double)group;
+}
+
 static double element(Run *run, const Values *values, const FormInstr *instr, int64_t row, int64_t col) {
     int64_t at;
     switch (instr->op) {
@@ -86,11 +113,11 @@ static double element(Run *run, const Values *values, const FormInstr *instr, in
         return instr->value;
     case FORM_LOAD:
         at = place(run, values, &instr->map, row, col);
-        return at < 0 ? 0 : run->args[instr->map.arg][at];
+        return at >= 0 ? run->args[instr->map.arg][at] : otherwise(values, instr, row, col, 0);
     case FORM_POSITION:
-        at = place(run, values, &instr->map, row, col);
-        double position = run->args[instr->map.arg][at];
-        return position < 0 ? position : floor(position / (double)instr->divisor);
+        return position(run, values, instr, row, col);
+    case FORM_GROUP:
+        return group_of_row(run->args[instr->map.arg], instr->divisor, place_of_map(values, &instr->map, row, col));
     case FORM_INDEX:
         return (double)place(run, values, &instr->map, row, col);
     case FORM_SUM:
@@ -136,13 +163,17 @@ static void reduce_rows(const Values *values, const FormInstr *instr, double *re
 }
 
 static void write(Run *run, const Values *values, const FormInstr *instr) {
+    const FormArg *written = &run->form->args[instr->map.arg];
     double *arg = run->args[instr->map.arg];
     bool has_rows = instr->level != FORM_LEVEL_COL;
+    for (int64_t i = 0; i < written->n_elements && instr->op == FORM_SCATTER && written->access == FORM_OUT; i++)
+        arg[i] = 0;
     for (int64_t row = 0; row < (has_rows ? values->n_rows : 1); row++) {
         for (int64_t col = 0; col < (instr->level != FORM_LEVEL_ROW ? values->n_cols : 1); col++) {
             int64_t at = place(run, values, &instr->map, row, col);
             double value = value_at(values, instr->a, row, col);
-            arg[at] = instr->op == FORM_ADD ? arg[at] + value : value;
+            if (at >= 0)
+                arg[at] = instr->op == FORM_STORE ? value : arg[at] + value;
         }
     }
 }

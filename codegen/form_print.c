@@ -49,8 +49,14 @@ static void print_instr(FILE *out, const Form *form, const FormBody *body, const
         print_map(out, form, body, &instr->map);
     if (instr->op == FORM_POSITION && instr->divisor != 1)
         fprintf(out, " / %lld", (long long)instr->divisor);
+    if (instr->limit > 0)
+        fprintf(out, " below %lld", (long long)instr->limit);
+    if (instr->op == FORM_GROUP)
+        fprintf(out, " of %lld", (long long)instr->divisor);
     if (form_instr_writes(instr))
         fputs(instr->op == FORM_STORE ? " =" : " +=", out);
+    else if (form_instr_has_map(instr) && form_instr_n_operands(instr) > 0)
+        fputs(" else", out);
     for (int i = 0; i < form_instr_n_operands(instr); i++)
         fprintf(out, "%s %%%u", i > 0 ? "," : "", form_instr_operand(instr, i));
     fputc('\n', out);

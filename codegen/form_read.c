@@ -88,6 +88,11 @@ static int64_t expect_stride(Reader *reader) {
     return expect_integer(reader, "an integer from 0 to 2^48", 0, MAX_ELEMENTS);
 }
 
+/* A position can be counted from before the first. */
+static int64_t expect_offset(Reader *reader) {
+    return expect_integer(reader, "an integer from -2^48 to 2^48", -MAX_ELEMENTS, MAX_ELEMENTS);
+}
+
 /* ---- Names of arguments and indices -------------------------------------------------------------------------------
  */
 
@@ -135,7 +140,7 @@ static void read_map(Reader *reader, const BodyReader *at, bool has_arg, FormAcc
         const Token *token = &reader->lexer.token;
         int index = token->kind == TOKEN_NAME ? find_index(at->body, token->text) : -1;
         if (token->kind == TOKEN_INT) {
-            map->offset = expect_stride(reader);
+            map->offset = expect_offset(reader);
         } else if (token->kind == TOKEN_VALUE && map->gather == FORM_NONE) {
             map->gather = expect_value(reader, at);
             map->gather_stride = read_factor(reader);
@@ -192,7 +197,7 @@ static FormInstr read_expression(Reader *reader, const BodyReader *at) {
                     op_info(instr.map_op)->class == OP_CLASS_MAP;
     for (size_t i = 0; !is_known && i < sizeof words / sizeof *words; i++) {
         bool is_op = reader->lexer.token.kind == TOKEN_NAME && strcmp(words[i].word, reader->lexer.token.text) == 0;
-        is_known = is_op && words[i].op != FORM_MAP && words[i].op != FORM_STORE;
+        is_known = is_op && words[i].op != FORM_MAP && !form_instr_writes(&(FormInstr){.op = words[i].op});
         instr.op = is_known ? words[i].op : FORM_MAP;
     }
     if (!is_known) {
@@ -204,11 +209,21 @@ static FormInstr read_expression(Reader *reader, const BodyReader *at) {
         instr.value = expect_number(reader);
     if (instr.op == FORM_SUM)
         instr.result = (int)expect_integer(reader, "a result", 0, FORM_MAX_RESULTS - 1);
+    bool is_number = instr.op == FORM_INDEX || (instr.op == FORM_POSITION && at_punctuation(reader, '['));
     if (form_instr_has_map(&instr))
-        read_map(reader, at, instr.op != FORM_INDEX, &instr.map);
+        read_map(reader, at, !is_number, &instr.map);
     if (instr.op == FORM_POSITION && take_punctuation(reader, '/'))
         instr.divisor = expect_integer(reader, "a divisor", 1, INT32_MAX);
-    read_operands(reader, at, &instr);
+    if (instr.op == FORM_POSITION && take_word(reader, "below"))
+        instr.limit = expect_extent(reader);
+    if (instr.op == FORM_GROUP) {
+        expect_word(reader, "of");
+        instr.divisor = expect_extent(reader);
+    }
+    if (instr.map.gather != FORM_NONE && take_word(reader, "else"))
+        instr.a = expect_value(reader, at);
+    else
+        read_operands(reader, at, &instr);
     return instr;
 }
 
@@ -216,7 +231,7 @@ static FormInstr read_expression(Reader *reader, const BodyReader *at) {
 static FormInstr read_write(Reader *reader, const BodyReader *at, FormOp op) {
     FormInstr instr = {.op = op, .b = FORM_NONE};
     read_map(reader, at, true, &instr.map);
-    if (op == FORM_ADD)
+    if (op != FORM_STORE)
         expect_punctuation(reader, '+');
     expect_punctuation(reader, '=');
     read_operands(reader, at, &instr);
@@ -243,8 +258,9 @@ static void read_instrs(Reader *reader, FormBody *body) {
     body->yield = FORM_NONE;
     while (!failed(reader) && !at_punctuation(reader, '}') && body->yield == FORM_NONE) {
         bool is_store = take_word(reader, "store"), is_add = !is_store && take_word(reader, "add");
-        if (is_store || is_add) {
-            FormInstr instr = read_write(reader, &at, is_store ? FORM_STORE : FORM_ADD);
+        bool is_scatter = !is_store && !is_add && take_word(reader, "scatter");
+        if (is_store || is_add || is_scatter) {
+            FormInstr instr = read_write(reader, &at, is_store ? FORM_STORE : is_add ? FORM_ADD : FORM_SCATTER);
             if (!failed(reader))
                 form_add(reader->arena, body, instr);
         } else if (reader->lexer.token.kind == TOKEN_VALUE) {
@@ -515,8 +531,7 @@ static void read_form(Reader *reader) {
 }
 
 Form *form_read(Arena *arena, const char *text, size_t n_bytes, const char **error) {
-    Reader reader = {.arena = arena, .form = arena_new_of(arena, Form)};
-    *reader.form = (Form){.offsets = FORM_NONE, .n_groups = 1, .body.yield = FORM_NONE, .route = form_route_new()};
+    Reader reader = {.arena = arena, .form = form_new(arena, "")};
     lexer_init(&reader.lexer, arena, text, n_bytes);
     read_form(&reader);
     *error = reader.lexer.error;

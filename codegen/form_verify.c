@@ -48,8 +48,10 @@ static const char *check_args(const Verifier *v) {
             return broken(v, "argument '%s': a name must be an identifier of C, and no two are equal", arg->name);
         if (arg->dtype != DTYPE_F32 && arg->dtype != DTYPE_I32)
             return broken(v, "argument %s is of %s; it can be of f32 or i32", arg->name, dtype_name(arg->dtype));
-        if (arg->access != FORM_IN && arg->dtype != DTYPE_F32 && !holds_route_result(form, i))
-            return broken(v, "argument %s is written, and only f32 can be", arg->name);
+        bool can_be_written = arg->dtype == DTYPE_F32 || holds_route_result(form, i) ||
+                              (form->kind == FORM_KIND_ROWS && arg->access == FORM_OUT);
+        if (arg->access != FORM_IN && !can_be_written)
+            return broken(v, "argument %s of integers can be no more than `out`, and that of rows", arg->name);
         if (arg->n_elements < 1 || arg->n_elements > MAX_ELEMENTS)
             return broken(v, "argument %s has %lld elements; it can have from 1 to 2^48", arg->name,
                           (long long)arg->n_elements);
@@ -84,7 +86,7 @@ static const char *check_indices(const Verifier *v) {
 static const char *check_piece_access(Verifier *v, const FormInstr *instr) {
     v->instr = instr;
     const FormAccessMap *map = &instr->map;
-    bool is_in_pieces = instr->op != FORM_INDEX && v->form->args[map->arg].is_in_pieces;
+    bool is_in_pieces = map->arg != FORM_NONE && v->form->args[map->arg].is_in_pieces;
     if (is_in_pieces && (map->offset != 0 || map->strides[0] != 1 || map->gather != FORM_NONE))
         return broken(v, "what is in pieces is read and written column by column");
     if (!is_in_pieces && form_map_varies(v->body, map, true))
@@ -128,14 +130,37 @@ static int64_t take_room(int64_t room, int64_t stride, int64_t extent) {
     return stride > room / (extent - 1) ? -1 : room - stride * (extent - 1);
 }
 
+/* Whether the map gives a number, and names no element. */
+static bool is_number(const FormInstr *instr) {
+    return instr->op == FORM_INDEX || instr->op == FORM_GROUP ||
+           (instr->op == FORM_POSITION && instr->map.arg == FORM_NONE);
+}
+
+static const char *check_gather_map(const Verifier *v, const FormAccessMap *map) {
+    FormOp op = v->instr->op;
+    bool gathers = map->gather != FORM_NONE;
+    if (op == FORM_SCATTER && !gathers)
+        return broken(v, "it has no position to scatter to");
+    if (!gathers)
+        return NULL;
+    if (is_number(v->instr) || (op != FORM_LOAD && op != FORM_POSITION && op != FORM_SCATTER))
+        return broken(v, "only loads, positions that are read, and scatters gather");
+    if (map->gather >= (size_t)(v->instr - v->body->instrs) || !form_instr_is_position(&v->body->instrs[map->gather]))
+        return broken(v, "what it gathers by is no position from above");
+    if (map->gather_stride < 1 || map->gather_stride > MAX_ELEMENTS)
+        return broken(v, "a gather steps by 1 to 2^48 elements");
+    return NULL;
+}
+
 static const char *check_map(const Verifier *v, const FormAccessMap *map) {
     const FormBody *body = v->body;
-    bool is_index = v->instr->op == FORM_INDEX;
-    if (is_index ? map->arg != FORM_NONE : map->arg >= v->form->n_args)
+    bool is_index = v->instr->op == FORM_INDEX, gives_number = is_number(v->instr);
+    bool has_arg = !is_index && !(v->instr->op == FORM_POSITION && map->arg == FORM_NONE);
+    if (has_arg ? map->arg >= v->form->n_args : map->arg != FORM_NONE)
         return broken(v, is_index ? "it is of no argument" : "it has no argument");
-    const FormArg *arg = is_index ? NULL : &v->form->args[map->arg];
-    int64_t room = (is_index ? FORM_INDEX_END : arg->n_elements) - 1;
-    bool is_negative = map->offset < 0;
+    const FormArg *arg = gives_number ? NULL : &v->form->args[map->arg];
+    int64_t room = (is_index ? FORM_INDEX_END : gives_number ? MAX_ELEMENTS : arg->n_elements) - 1;
+    bool is_negative = map->offset < (gives_number && !is_index ? -MAX_ELEMENTS : 0);
     room = map->offset > room ? -1 : room - map->offset;
     for (int i = 0; i < body->n_indices && !is_negative; i++) {
         is_negative = map->strides[i] < 0;
@@ -145,17 +170,11 @@ static const char *check_map(const Verifier *v, const FormAccessMap *map) {
         return broken(v, "offsets and strides are not negative");
     if (room < 0 && is_index)
         return broken(v, "it reaches past 2^24 - 1, and floats hold no more whole numbers");
+    if (room < 0 && gives_number)
+        return broken(v, "it reaches past 2^48");
     if (room < 0)
         return broken(v, "it reaches past the %lld elements of %s", (long long)arg->n_elements, arg->name);
-    if (map->gather == FORM_NONE)
-        return NULL;
-    if (v->instr->op != FORM_LOAD)
-        return broken(v, "only loads gather");
-    if (map->gather >= (size_t)(v->instr - body->instrs) || body->instrs[map->gather].op != FORM_POSITION)
-        return broken(v, "what it gathers by is no position from above");
-    if (map->gather_stride < 1 || map->gather_stride > MAX_ELEMENTS)
-        return broken(v, "a gather steps by 1 to 2^48 elements");
-    return NULL;
+    return check_gather_map(v, map);
 }
 
 /* The indices of the body with more than one value that a write runs over, largest stride first. */
@@ -225,6 +244,26 @@ static bool writes_overlap(const Verifier *v, const FormInstr *a, const FormInst
     return a->map.offset <= last_of(&of_b, b->map.offset) && b->map.offset <= last_of(&of_a, a->map.offset);
 }
 
+/* It is all that the form does, so that rows can be gone through in order. */
+static const char *check_scatter(const Verifier *v) {
+    const FormBody *body = v->body;
+    int n_col_indices = 0;
+    for (int i = 0; i < body->n_indices; i++)
+        n_col_indices += body->indices[i].is_col;
+    if (v->form->kind != FORM_KIND_ROWS || v->form->n_pieces > 0 || n_col_indices > 1)
+        return broken(v, "a form of rows, with one index of columns, scatters");
+    if (body->instrs[v->instr->map.gather].level != FORM_LEVEL_ROW || form_map_varies(body, &v->instr->map, false))
+        return broken(v, "where a row is scattered to, its position alone says");
+    if (form_n_cols(body) > 1 && !form_map_varies(body, &v->instr->map, true))
+        return broken(v, "all columns of a row are scattered to one element");
+    for (size_t i = 0; i < body->n_instrs; i++) {
+        const FormInstr *other = &body->instrs[i];
+        if (other != v->instr && (form_instr_writes(other) || form_instr_is_reduction(other)))
+            return broken(v, "instruction %zu adds up or writes something, beside a scatter", i);
+    }
+    return NULL;
+}
+
 static const char *check_write(const Verifier *v) {
     const FormBody *body = v->body;
     const FormInstr *write = v->instr;
@@ -233,10 +272,15 @@ static const char *check_write(const Verifier *v) {
         return broken(v, "argument %s is only read", arg->name);
     if (write->op == FORM_ADD && arg->access == FORM_OUT)
         return broken(v, "argument %s is not inout", arg->name);
+    bool is_position = form_instr_is_position(&body->instrs[write->a]);
+    if (is_position != (arg->dtype == DTYPE_I32) || (is_position && write->op != FORM_STORE))
+        return broken(v, "positions, and nothing else, are stored as integers");
     if (write->level == FORM_LEVEL_COL && form_map_varies(body, &write->map, false))
         return broken(v, "a value of columns has no rows to be written to");
     if (v->form->kind == FORM_KIND_PRODUCT && write->level != FORM_LEVEL_FULL && form_n_cols(body) > 1)
         return broken(v, "what a product writes has an element for each row and column");
+    if (write->op == FORM_SCATTER)
+        return check_scatter(v);
     Span span = span_of(v, write);
     if (!is_injective(&span))
         return broken(v, "it writes elements of %s more than once", arg->name);
@@ -260,8 +304,11 @@ static const char *check_operands(const Verifier *v) {
         const FormInstr *source = &v->body->instrs[operand];
         if (form_instr_writes(source))
             return broken(v, "%%%u has no value", operand);
-        if (source->op == FORM_POSITION)
-            return broken(v, "%%%u is a position, which only gathers take", operand);
+        bool takes_position = instr->op == FORM_POSITION || instr->op == FORM_STORE;
+        if (form_instr_is_position(source) && !takes_position)
+            return broken(v, "%%%u is a position, which only gathers and stores of integers take", operand);
+        if (instr->op == FORM_POSITION && !form_instr_is_position(source))
+            return broken(v, "%%%u is no position", operand);
         if (source->level == FORM_LEVEL_COL && !form_instr_writes(instr))
             return broken(v, "%%%u is a sum over rows, which only a store or an add reads", operand);
     }
@@ -297,15 +344,20 @@ static const char *check_instr(const Verifier *v) {
         return broken(v, "its level does not follow from those of its operands");
     if (form_instr_writes(instr))
         return check_write(v);
-    if (instr->op != FORM_LOAD && instr->op != FORM_POSITION)
+    if (form_instr_is_position(instr) && (instr->divisor < 1 || instr->limit < 0))
+        return broken(v, "a position is divided by 1 or more");
+    if (!form_instr_has_map(instr) || instr->map.arg == FORM_NONE)
         return NULL;
     const FormArg *arg = &v->form->args[instr->map.arg];
     if (arg->access == FORM_OUT)
         return broken(v, "argument %s is only written", arg->name);
     if (arg->access == FORM_INOUT && (instr->map.gather != FORM_NONE || v->body != &v->form->body))
         return broken(v, "argument %s is written, and elements of it are read only where they are", arg->name);
-    if (instr->op == FORM_POSITION && (arg->dtype != DTYPE_I32 || instr->divisor < 1))
-        return broken(v, "positions are of i32, and divided by 1 or more");
+    if (form_instr_is_position(instr) && arg->dtype != DTYPE_I32)
+        return broken(v, "positions are of i32");
+    if (instr->op == FORM_GROUP && (arg->access != FORM_IN || arg->n_elements < instr->divisor + 1))
+        return broken(v, "the offsets of %lld groups are %lld integers that are only read", (long long)instr->divisor,
+                      (long long)instr->divisor + 1);
     return NULL;
 }
 
@@ -329,7 +381,7 @@ static const char *check_body(Verifier *v, const FormBody *body, const char *whe
     if (body->yield >= body->n_instrs)
         return broken(v, "what it yields is no value");
     const FormInstr *yield = &body->instrs[body->yield];
-    if (yield->op == FORM_POSITION || yield->level == FORM_LEVEL_COL || form_instr_writes(yield))
+    if (form_instr_is_position(yield) || yield->level == FORM_LEVEL_COL || form_instr_writes(yield))
         return broken(v, "what it yields is no value of rows");
     return NULL;
 }
@@ -370,7 +422,7 @@ static const char *check_coverage(const Verifier *v) {
         for (size_t j = 0; j < v->body->n_instrs; j++) {
             const FormInstr *instr = &v->body->instrs[j];
             if (form_instr_writes(instr) && instr->map.arg == i)
-                n_written += n_written_by(v, instr);
+                n_written += instr->op == FORM_SCATTER ? arg->n_elements : n_written_by(v, instr);
         }
         if (arg->access == FORM_OUT && n_written != arg->n_elements)
             return broken(v, "%lld of the %lld elements of %s are written", (long long)n_written,

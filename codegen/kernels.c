@@ -50,15 +50,6 @@ static LowerFunction *const lower_functions[OP_COUNT] = {
 #undef OP
 };
 
-void lower_none(CPrinter *c, const Node *node) {
-    (void)c, (void)node;
-}
-
-void lower_form(CPrinter *c, const Node *node) {
-    (void)c, (void)node;
-    assert(false && "its form is printed");
-}
-
 /* A memory stream whose text moves to the arena when it is closed. */
 typedef struct {
     FILE *out;
@@ -76,14 +67,6 @@ static char *text_close(TextStream *stream, Arena *arena) {
     char *text = arena_strndup(arena, stream->buffer, stream->n_bytes);
     free(stream->buffer);
     return text;
-}
-
-static char *body_text(Arena *arena, const Node *node) {
-    TextStream stream;
-    text_open(&stream);
-    CPrinter printer = {.arena = arena, .out = stream.out, .depth = 1};
-    lower_functions[node->op](&printer, node);
-    return text_close(&stream, arena);
 }
 
 /* Nodes of a kernel, and operands of a node, that are named above it. */
@@ -124,7 +107,7 @@ static char *heading_text(const Kernels *kernels, Node *const *nodes, size_t n, 
     return text_close(&stream, kernels->arena);
 }
 
-static char *kernel_text(const Kernels *kernels, const Kernel *kernel, const char *heading, const char *body) {
+static char *function_text(const Kernels *kernels, const Kernel *kernel, const char *heading, const char *body) {
     TextStream stream;
     text_open(&stream);
     c_comment(&(CPrinter){.out = stream.out}, heading);
@@ -203,19 +186,6 @@ static const char *next_name(Kernels *kernels, OpKind op) {
     return arena_printf(kernels->arena, "%s_%zu", op_info(op)->name, kernels->n_of[op]++);
 }
 
-static void add_node(Kernels *kernels, Node *node, KernelCall *call) {
-    assert(op_info(node->op)->class != OP_CLASS_LEAF && op_info(node->op)->class != OP_CLASS_VIEW);
-    assert(is_laid_out(node));
-    set_args(kernels->arena, call, node);
-    const char *body = body_text(kernels->arena, node);
-    if (find_kernel(kernels, body, &call->kernel))
-        return;
-    Kernel kernel = {
-        .name = next_name(kernels, node->op), .key = body, .flops = node_flops(node), .bytes = node_bytes(node)};
-    kernel.text = kernel_text(kernels, &kernel, heading_text(kernels, &node, 1, &kernel), body);
-    push(kernels, kernel);
-}
-
 static bool names_kernel(OpKind op) {
     return op_info(op)->class == OP_CLASS_REDUCE || op == OP_cross_entropy || op == OP_cross_entropy_grad;
 }
@@ -246,6 +216,14 @@ static char *form_text(Arena *arena, const Form *form) {
     return text_close(&stream, arena);
 }
 
+/* As C. */
+static char *printed_form(Arena *arena, const Form *form, const char *heading) {
+    TextStream stream;
+    text_open(&stream);
+    form_print_c(stream.out, arena, form, heading);
+    return text_close(&stream, arena);
+}
+
 static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, size_t n, const LoweredStorage *storage,
                       KernelCall *call) {
     LoweredBlock lowered = lower_block(kernels->arena, space, storage, "kernel", false);
@@ -257,11 +235,43 @@ static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, 
     Kernel kernel = {.name = next_name(kernels, main_op(space)), .key = key, .bytes = form_bytes(lowered.form)};
     for (size_t i = 0; i < n; i++)
         kernel.flops += node_flops(nodes[i]);
+    kernel.text = printed_form(kernels->arena, lower_block(kernels->arena, space, storage, kernel.name, true).form,
+                               heading_text(kernels, nodes, n, &kernel));
+    push(kernels, kernel);
+}
+
+/* What the node's kernel is: a form, or, of one that has none, the C between its braces. */
+static const char *lower_node(Arena *arena, Node *node, const char *name, LoweredBlock *lowered) {
     TextStream stream;
     text_open(&stream);
-    form_print_c(stream.out, kernels->arena, lower_block(kernels->arena, space, storage, kernel.name, true).form,
-                 heading_text(kernels, nodes, n, &kernel));
-    kernel.text = text_close(&stream, kernels->arena);
+    CPrinter text = {.arena = arena, .out = stream.out, .depth = 1};
+    *lowered = (LoweredBlock){.form = form_new(arena, name)};
+    NodeLowering at = {.arena = arena, .node = node, .lowered = lowered, .text = &text};
+    lower_functions[node->op](&at);
+    const char *body = text_close(&stream, arena);
+    return at.has_text ? body : NULL;
+}
+
+static void add_node(Kernels *kernels, Node *node, KernelCall *call) {
+    Arena *arena = kernels->arena;
+    LoweredBlock lowered;
+    assert(op_info(node->op)->class != OP_CLASS_LEAF && op_info(node->op)->class != OP_CLASS_VIEW);
+    assert(is_laid_out(node));
+    const char *body = lower_node(arena, node, "kernel", &lowered);
+    call->args = lowered.arguments;
+    call->n_args = lowered.n_arguments;
+    const char *key = body ? body : form_text(arena, lowered.form);
+    if (find_kernel(kernels, key, &call->kernel))
+        return;
+    Kernel kernel = {
+        .name = next_name(kernels, node->op), .key = key, .flops = node_flops(node), .bytes = node_bytes(node)};
+    const char *heading = heading_text(kernels, &node, 1, &kernel);
+    if (body) {
+        kernel.text = function_text(kernels, &kernel, heading, body);
+    } else {
+        lower_node(arena, node, kernel.name, &lowered);
+        kernel.text = printed_form(arena, lowered.form, heading);
+    }
     push(kernels, kernel);
 }
 
@@ -274,11 +284,8 @@ static void add_attention(Kernels *kernels, Node *node, KernelCall *call) {
         return;
     Kernel kernel = {
         .name = next_name(kernels, node->op), .key = key, .flops = node_flops(node), .bytes = node_bytes(node)};
-    TextStream stream;
-    text_open(&stream);
-    form_print_c(stream.out, arena, lower_attention(arena, node, kernel.name),
-                 heading_text(kernels, &node, 1, &kernel));
-    kernel.text = text_close(&stream, arena);
+    kernel.text =
+        printed_form(arena, lower_attention(arena, node, kernel.name), heading_text(kernels, &node, 1, &kernel));
     push(kernels, kernel);
 }
 

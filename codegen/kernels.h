@@ -3,11 +3,9 @@
    In: nodes whose operands have the layout that passes/layout.c leaves (ir/view.h). Out: C functions of type
    MoecKernelFunction (runtime/plan.h) as text. Never here: addresses, launches, the plan (codegen/plan_*.c).
 
-   A kernel is `static void NAME(void *const *args)`; what each argument must be, its KernelCall says. Kernels of blocks
-   that ir/space.h accepts are lowered to the kernel form (codegen/form.h) and printed from that, the others by
-   codegen/lower_*.c: these take the addresses of the node's results, then of those of its operands that
-   kernel_operand_is_argument names, in order. Results of updates share the storage of the first operands and are listed
-   all the same; other results are dense and alias nothing. */
+   A kernel is `static void NAME(void *const *args)`; what each argument must be, its KernelCall says. It is printed
+   from its kernel form (codegen/form.h), which blocks that ir/space.h accepts have from codegen/lower_block.c, other
+   nodes from codegen/lower.h. */
 #ifndef MOEC_CODEGEN_KERNELS_H
 #define MOEC_CODEGEN_KERNELS_H
 

@@ -1,15 +1,28 @@
-/* The body of each op's kernel: ops.def's column `lower`, one function a name. It prints what stands between the braces
-   of `static void NAME(void *const *args)`. */
+/* From nodes that ir/space.h has no space for to kernels of their own: ops.def's column `lower`, one function a name.
+
+   In: a node whose operands have the layout that passes/layout.c leaves. Out: a form, and where its arguments stand.
+   Never here: addresses, what the back ends make of a form. */
 #ifndef MOEC_CODEGEN_LOWER_H
 #define MOEC_CODEGEN_LOWER_H
 
 #include "codegen/c_print.h"
+#include "codegen/lower_block.h"
 
-typedef void LowerFunction(CPrinter *c, const Node *node);
+/* A node under way. The form is of kind rows, without arguments, indices and instructions at first. */
+typedef struct {
+    Arena *arena;
+    Node *node;
+    LoweredBlock *lowered;
+    size_t capacity; /* of its arguments */
+    CPrinter *text;  /* of the C of a kernel that has no form */
+    bool has_text;
+} NodeLowering;
 
-/* Every function that a row of ops.def names; lower_none prints nothing. */
+typedef void LowerFunction(NodeLowering *at);
+
+/* Every function that a row of ops.def names. */
 #define OP(name, operands, results, class, attributes, infer, flops, interpret, rows, derive, lower)                   \
-    void lower_##lower(CPrinter *c, const Node *node);
+    void lower_##lower(NodeLowering *at);
 #include "ir/ops.def"
 #undef OP
 
@@ -19,14 +32,21 @@ static inline const Type *lower_operand_type(const Node *node, int i) {
     return &node->operands[i]->type;
 }
 
-/* The text of each element of an operand in the nest: the tensor's element, added to the nest under `name`, or the
-   literal of a constant. The operand has the nest's shape. Call before nest_merge, and
-   lower_element_text after it. */
-typedef struct {
-    const char *literal; /* NULL: the nest's tensor */
-    int tensor;
-} LowerElement;
-LowerElement lower_element(CPrinter *c, Nest *nest, const Node *node, int operand, const char *name);
-const char *lower_element_text(CPrinter *c, const Nest *nest, LowerElement element);
+/* Adds an argument that starts where the value does, n_elements of which are used; its number. */
+uint32_t lower_argument(NodeLowering *at, const char *name, Value *value, int64_t n_elements, FormAccess access);
+
+/* All of an operand or of a result, which are dense. */
+uint32_t lower_operand(NodeLowering *at, const char *name, int operand);
+uint32_t lower_result(NodeLowering *at, const char *name, int result);
+
+/* Adds an index, the next inner one. */
+void lower_index(NodeLowering *at, const char *name, int64_t extent, bool is_col);
+
+uint32_t lower_instr(NodeLowering *at, FormInstr instr);
+uint32_t lower_map(NodeLowering *at, OpKind op, uint32_t a, uint32_t b);
+/* The element at the map: of i32 as a position. `otherwise`: what stands for one that a gather does not read, or
+   FORM_NONE. */
+uint32_t lower_read(NodeLowering *at, FormAccessMap map, uint32_t otherwise);
+void lower_store(NodeLowering *at, FormAccessMap map, uint32_t value);
 
 #endif

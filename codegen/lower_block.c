@@ -598,13 +598,7 @@ static void set_pieces(Lowering *at) {
 
 LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage *storage, const char *name,
                          bool is_named) {
-    Form *form = arena_new_of(arena, Form);
-    *form = (Form){.name = name,
-                   .kind = FORM_KIND_ROWS,
-                   .offsets = FORM_NONE,
-                   .n_groups = 1,
-                   .body.yield = FORM_NONE,
-                   .route = form_route_new()};
+    Form *form = form_new(arena, name);
     Lowering at = {.arena = arena, .space = space, .storage = storage, .is_named = is_named, .form = form};
     BodyLowering body = {.lowering = &at, .space = space, .body = &form->body};
     bool is_done[SPACE_MAX_NODES] = {false}; /* sums of products */

@@ -1,4 +1,5 @@
-/* Rotary positions: the table of angles, and the turning of heads by it. */
+/* Rotary positions: the table of angles, and the turning of heads by it. The table is made once, of doubles, and has no
+   form: it is C that runs on the host. */
 #include <string.h>
 
 #include "codegen/lower.h"
@@ -28,12 +29,15 @@ static void print_frequencies(CPrinter *c, const Node *node) {
     c_close(c);
 }
 
-void lower_rope_table(CPrinter *c, const Node *node) {
-    const Type *type = &node->results[0].type;
-    c_pointers(c, node, (const char *const[]){"table"});
+void lower_rope_table(NodeLowering *at) {
+    CPrinter *c = at->text;
+    const Type *type = &at->node->results[0].type;
+    lower_result(at, "table", 0);
+    at->has_text = true;
+    c_line(c, "float *restrict table = args[0];");
     c_constants(
         c, (const CConstant[]){{"n_positions", type->dims[0].extent}, {"n_pairs", type->dims[1].extent}, {NULL, 0}});
-    print_frequencies(c, node);
+    print_frequencies(c, at->node);
     c_parallel(c, 32.0 * (double)type_n_elements(type), "");
     c_text(c, "for (int64_t t = 0; t < n_positions; t++) {\n"
               "    for (int64_t i = 0; i < n_pairs; i++) {\n"
@@ -43,27 +47,30 @@ void lower_rope_table(CPrinter *c, const Node *node) {
               "}\n");
 }
 
-void lower_rope(CPrinter *c, const Node *node) {
-    const Type *x = lower_operand_type(node, 0);
-    c_pointers(c, node, (const char *const[]){"out", "x", "table"});
-    c_constants(c, (const CConstant[]){{"n_tokens", x->dims[0].extent * x->dims[1].extent},
-                                       {"n_positions", x->dims[1].extent},
-                                       {"n_heads", x->dims[2].extent},
-                                       {"n_pairs", x->dims[3].extent / 2},
-                                       {NULL, 0}});
-    c_parallel(c, node_flops(node), "");
-    c_open(c, "for (int64_t token = 0; token < n_tokens; token++)");
-    c_line(c, "const float *angle = table + token %% n_positions * n_pairs * 2;");
-    c_open(c, "for (int64_t head = token * n_heads; head < (token + 1) * n_heads; head++)");
-    c_text(c, "const float *from = x + head * n_pairs * 2;\n"
-              "float *to = out + head * n_pairs * 2;\n"
-              "#pragma omp simd\n");
-    c_open(c, "for (int64_t i = 0; i < n_pairs; i++)");
-    c_line(c, "float cosine = angle[2 * i], sine = %sangle[2 * i + 1];",
-           attrs_bool(&node->attrs, "inverse", false) ? "-" : "");
-    c_text(c, "to[i] = from[i] * cosine - from[i + n_pairs] * sine;\n"
-              "to[i + n_pairs] = from[i + n_pairs] * cosine + from[i] * sine;\n");
-    c_close(c);
-    c_close(c);
-    c_close(c);
+/* ---- Turning --------------------------------------------------------------------------------------------------- */
+
+/* Element i of a head's first half and that of its second are turned together, by the angle of the position. */
+void lower_rope(NodeLowering *at) {
+    enum { SEQUENCE, POSITION, HEAD, PAIR };
+    const Type *x = lower_operand_type(at->node, 0);
+    int64_t n_positions = x->dims[POSITION].extent, n_heads = x->dims[HEAD].extent, n_pairs = x->dims[PAIR].extent / 2;
+    lower_index(at, "b", x->dims[SEQUENCE].extent, false);
+    lower_index(at, "t", n_positions, false);
+    lower_index(at, "h", n_heads, true);
+    lower_index(at, "i", n_pairs, true);
+    int64_t row = n_heads * n_pairs * 2;
+    FormAccessMap to = {.strides = {n_positions * row, row, n_pairs * 2, 1}, .gather = FORM_NONE}, from = to;
+    FormAccessMap angle = {.strides = {[POSITION] = n_pairs * 2, [PAIR] = 2}, .gather = FORM_NONE};
+    to.arg = lower_result(at, "y", 0);
+    from.arg = lower_operand(at, "x", 0);
+    angle.arg = lower_operand(at, "table", 1);
+    uint32_t a = lower_read(at, from, FORM_NONE), cosine = lower_read(at, angle, FORM_NONE);
+    from.offset = n_pairs;
+    angle.offset = 1;
+    uint32_t b = lower_read(at, from, FORM_NONE), sine = lower_read(at, angle, FORM_NONE);
+    if (attrs_bool(&at->node->attrs, "inverse", false))
+        sine = lower_map(at, OP_neg, sine, FORM_NONE);
+    lower_store(at, to, lower_map(at, OP_sub, lower_map(at, OP_mul, a, cosine), lower_map(at, OP_mul, b, sine)));
+    to.offset = n_pairs;
+    lower_store(at, to, lower_map(at, OP_add, lower_map(at, OP_mul, b, cosine), lower_map(at, OP_mul, a, sine)));
 }

@@ -112,23 +112,35 @@ static const char activations[] = "\n"
                                   "    return dy * (s + x * s * (1.0f - s) * slope);\n"
                                   "}\n";
 
-static const char pieces[] = "\n"
-                             "/* The piece that the part is of: starts[i] is the first of piece i. */\n"
-                             "INLINE int64_t moec_piece(const int64_t *starts, int64_t n, int64_t part) {\n"
-                             "    int64_t first = 0;\n"
-                             "    while (n > 1) {\n"
-                             "        int64_t half = n / 2;\n"
-                             "        first += starts[first + half] <= part ? half : 0;\n"
-                             "        n -= half;\n"
-                             "    }\n"
-                             "    return first;\n"
-                             "}\n";
+static const char searches[] =
+    "\n"
+    "/* The piece that the part is of: starts[i] is the first of piece i. */\n"
+    "INLINE int64_t moec_piece(const int64_t *starts, int64_t n, int64_t part) {\n"
+    "    int64_t first = 0;\n"
+    "    while (n > 1) {\n"
+    "        int64_t half = n / 2;\n"
+    "        first += starts[first + half] <= part ? half : 0;\n"
+    "        n -= half;\n"
+    "    }\n"
+    "    return first;\n"
+    "}\n"
+    "\n"
+    "/* The group of n that the row is of, by their offsets[n + 1], which rise from 0; -1: none. */\n"
+    "INLINE int64_t moec_group(const int32_t *offsets, int64_t n, int64_t row) {\n"
+    "    int64_t first = 0;\n"
+    "    while (n > 1) {\n"
+    "        int64_t half = n / 2;\n"
+    "        first += offsets[first + half] <= row ? half : 0;\n"
+    "        n -= half;\n"
+    "    }\n"
+    "    return row < offsets[first + 1] ? first : -1;\n"
+    "}\n";
 
 void kernels_print_prelude(FILE *out) {
     fputs(includes, out);
     fputs(exponentials, out);
     fputs(activations, out);
-    fputs(pieces, out);
+    fputs(searches, out);
     fputs(prelude_vectors, out);
     fputs(prelude_products, out);
     fputs(prelude_attention, out);

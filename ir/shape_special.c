@@ -1,4 +1,4 @@
-/* Shape rules of ops with a kernel skeleton of their own: movement along an index, attention, the loss, routing. */
+/* Shape rules of movement along an index, attention, the loss, routing. */
 #include <string.h>
 
 #include "ir/ops_internal.h"

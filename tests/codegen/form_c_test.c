@@ -103,9 +103,17 @@ static const char *const given[] = {
     "}\n",
 };
 
-enum { N_ROWS = 60, N_PIECES = 20, N_PRODUCTS = 40, N_ATTENTIONS = 24, N_ROUTES = 50 };
-enum { N_PLAIN = N_ROWS + N_PIECES + N_PRODUCTS, N_NOT_ROUTES = N_PLAIN + N_ATTENTIONS };
-enum { N_RANDOM = N_NOT_ROUTES + N_ROUTES, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
+/* Random forms of each kind. */
+static const struct {
+    const char *word;
+    RandomForm (*make)(Arena *arena, const char *name, uint64_t seed);
+    int n;
+} kinds[] = {
+    {"rows", random_form_rows, 70},       {"scatter", random_form_scatter, 20},     {"pieces", random_form_pieces, 20},
+    {"product", random_form_product, 40}, {"attention", random_form_attention, 24}, {"route", random_form_route, 50},
+};
+
+enum { N_RANDOM = 70 + 20 + 20 + 40 + 24 + 50, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
 
 typedef struct {
     Arena *arena;
@@ -173,15 +181,15 @@ static RandomForm read_given(int index) {
 
 static int set_up(void **state) {
     (void)state;
+    int n = 0;
     fixture.arena = arena_new();
-    for (int i = 0; i < N_RANDOM; i++) {
-        const char *name = arena_printf(fixture.arena, "form_%d", i);
-        fixture.forms[i] = i < N_ROWS              ? random_form_rows(fixture.arena, name, (uint64_t)i)
-                           : i < N_ROWS + N_PIECES ? random_form_pieces(fixture.arena, name, (uint64_t)i)
-                           : i < N_PLAIN           ? random_form_product(fixture.arena, name, (uint64_t)i)
-                           : i < N_NOT_ROUTES      ? random_form_attention(fixture.arena, name, (uint64_t)i)
-                                                   : random_form_route(fixture.arena, name, (uint64_t)i);
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
+        for (int i = 0; i < kinds[kind].n; i++, n++) {
+            const char *name = arena_printf(fixture.arena, "form_%d", n);
+            fixture.forms[n] = kinds[kind].make(fixture.arena, name, (uint64_t)n);
+        }
     }
+    assert_int_equal(n, N_RANDOM);
     for (int i = 0; i < (int)N_GIVEN; i++)
         fixture.forms[N_RANDOM + i] = read_given(i);
     compile();
@@ -298,19 +306,19 @@ static void form_test(void **state) {
     }
 }
 
+static const char *word_of(int form) {
+    size_t kind = 0;
+    for (; kind < sizeof kinds / sizeof *kinds && form >= kinds[kind].n; kind++)
+        form -= kinds[kind].n;
+    return kind < sizeof kinds / sizeof *kinds ? kinds[kind].word : "given";
+}
+
 /* One test a form, named after it. */
 int main(void) {
     static struct CMUnitTest tests[N_FORMS];
     static char names[N_FORMS][32];
     for (int i = 0; i < N_FORMS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %d",
-                 i < N_ROWS              ? "rows"
-                 : i < N_ROWS + N_PIECES ? "pieces"
-                 : i < N_PLAIN           ? "product"
-                 : i < N_NOT_ROUTES      ? "attention"
-                 : i < N_RANDOM          ? "route"
-                                         : "given",
-                 i);
+        snprintf(names[i], sizeof names[i], "%s %d", word_of(i), i);
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.forms[i]};
     }
     return _cmocka_run_group_tests("form_c", tests, N_FORMS, set_up, tear_down);

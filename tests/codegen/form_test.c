@@ -114,6 +114,23 @@ static void everything_that_a_form_can_hold_reads_back(void **state) {
         "  slot_of_row slots\n"
         "  row_of_slot rows\n"
         "}\n",
+        "form moves rows {\n"
+        "  arg y f32[12] out\n"
+        "  arg n i32[4] out\n"
+        "  arg x f32[6] in\n"
+        "  arg w f32[9] in\n"
+        "  arg p i32[2] in\n"
+        "  arg o i32[4] in\n"
+        "  row r 4\n"
+        "  col c 3\n"
+        "  %0 = position[-1 + r] / 2 below 2\n"
+        "  %1 = position p[%0] below 3 else %0\n"
+        "  %2 = group o[r] of 3\n"
+        "  %3 = load w[%2*3 + c]\n"
+        "  %4 = load x[%1*3 + c] else %3\n"
+        "  store y[r*3 + c] = %4\n"
+        "  store n[r] = %1\n"
+        "}\n",
         "form histogram route {\n"
         "  arg load f32[4] out\n"
         "  arg chosen i32[12] in\n"
@@ -231,7 +248,8 @@ static const Case cases[] = {
      "1:1: form f: argument 'x': a name must be an identifier of C, and no two are equal"},
     {"a bf16 argument",
      "form f rows { arg x bf16[1] in }", "1:1: form f: argument x is of bf16; it can be of f32 or i32"},
-    {"an i32 result", "form f rows { arg x i32[1] out }", "1:1: form f: argument x is written, and only f32 can be"},
+    {"an i32 result", "form f product { arg x i32[1] out }", 
+     "1:1: form f: argument x of integers can be no more than `out`, and that of rows"},
     {"two indices of one name", "form f rows { row i 1 col i 1 }", "1:1: form f: two indices have the name i"},
     {"a row behind a column", "form f rows { col i 1 row j 1 }",
      "1:1: form f: row index j stands behind a column's"},
@@ -241,7 +259,7 @@ static const Case cases[] = {
     /* Instructions. */
     {"a value of a position",
      HEAD "%p = position p[r] %x = neg %p " STORED,
-     "1:1: form f: instruction 1, neg: %0 is a position, which only gathers take"},
+     "1:1: form f: instruction 1, neg: %0 is a position, which only gathers and stores of integers take"},
     {"a value of a sum over rows",
      HEAD "%l = load x[r*3 + c] %s = sum_rows %l %x = neg %s " STORED,
      "1:1: form f: instruction 2, neg: %1 is a sum over rows, which only a store or an add reads"},
@@ -256,9 +274,9 @@ static const Case cases[] = {
     {"a gather by a value", HEAD "%p = load p[r] %x = load x[%p*3] " STORED,
      "1:1: form f: instruction 1, load: what it gathers by is no position from above"},
     {"a store that gathers", HEAD "%p = position p[r] %x = const 1 store y[%p*3] = %x }",
-     "1:1: form f: instruction 2, store: only loads gather"},
+     "1:1: form f: instruction 2, store: only loads, positions that are read, and scatters gather"},
     {"an index that is gathered", HEAD "%p = position p[r] %x = index[%p] " STORED,
-     "1:1: form f: instruction 1, index: only loads gather"},
+     "1:1: form f: instruction 1, index: only loads, positions that are read, and scatters gather"},
     {"an index of an argument", HEAD "%x = index x[c]", "2:12: expected '[', found 'x'"},
     {"an index that floats do not hold", HEAD "%x = index[16777214 + c] " STORED,
      "1:1: form f: instruction 0, index: it reaches past 2^24 - 1, and floats hold no more whole numbers"},
@@ -268,7 +286,38 @@ static const Case cases[] = {
     {"a gather in place", HEAD "%p = position p[r] %x = load x[%p*0 + c] " STORED,
      "1:1: form f: instruction 1, load: a gather steps by 1 to 2^48 elements"},
     {"positions of floats", HEAD "%p = position x[r] %x = load x[%p] " STORED,
-     "1:1: form f: instruction 0, position: positions are of i32, and divided by 1 or more"},
+     "1:1: form f: instruction 0, position: positions are of i32"},
+    {"a value in place of a position",
+     HEAD "%p = position p[r] %x = const 1 %q = position p[%p] else %x %v = load x[%q] store y[r*3 + c] = %v }",
+     "1:1: form f: instruction 2, position: %1 is no position"},
+    {"a position in place of a value",
+     HEAD "%p = position p[r] %x = load x[%p] else %p " STORED,
+     "1:1: form f: instruction 1, load: %0 is a position, which only gathers and stores of integers take"},
+    {"a position before the first element", HEAD "%p = position p[-1 + r] %x = load x[%p] " STORED,
+     "1:1: form f: instruction 0, position: offsets and strides are not negative"},
+    {"a position from too far before", HEAD "%p = position[-281474976710657 + r] %x = load x[%p] " STORED,
+     "2:15: expected an integer from -2^48 to 2^48, found '-281474976710657'"},
+    {"a number that is gathered", HEAD "%p = position p[r] %q = position[%p + r] %x = load x[%q] " STORED,
+     "1:1: form f: instruction 1, position: only loads, positions that are read, and scatters gather"},
+    {"no limit", HEAD "%p = position p[r] below 0 %x = load x[%p] " STORED,
+     "2:26: expected a number of elements from 1 to 2^48, found '0'"},
+    {"groups without offsets", HEAD "%p = group p[r] of 2 %x = load x[%p] " STORED,
+     "1:1: form f: instruction 0, group: the offsets of 2 groups are 3 integers that are only read"},
+    {"a position stored as a float", HEAD "%p = position p[r] store y[r*3 + c] = %p }",
+     "1:1: form f: instruction 1, store: positions, and nothing else, are stored as integers"},
+    {"a float stored as an integer", "form f rows { arg y i32[1] out %x = const 1 store y[0] = %x }",
+     "1:1: form f: instruction 1, store: positions, and nothing else, are stored as integers"},
+    {"a scatter to no position", HEAD "%x = load x[r*3 + c] scatter y[c] += %x }",
+     "1:1: form f: instruction 1, scatter: it has no position to scatter to"},
+    {"a scatter beside a store", HEAD "%p = position p[r] %x = load x[r*3 + c] scatter y[%p*3 + c] += %x "
+          "store z[c] = %x }",
+     "1:1: form f: instruction 2, scatter: instruction 3 adds up or writes something, beside a scatter"},
+    {"a scatter by column", HEAD "%p = position[c] %x = load x[r*3 + c] scatter y[%p*3 + c] += %x }",
+     "1:1: form f: instruction 2, scatter: where a row is scattered to, its position alone says"},
+    {"a scatter by row too", HEAD "%p = position p[r] %x = load x[r*3 + c] scatter y[%p + r*3 + c*0] += %x }",
+     "1:1: form f: instruction 2, scatter: where a row is scattered to, its position alone says"},
+    {"a scatter of columns to one place", HEAD "%p = position p[r] %x = load x[r*3 + c] scatter y[%p] += %x }",
+     "1:1: form f: instruction 2, scatter: all columns of a row are scattered to one element"},
     {"a load of what is written", HEAD "%x = load y[r] " STORED,
      "1:1: form f: instruction 0, load: argument y is only written"},
     {"a gather from what is updated", HEAD "%p = position p[r] %x = load z[%p + c*0] " STORED,
@@ -578,6 +627,40 @@ static void positions_gather_and_negative_ones_read_zero(void **state) {
     arena_free(arena);
 }
 
+static void what_is_not_read_has_another_value(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    static double y[12], n[4], x[] = {1, 2, 3, 4, 5, 6}, w[] = {10, 20, 30, 40, 50, 60, 70, 80, 90};
+    static double p[] = {1, -1}, o[] = {0, 1, 1, 3};
+    run(arena,
+        "form f rows { arg y f32[12] out arg n i32[4] out arg x f32[6] in arg w f32[9] in arg p i32[2] in\n"
+        "arg o i32[4] in row r 4 col c 3 %p = position[-1 + r] / 2 below 2 %q = position p[%p] below 3 else %p\n"
+        "%g = group o[r] of 3 %e = load w[%g*3 + c] %x = load x[%q*3 + c] else %e\n"
+        "store y[r*3 + c] = %x store n[r] = %q }",
+        (double *[]){y, n, x, w, p, o});
+    /* Positions -1, 0, 0, 1 read none, 1, 1 and -1; groups of the rows are 0, 2, 2 and none. */
+    expect(n, (double[]){-1, 1, 1, -1}, 4);
+    expect(y, (double[]){10, 20, 30, 4, 5, 6, 4, 5, 6, 0, 0, 0}, 12);
+    arena_free(arena);
+}
+
+static void scatters_add_up_from_zero_or_what_was_there(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    static double y[] = {7, 7, 7, 7}, x[] = {1, 2, 3, 4, 5, 6}, p[] = {1, -1, 1};
+    static const char *const accesses[] = {"out", "inout"};
+    for (int i = 0; i < 2; i++) {
+        run(arena,
+            arena_printf(arena,
+                         "form f rows { arg y f32[4] %s arg x f32[6] in arg p i32[3] in row r 3 col c 2\n"
+                         "%%p = position p[r] %%x = load x[r*2 + c] scatter y[%%p*2 + c] += %%x }",
+                         accesses[i]),
+            (double *[]){y, x, p});
+        expect(y, (double[]){0, 0, 6 * (i + 1), 8 * (i + 1)}, 4);
+    }
+    arena_free(arena);
+}
+
 /* Scores of 0, so that what is seen has equal weights, in a window of two; positions lie before heads, or behind. */
 static void attention_is_a_mean_of_what_is_seen(void **state) {
     (void)state;
@@ -748,6 +831,8 @@ int main(void) {
         cmocka_unit_test(indices_that_all_maps_run_through_evenly_are_joined),
         cmocka_unit_test(softmax_is_computed_by_rows),
         cmocka_unit_test(positions_gather_and_negative_ones_read_zero),
+        cmocka_unit_test(what_is_not_read_has_another_value),
+        cmocka_unit_test(scatters_add_up_from_zero_or_what_was_there),
         cmocka_unit_test(attention_is_a_mean_of_what_is_seen),
         cmocka_unit_test(gradients_of_attention_follow_its_weights),
         cmocka_unit_test(updates_write_what_they_have_read),

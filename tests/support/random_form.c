@@ -131,17 +131,54 @@ static uint32_t add_updated_load(Making *at) {
     return add(at, load);
 }
 
+/* A position below n_table, or a negative one: read, perhaps from where another one says; counted, or the group of a
+   row. Varies by the indices of `uses`. */
+static uint32_t add_position(Making *at, int64_t n_table, unsigned uses) {
+    const FormBody *body = at->body;
+    int order[FORM_MAX_INDICES], kind = below(at, 8);
+    draw_order(at, order, 0);
+    FormInstr position = {
+        .op = FORM_POSITION, .a = FORM_NONE, .divisor = chance(at, 0.5) ? 1 : 3, .map.gather = FORM_NONE};
+    int64_t n = set_strides(body, uses, order, position.map.strides), n_read = n_table * position.divisor;
+    if (kind == 0) {
+        position.op = FORM_GROUP;
+        position.divisor = n_table;
+        position.map.arg =
+            add_arg(at, DTYPE_I32, n_table + 1, FORM_IN, (RandomFormArg){.n_positions = n, .is_offsets = true});
+        return add(at, position);
+    }
+    if (kind == 1) {
+        position.map.arg = FORM_NONE;
+        position.map.offset = -below(at, 5);
+        position.limit = n_table;
+        return add(at, position);
+    }
+    if (kind == 2) {
+        int64_t n_others = 1 + below(at, 5);
+        position.map.gather = add_position(at, n_others, uses);
+        position.map.gather_stride = n;
+        if (chance(at, 0.5))
+            position.a = position.map.gather;
+        n *= n_others;
+        position.limit = n_table; /* of what stands there instead, too */
+    } else if (chance(at, 0.3)) {
+        position.limit = n_table;
+        n_read *= 2;
+    }
+    position.map.arg = add_arg(at, DTYPE_I32, n, FORM_IN, (RandomFormArg){.n_positions = n_read});
+    return add(at, position);
+}
+
 /* Rows of a table at positions, which vary by row, seldom by column too. */
 static uint32_t add_gather(Making *at) {
     const FormBody *body = at->body;
     int order[FORM_MAX_INDICES];
     draw_order(at, order, 0);
     unsigned uses = side_of(body, false) | (chance(at, 0.15) ? side_of(body, true) : 0);
-    FormInstr position = {.op = FORM_POSITION, .divisor = chance(at, 0.5) ? 1 : 3, .map.gather = FORM_NONE};
-    int64_t n_table = 1 + below(at, 20), n_positions = set_strides(body, uses, order, position.map.strides);
-    position.map.arg =
-        add_arg(at, DTYPE_I32, n_positions, FORM_IN, (RandomFormArg){.n_positions = n_table * position.divisor});
-    FormInstr load = {.op = FORM_LOAD, .map = {.gather = add(at, position)}};
+    int64_t n_table = 1 + below(at, 20);
+    FormInstr load = {.op = FORM_LOAD, .a = FORM_NONE, .map = {.gather = add_position(at, n_table, uses)}};
+    if (at->n_values > 0 && chance(at, 0.4))
+        load.a = at->values[below(at, at->n_values)];
     load.map.gather_stride = set_strides(body, side_of(body, true), order, load.map.strides);
     load.map.arg = add_arg(at, DTYPE_F32, n_table * load.map.gather_stride, FORM_IN, (RandomFormArg){0});
     return add(at, load);
@@ -245,6 +282,16 @@ static bool is_full(const Making *at, uint32_t value) {
     return at->body->instrs[value].level == FORM_LEVEL_FULL;
 }
 
+static void add_stored_position(Making *at) {
+    int order[FORM_MAX_INDICES];
+    unsigned all = (1u << at->body->n_indices) - 1;
+    draw_order(at, order, 0.2);
+    FormInstr store = {.op = FORM_STORE, .a = add_position(at, 20, all), .map.gather = FORM_NONE};
+    int64_t n_elements = set_strides(at->body, all, order, store.map.strides);
+    store.map.arg = add_arg(at, DTYPE_I32, n_elements, FORM_OUT, (RandomFormArg){0});
+    add(at, store);
+}
+
 static void add_writes(Making *at, bool has_row_sums) {
     unsigned all = (1u << at->body->n_indices) - 1, rows = side_of(at->body, false), cols = side_of(at->body, true);
     bool is_product = at->random.form->kind == FORM_KIND_PRODUCT;
@@ -328,7 +375,31 @@ RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed) {
         add_value(&at, add_updated_load(&at));
     for (int i = 0; i < n_steps; i++)
         add_value(&at, has_reductions && chance(&at, 0.25) ? add_reduction(&at) : add_map(&at));
+    if (chance(&at, 0.15))
+        add_stored_position(&at);
     add_writes(&at, has_row_sums);
+    return done(&at);
+}
+
+RandomForm random_form_scatter(Arena *arena, const char *name, uint64_t seed) {
+    static const int64_t rows[] = {1, 3, 7, 60}, cols[] = {1, 3, 64, 100, 257};
+    Making at = making_new(arena, name, seed, FORM_KIND_ROWS);
+    int n_rows = below(&at, 3), n_cols = below(&at, 4) > 0, n_steps = below(&at, 6);
+    for (int i = 0; i < n_rows; i++)
+        add_index(at.body, one_of(&at, rows, 4), false);
+    for (int i = 0; i < n_cols; i++)
+        add_index(at.body, one_of(&at, cols, 5), true);
+    add_value(&at, add_load(&at));
+    for (int i = 0; i < n_steps; i++)
+        add_value(&at, chance(&at, 0.25) ? add_gather(&at) : add_map(&at));
+    int64_t n_table = 1 + below(&at, 20), width = form_n_cols(at.body);
+    FormInstr scatter = {.op = FORM_SCATTER, .a = at.values[at.n_values - 1], .map.gather_stride = width};
+    scatter.map.gather = add_position(&at, n_table, side_of(at.body, false));
+    scatter.map.strides[n_rows] = n_cols;
+    FormAccess access = chance(&at, 0.5) ? FORM_OUT : FORM_INOUT;
+    scatter.map.arg = add_arg(&at, DTYPE_F32, n_table * width, access, (RandomFormArg){0});
+    add(&at, scatter);
+    at.random.tolerance = 2e-5 * (double)form_n_rows(at.body);
     return done(&at);
 }
 

@@ -20,6 +20,7 @@ typedef struct {
 /* The form passes form_verify. */
 RandomForm random_form_pieces(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed);
+RandomForm random_form_scatter(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_route(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed);
