@@ -12,6 +12,8 @@
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
      disk, output, export, checkpoint, _dir      what is written, whole or not at all
+     cuda_api, _library, _driver, _device,
+     _memory, _transfer                          a GPU, which no run uses yet (spec/cuda.md)
      session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
      tokenizer, _added, _split, _bpe, generate   text
      run, main                                   which of these a command line asks for */

@@ -1,4 +1,5 @@
 # Configuration of LLVM's lit, which runs every file with a RUN line below tests/. `make check` and `make test` call it.
+import glob
 import os
 import lit.formats
 
@@ -8,7 +9,7 @@ out = os.path.abspath(os.environ.get("MOEC_OUT", os.path.join(root, "build/relea
 config.name = "moec"
 config.test_format = lit.formats.ShTest(execute_external=True)
 config.suffixes = [".moe", ".ir", ".c", ".test"]
-config.excludes = ["Inputs", "corpus", "tools", "support", "support_runtime", "bench", "gpu"]
+config.excludes = ["Inputs", "corpus", "tools", "support", "support_runtime", "fake_cuda", "bench", "gpu"]
 config.test_source_root = os.path.join(root, "tests")
 config.test_exec_root = os.path.join(out, "tests")
 # Several tests run at once: threads that spin while they wait would take each other's cores.
@@ -26,6 +27,14 @@ config.substitutions.append(
 )
 config.substitutions.append(("%root", root))
 config.substitutions.append(("%out", out))
+# The CUDA toolkit's headers and NVRTC, which no build needs.
+cuda = os.environ.get("CUDA_HOME") or "/usr/local/cuda"
+config.environment["CUDA_HOME"] = cuda
+config.substitutions.append(("%cuda", cuda))
+if all(os.path.exists(os.path.join(cuda, "include", name)) for name in ("cuda.h", "nvrtc.h", "cublasLt.h")):
+    config.available_features.add("cuda-headers")
+if glob.glob(os.path.join(cuda, "lib64", "libnvrtc.so.1[23]")):
+    config.available_features.add("nvrtc")
 # Only in `make test`: `make check` leaves the fuzzers and clang-tidy out.
 if os.environ.get("MOEC_FUZZ") == "1":
     config.available_features.add("fuzz")

@@ -14,6 +14,8 @@ LIBTEST_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support/*.c))
 # The same for tests of the runtime, which see nothing else.
 LIBTEST_RUNTIME := $(OUT)/libtest_runtime.a
 LIBTEST_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support_runtime/*.c))
+# NVIDIA's libraries for machines without a GPU: one object under all names.
+FAKE_CUDA := $(OUT)/tests/fake_cuda/libcuda.so.1
 RUNTIME_TEST_LIBS := $(LIBRUNTIME) $(RUNTIME_LIBRARIES) -ldl
 
 .PHONY: test setup-test check units fuzzers lint tidy bench bench-gemm bench-kernels
@@ -29,8 +31,8 @@ setup-test:
 check: moec units $(TOOLS) $(if $(filter 1,$(MOEC_FUZZ)),fuzzers)
 	MOEC_OUT=$(OUT) tests/tools/run-lit $(LITFLAGS) tests
 
-# clang sees all C but runtime/cpu.c, where clang 14 does not know the names of all features.
-CLANG_SOURCES = $(filter-out runtime/cpu.c,$(shell git ls-files '*.c'))
+# clang sees all C but runtime/cpu.c, where clang 14 does not know the names of all features, and what needs CUDA's headers.
+CLANG_SOURCES = $(filter-out runtime/cpu.c tests/runtime/Inputs/cuda_abi.c,$(shell git ls-files '*.c'))
 CLANG_FLAGS = $(CFLAGS) -Wmissing-field-initializers $(RUNTIME_CFLAGS) -DMOEC_VERSION=\"\" \
     -DMOEC_SANITIZE_FLAGS=\"\" -DMOEC_OPENBLAS=\"\" -DMOEC_RUNTIME_LIBRARIES=\"\"
 
@@ -72,7 +74,7 @@ $(OUT)/kernel_bench: tests/bench/kernel_bench.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTI
 	    $(RUNTIME_TEST_LIBS)
 
 # The unit tests' programs, and the script that lit runs them by.
-units: $(UNITS) $(OUT)/tests/units/run
+units: $(UNITS) $(OUT)/tests/units/run $(FAKE_CUDA)
 
 $(OUT)/tests/units/run: tests/tools/run-unit
 	@mkdir -p $(@D)
@@ -85,6 +87,12 @@ $(LIBTEST): $(LIBTEST_OBJECTS)
 $(LIBTEST_RUNTIME): $(LIBTEST_RUNTIME_OBJECTS)
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(FAKE_CUDA): $(wildcard tests/fake_cuda/*.c tests/fake_cuda/*.h) runtime/cuda_api.h
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) -fPIC -shared -o $@ $(filter %.c,$^)
+	$(Q)ln -sf $(@F) $(@D)/libnvrtc.so.13 && ln -sf $(@F) $(@D)/libcublasLt.so.13
 
 # Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both, and hold what generated
 # kernels call when they load them.

@@ -1,0 +1,54 @@
+/* Streams of the fake driver: queues of what is still to happen. */
+#ifndef MOEC_TESTS_FAKE_STREAM_H
+#define MOEC_TESTS_FAKE_STREAM_H
+
+#include <stdbool.h>
+
+#include "runtime/cuda_api.h"
+
+enum { FAKE_FAULT = 700, FAKE_PARAMETERS = 2, FAKE_TASK_BYTES = 128 };
+
+struct CUfunc_st {
+    char name[64];
+    int n_parameters;
+    unsigned n_shared_bytes;
+    CUfunction next;
+};
+
+struct CUevent_st {
+    CUstream stream;
+    long recorded, reached; /* numbers of records, 0: none */
+};
+
+/* All are as the driver's calls of like names. */
+CUstream fake_stream_new(void);
+void fake_stream_free(CUstream stream);
+CudaResult fake_stream_copy(CUstream stream, void *to, const void *from, size_t n_bytes);
+CudaResult fake_stream_fill(CUstream stream, void *at, unsigned char byte, size_t n_bytes);
+CudaResult fake_stream_launch(CUstream stream, CUfunction function, void **arguments);
+CudaResult fake_stream_record(CUstream stream, CUevent event);
+CudaResult fake_stream_wait(CUstream stream, CUevent event);
+CudaResult fake_stream_replay(CUstream stream, CUgraphExec instance);
+
+/* Calls `run` on a copy of `data`, at most FAKE_TASK_BYTES. */
+typedef void FakeTask(const void *data);
+CudaResult fake_stream_task(CUstream stream, FakeTask *run, const void *data, size_t n_bytes);
+
+/* Makes all of it happen; a fault stays for good. */
+CudaResult fake_stream_drain(CUstream stream);
+CudaResult fake_event_wait(CUevent event);
+
+/* Whether any stream has something left. */
+bool fake_streams_pending(void);
+/* No fault. */
+void fake_streams_reset(void);
+
+CudaResult fake_stream_begin_capture(CUstream stream);
+/* NULL: nothing was begun. */
+CUgraph fake_stream_end_capture(CUstream stream);
+size_t fake_graph_length(CUgraph graph);
+CUgraphExec fake_graph_instantiate(CUgraph graph);
+void fake_graph_free(CUgraph graph);
+void fake_instance_free(CUgraphExec instance);
+
+#endif
