@@ -116,20 +116,23 @@ static float *lhs_panel(const Piece *piece, int product, int64_t panel) {
     return lhs;
 }
 
-static void pack_lhs(const Piece *piece) {
-    const GemmCall *call = piece->call;
+/* One slot of panels of rows [first, end). */
+static void pack_lhs_panels(const Piece *piece, int slot, int64_t first, int64_t end) {
     const GemmGroup *group = piece->group;
-    for (int slot = 0; slot < call->n_lhs; slot++) {
-        int product = call->lhs_product[slot];
-        GemmSource source = {call->gemm, call->kernels, &call->gemm->products[product].lhs, true};
-        GemmPanel panels[GEMM_PACK_PANELS];
-        int n = (int)(piece->end_row_panel - piece->first_row_panel);
-        for (int i = 0; i < n; i++) {
-            int64_t index = piece->first_row_panel + i, row = gemm_panel_row(group, index);
-            int64_t n_rows = gemm_panel_row(group, index + 1) - row;
-            panels[i] = (GemmPanel){group->first_row + row, n_rows, lhs_panel(piece, product, index), n_rows};
-        }
-        gemm_pack(&source, group->group, panels, n, group->first_k[product], group->n_k[product]);
+    int product = piece->call->lhs_product[slot];
+    GemmSource source = {piece->call->gemm, piece->call->kernels, &piece->call->gemm->products[product].lhs, true};
+    GemmPanel panels[GEMM_PACK_PANELS];
+    for (int64_t index = first; index < end; index++) {
+        int64_t row = gemm_panel_row(group, index), n_rows = gemm_panel_row(group, index + 1) - row;
+        panels[index - first] = (GemmPanel){group->first_row + row, n_rows, lhs_panel(piece, product, index), n_rows};
+    }
+    gemm_pack(&source, group->group, panels, (int)(end - first), group->first_k[product], group->n_k[product]);
+}
+
+static void pack_lhs(const Piece *piece) {
+    for (int slot = 0; slot < piece->call->n_lhs; slot++) {
+        for (int64_t first = piece->first_row_panel; first < piece->end_row_panel; first += GEMM_PACK_PANELS)
+            pack_lhs_panels(piece, slot, first, least(first + GEMM_PACK_PANELS, piece->end_row_panel));
     }
 }
 
@@ -362,6 +365,44 @@ static void pack_tile(const Team *team, const GemmRound *round, const GemmGroup 
     }
 }
 
+/* Computes tile number `tile`, of `width` panels, of the columns of a piece whose rows are all of its group's, and
+   packed. */
+static void multiply_tile(Team *team, Piece *piece, int64_t width, int64_t tile) {
+    const GemmCall *call = &team->call;
+    int64_t index = piece->group->group;
+    GemmRound round = {.first_group = index,
+                       .end_group = index + 1,
+                       .first_panel = tile * width,
+                       .end_panel = least((tile + 1) * width, call->n_panels)};
+    float *rhs = gemm_workspace(GEMM_BUFFER_TILE, gemm_rhs_floats(call, &round, piece->group));
+    pack_tile(team, &round, piece->group, rhs);
+    piece->round = &round;
+    piece->rhs = rhs;
+    piece->first_panel = round.first_panel;
+    piece->end_panel = round.end_panel;
+    compute_piece(piece);
+}
+
+static int64_t count_tiles(const GemmCall *call, const GemmGroup *group, int64_t *width) {
+    *width = gemm_tile_panels(call, group, call->n_panels);
+    return group->n_rows > 0 ? ceil_div(call->n_panels, *width) : 0;
+}
+
+/* Threads claim groups: of many, so that all end at about the same time. */
+static void multiply_groups(Team *team) {
+    const GemmCall *call = &team->call;
+    int64_t index, width;
+    while ((index = __atomic_fetch_add(&team->claims[0].next_panel, 1, __ATOMIC_RELAXED)) < call->gemm->n_groups) {
+        GemmGroup group = gemm_group(call, index);
+        Piece piece = {.call = call, .group = &group, .end_row_panel = group.n_panels};
+        int64_t n_tiles = count_tiles(call, &group, &width);
+        if (n_tiles > 0)
+            open_piece(&piece);
+        for (int64_t tile = 0; tile < n_tiles; tile++)
+            multiply_tile(team, &piece, width, tile);
+    }
+}
+
 /* Threads claim tiles of columns, group after group; rows of a group stay packed from one of its tiles to the next. */
 static void multiply_tiles(Team *team) {
     const GemmCall *call = &team->call;
@@ -371,28 +412,17 @@ static void multiply_tiles(Team *team) {
     for (;;) {
         int64_t tile = __atomic_fetch_add(&team->claims[0].next_panel, 1, __ATOMIC_RELAXED), width, n_tiles;
         for (;; first += n_tiles, group = gemm_group(call, index)) {
-            width = gemm_tile_panels(call, &group, call->n_panels);
-            n_tiles = group.n_rows > 0 ? ceil_div(call->n_panels, width) : 0;
+            n_tiles = count_tiles(call, &group, &width);
             if (tile < first + n_tiles)
                 break;
             if (++index == call->gemm->n_groups)
                 return;
         }
-        GemmRound round = {.first_group = index,
-                           .end_group = index + 1,
-                           .first_panel = (tile - first) * width,
-                           .end_panel = least((tile - first + 1) * width, call->n_panels)};
-        float *rhs = gemm_workspace(GEMM_BUFFER_TILE, gemm_rhs_floats(call, &round, &group));
-        pack_tile(team, &round, &group, rhs);
         piece.end_row_panel = group.n_panels;
         if (packed_group != index)
             open_piece(&piece);
         packed_group = index;
-        piece.round = &round;
-        piece.rhs = rhs;
-        piece.first_panel = round.first_panel;
-        piece.end_panel = round.end_panel;
-        compute_piece(&piece);
+        multiply_tile(team, &piece, width, tile - first);
     }
 }
 
@@ -408,7 +438,10 @@ static void team_wait(const Team *team) {
 /* What each thread does. */
 static void team_run(Team *team) {
     if (gemm_packs_tiles(&team->call)) {
-        multiply_tiles(team);
+        if (gemm_has_many_groups(&team->call))
+            multiply_groups(team);
+        else
+            multiply_tiles(team);
         return;
     }
     GemmRound round = {0};

@@ -199,8 +199,9 @@ bool gemm_next_round(const GemmCall *call, GemmRound *round) {
 /* ---- Pieces ----------------------------------------------------------------------------------------------------- */
 
 enum {
-    MOST_ROW_PANELS = 16,   /* of lhs in a piece */
-    MOST_COLUMN_PANELS = 8, /* of a tile: an epilogue's rows stay in the nearest cache */
+    MOST_ROW_PANELS = 16,      /* of lhs in a piece */
+    MOST_TILE_ROW_PANELS = 40, /* the same where threads pack tiles */
+    MOST_COLUMN_PANELS = 8,    /* of a tile: an epilogue's rows stay in the nearest cache */
     PIECES_PER_THREAD = 4
 };
 
@@ -211,10 +212,14 @@ bool gemm_packs_tiles(const GemmCall *call) {
         int64_t n_floats = 0;
         for (int slot = 0; slot < call->n_lhs; slot++)
             n_floats += group.n_units[call->lhs_product[slot]] * group.n_rows;
-        if (group.n_panels > GEMM_PACK_PANELS || n_floats > 3 * second_cache_floats() || group.n_rows > n_columns)
+        if (group.n_panels > MOST_TILE_ROW_PANELS || n_floats > 3 * second_cache_floats() || group.n_rows > n_columns)
             return false;
     }
     return call->n_panels >= 2 * call->n_threads;
+}
+
+bool gemm_has_many_groups(const GemmCall *call) {
+    return call->gemm->n_groups >= (int64_t)call->n_threads * PIECES_PER_THREAD;
 }
 
 int64_t gemm_round_panels(const GemmCall *call, const GemmRound *round) {

@@ -64,6 +64,8 @@ int64_t gemm_rhs_floats(const GemmCall *call, const GemmRound *round, const Gemm
    all of it before they begin: where all rows of a group are one piece, not much larger than the second cache. A tile
    is then read from there while it is new. */
 bool gemm_packs_tiles(const GemmCall *call);
+/* Whether there are enough groups for threads to take whole ones, whose rows are then packed once. */
+bool gemm_has_many_groups(const GemmCall *call);
 
 /* Panels of rows of all groups of a round. */
 int64_t gemm_round_panels(const GemmCall *call, const GemmRound *round);

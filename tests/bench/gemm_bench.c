@@ -63,6 +63,9 @@ static const Shape shapes[] = {
      .offsets = uneven},
     {.name = "experts weights", .form = FORM_TN, .m = 1024, .n = 256, .k = 8192, .n_groups = 8},
     {.name = "experts weights", .form = FORM_TN, .m = 256, .n = 1024, .k = 8192, .n_groups = 8},
+    {.name = "small experts", .form = FORM_NT, .m = 8192, .n = 1024, .k = 256, .n_groups = 32},
+    {.name = "small experts", .form = FORM_NN, .m = 8192, .n = 256, .k = 1024, .n_groups = 32},
+    {.name = "small experts weights", .form = FORM_TN, .m = 1024, .n = 256, .k = 8192, .n_groups = 32},
     {.name = "vocabulary", .form = FORM_NT, .m = 512, .n = 49152, .k = 576},
     {.name = "few rows", .form = FORM_NT, .m = 16, .n = 1536, .k = 576},
 };
@@ -73,7 +76,7 @@ typedef enum { RUN_OWN, RUN_BLAS, RUN_BF16, RUN_COUNT } RunKind;
 typedef struct {
     const Shape *shape;
     int64_t n_groups;
-    int32_t offsets[17], *gather;
+    int32_t offsets[33], *gather;
     float *a, *b, *c;
 } Bench;
 
