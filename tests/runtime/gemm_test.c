@@ -15,7 +15,7 @@
 #include "runtime/gemm_blas.h"
 #include "runtime/gemm_kernels.h"
 
-enum { MAX_GROUPS = 4 };
+enum { MAX_GROUPS = 16 };
 
 static uint64_t state;
 
@@ -190,7 +190,7 @@ static void make_case(Case *at, MoecGemmPrecision precision) {
     int64_t most = draw(6) == 0 ? 700 : 70, k = draw_extent(draw(8) == 0 ? 3000 : most);
     gemm->precision = precision;
     gemm->ragged = (MoecGemmRagged)draw(3);
-    gemm->n_groups = gemm->ragged == MOEC_GEMM_DENSE ? 1 : 1 + draw(MAX_GROUPS);
+    gemm->n_groups = gemm->ragged == MOEC_GEMM_DENSE ? 1 : 1 + draw(draw(3) == 0 ? MAX_GROUPS : 4);
     gemm->n_rows = draw_extent(most);
     gemm->n_cols = draw_extent(most);
     gemm->n_products = 1 + (int)draw(3);
