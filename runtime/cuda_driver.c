@@ -1,10 +1,7 @@
 #include "runtime/cuda_driver.h"
 
-#include <stdio.h>
-#include <string.h>
-
 /* CUDA 12.0: the oldest whose libraries are looked for (cuda_nvrtc.c). */
-enum { OLDEST_VERSION = 12000, PURPOSE_BYTES = 256 };
+enum { OLDEST_VERSION = 12000 };
 
 #define SYMBOL(name, symbol, result, parameters) {#symbol, offsetof(CudaDriverFunctions, name)},
 static const CudaSymbol symbols[] = {CUDA_DRIVER_FUNCTIONS(SYMBOL)};
@@ -28,17 +25,7 @@ bool cuda_check(const CudaDriver *driver, CudaResult result, const char *call, c
     const char *name = NULL, *text = NULL;
     driver->api.cuGetErrorName(result, &name);
     driver->api.cuGetErrorString(result, &text);
-    char about[PURPOSE_BYTES] = "", place[PURPOSE_BYTES] = "";
-    if (purpose->kernel)
-        snprintf(about, sizeof about, " kernel %s", purpose->kernel);
-    if (purpose->value || purpose->source)
-        snprintf(place, sizeof place, " (%s%s%s)", purpose->value ? purpose->value : "",
-                 purpose->value && purpose->source ? ", " : "", purpose->source ? purpose->source : "");
-    if (!name)
-        return status_fail(status, STATUS_SYSTEM, "%s, %s%s%s: error %u, which this driver has no name for", call,
-                           purpose->action, about, place, result);
-    return status_fail(status, STATUS_SYSTEM, "%s, %s%s%s: %s (%s)", call, purpose->action, about, place, name,
-                       text ? text : "no description");
+    return cuda_fail(status, call, purpose, result, name, text);
 }
 
 static bool check_version(CudaDriver *driver, Status *status) {

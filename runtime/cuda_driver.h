@@ -4,6 +4,7 @@
 #define MOEC_RUNTIME_CUDA_DRIVER_H
 
 #include "runtime/cuda_api.h"
+#include "runtime/cuda_error.h"
 #include "runtime/cuda_library.h"
 
 typedef struct {
@@ -14,16 +15,6 @@ typedef struct {
 
 bool cuda_driver_open(CudaDriver *driver, const CudaPlaces *places, Status *status);
 void cuda_driver_close(CudaDriver *driver);
-
-/* What a call is for, as errors say it: "cuLaunchKernel, to run kernel up_proj (%h.12, model.moe:14:7): ..". */
-typedef struct {
-    const char *action; /* "to run", "to read the loss" */
-    const char *kernel; /* the rest: NULL where there is none */
-    const char *value;  /* of the IR: "%h.12" */
-    const char *source; /* "model.moe:14:7" */
-} CudaPurpose;
-
-#define CUDA_TO(text) (&(const CudaPurpose){.action = "to " text})
 
 /* Whether a call's result is success. */
 bool cuda_check(const CudaDriver *driver, CudaResult result, const char *call, const CudaPurpose *purpose,

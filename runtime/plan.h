@@ -4,7 +4,7 @@
    sizes are in elements unless they say bytes), checkpoints and token files. Out: training checkpoints, exports, what
    is said on the way. Never here: a name of the compiler, what a kernel computes, memory for tensors that is taken
    after the start. The order of the folder:
-     status, json, utf8, random, dtype           what the rest stands on
+     status, json, utf8, random, sha256, dtype   what the rest stands on
      options, cpu, memory, program               the command line, the machine, running kernels
      profile, _table, _trace                     how long those took
      gemm, _plan, _pack, _kernels*, _workspace   matrix products; gemm_blas, blas: what to compare with
@@ -12,8 +12,9 @@
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
      disk, output, export, checkpoint, _dir      what is written, whole or not at all
-     cuda_api, _library, _driver, _device,
-     _memory, _transfer                          a GPU, which no run uses yet (spec/cuda.md)
+     cuda_api, _library, _error, _driver         a GPU, which no run uses yet (spec/cuda.md): NVIDIA's libraries
+     cuda_device, _memory, _transfer             the device, what it holds, copies
+     cuda_nvrtc, _cache, _compile                kernels become code
      session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
      tokenizer, _added, _split, _bpe, generate   text
      run, main                                   which of these a command line asks for */
