@@ -26,7 +26,7 @@ bool nvrtc_architecture(const Nvrtc *nvrtc, int major, int minor, char architect
 
 /* A kernel's text, and where it comes from. */
 typedef struct {
-    const char *name; /* of the function, which is extern "C" */
+    const char *name; /* of the kernel; its functions are extern "C" */
     const char *text;
     const char *value, *source; /* as in CudaPurpose */
 } CudaText;

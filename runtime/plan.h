@@ -15,6 +15,8 @@
      cuda_api, _library, _error, _driver         a GPU, which no run uses yet (spec/cuda.md): NVIDIA's libraries
      cuda_device, _memory, _transfer             the device, what it holds, copies
      cuda_nvrtc, _cache, _compile                kernels become code
+     cuda_kernels, _kernel_files                 they run, and are written and edited as files
+     cuda_graph, _mailbox                        a step as one call, and the numbers that go with it
      session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
      tokenizer, _added, _split, _bpe, generate   text
      run, main                                   which of these a command line asks for */
