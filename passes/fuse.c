@@ -102,6 +102,11 @@ static FuseStage stage_of(const FusePair *pair, bool stores_less) {
 
 /* ---- Pairs ------------------------------------------------------------------------------------------------------ */
 
+static bool holds_more(const Fuse *fuse, const FusePair *pair) {
+    HeldKernel a = {pair->a->nodes, pair->a->n_nodes}, b = {pair->b->nodes, pair->b->n_nodes};
+    return (double)held_bytes(&fuse->held, a, b) > pair->saved;
+}
+
 static void evaluate(Fuser *at, FusePair *pair, bool is_edge) {
     Fuse *fuse = &at->fuse;
     Node *nodes[SPACE_MAX_NODES];
@@ -127,6 +132,8 @@ static void evaluate(Fuser *at, FusePair *pair, bool is_edge) {
     double least = pair->stage == FUSE_STAGE_LOOP_SIBLINGS ? LEAST_SHARE * (a_bytes > b_bytes ? a_bytes : b_bytes) : 0;
     if (pair->saved <= least)
         pair->reason = "together they move hardly fewer bytes";
+    else if (pair->stage == FUSE_STAGE_PRODUCT_SIBLINGS && holds_more(fuse, pair))
+        pair->reason = "together they hold more bytes at a time than they spare moving";
 }
 
 /* Looks at the pair if it is new, and has it wait for its turn. */

@@ -7,6 +7,7 @@
 
 #include "ir/space.h"
 #include "passes/dependence.h"
+#include "passes/fuse_held.h"
 
 /* Ways in which two groups become one: id, name, what it is. */
 #define FUSE_KINDS(X)                                                                                                  \
@@ -49,6 +50,7 @@ typedef struct {
     Arena *arena;
     Graph *graph;
     Dependence units;
+    Held held;
     FuseGroup **groups; /* by unit */
     FuseGroup **places; /* groups in an order that keeps all dependences between them; NULL where one was merged */
     uint32_t n_ids, n_visits;

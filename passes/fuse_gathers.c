@@ -53,27 +53,32 @@ static void find_gathers(Arena *arena, const Graph *graph) {
     }
 }
 
-/* Whether the nodes of the kernel and one more product can be one. */
-static bool can_join(Arena *arena, const Sharers *sharers, Node *product) {
+/* Whether the nodes of the kernel and one more product can be one, and hold no more bytes at a time than the rows have,
+   which are then read once for both. */
+static bool can_join(Arena *arena, const Held *held, const Sharers *sharers, Node *product) {
     Node *nodes[2 + SPACE_MAX_PRODUCTS];
     const char *reason;
     if (sharers->n == 1 + SPACE_MAX_PRODUCTS)
         return false;
     memcpy(nodes, sharers->nodes, sizeof *nodes * sharers->n);
     nodes[sharers->n] = product;
+    HeldKernel before = {sharers->nodes + 1, sharers->n - 1}, more = {&product, 1};
+    if (held_bytes(held, before, more) > type_n_bytes(&sharers->nodes[0]->results[0].type))
+        return false;
     return space_of(arena, nodes, sharers->n + 1, &reason);
 }
 
 /* The readers as kernels of one gather each; how many, or 0 where one can't gather. */
-static int share_out(Arena *arena, Node *node, const Gather *gather, bool allows_siblings, Sharers *sharers) {
+static int share_out(Arena *arena, const Held *held, Node *node, bool allows_siblings, Sharers *sharers) {
+    const Gather *gather = node->scratch;
     int n = 0;
     for (int i = 0; i < gather->n; i++) {
         int j = allows_siblings ? 0 : n;
-        while (j < n && !can_join(arena, &sharers[j], gather->readers[i]))
+        while (j < n && !can_join(arena, held, &sharers[j], gather->readers[i]))
             j++;
         if (j == n) {
             sharers[n++] = (Sharers){.nodes = {node}, .n = 1};
-            if (!can_join(arena, &sharers[j], gather->readers[i]))
+            if (!can_join(arena, held, &sharers[j], gather->readers[i]))
                 return 0;
         }
         sharers[j].nodes[sharers[j].n++] = gather->readers[i];
@@ -89,6 +94,7 @@ static void gather_again(Graph *graph, Node *node, const Sharers *sharers) {
     Node *again =
         build_typed(&builder, node->op, node->n_operands, node->operands, &node->attrs, &node->results[0].type, &error);
     again->results[0].hint = node->results[0].hint;
+    again->results[0].number = node->results[0].number; /* the same to who counts readers */
     for (size_t i = 1; i < sharers->n; i++) {
         Node *product = sharers->nodes[i];
         for (int j = 0; j < product->n_operands; j++)
@@ -98,14 +104,14 @@ static void gather_again(Graph *graph, Node *node, const Sharers *sharers) {
 
 void fuse_split_gathers(Graph *graph, bool allows_siblings) {
     Arena *arena = arena_new();
-    graph_number(graph);
+    Held held = held_of(arena, graph);
     find_gathers(arena, graph);
     for (Node *node = graph->first; node; node = node->next) {
         const Gather *gather = is_gather(node) ? node->scratch : NULL;
         Sharers sharers[MAX_READERS];
         if (!gather || gather->has_others)
             continue;
-        for (int i = share_out(arena, node, gather, allows_siblings, sharers) - 1; i > 0; i--)
+        for (int i = share_out(arena, &held, node, allows_siblings, sharers) - 1; i > 0; i--)
             gather_again(graph, node, &sharers[i]);
     }
     arena_free(arena);

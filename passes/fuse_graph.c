@@ -76,6 +76,7 @@ Fuse fuse_new(Arena *arena, Graph *graph) {
     Fuse fuse = {.arena = arena, .graph = graph, .units = dependence_of(arena, graph)};
     uint32_t n_values = graph_number(graph);
     size_t n_units = fuse.units.n_units;
+    fuse.held = held_of(arena, graph);
     fuse.readers = find_readers(arena, graph, &fuse.units, n_values);
     fuse.is_output = arena_array_of(arena, bool, n_values);
     fuse.marked_units = arena_array_of(arena, uint32_t, n_units);
