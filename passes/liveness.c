@@ -120,19 +120,21 @@ static void replace(Arena *arena, const Graph *graph, const bool *escapes, const
     }
 }
 
-static int64_t largest_sum(Arena *arena, const Liveness *liveness, size_t n_nodes) {
-    int64_t *changes = arena_array_of(arena, int64_t, n_nodes + 2), sum = 0, largest = 0;
+static void find_peak(Arena *arena, Liveness *liveness, size_t n_nodes) {
+    int64_t *changes = arena_array_of(arena, int64_t, n_nodes + 2), sum = 0;
     for (size_t i = 0; i < liveness->n; i++) {
         const Lifetime *lifetime = &liveness->items[i];
         bool is_taken_over = lifetime->replacement != NO_LIFETIME;
         changes[lifetime->first] += lifetime->n_bytes;
         changes[is_taken_over ? liveness->items[lifetime->replacement].first : lifetime->last + 1] -= lifetime->n_bytes;
     }
-    for (size_t time = 0; time <= n_nodes; time++) {
+    for (uint32_t time = 0; time <= n_nodes; time++) {
         sum += changes[time];
-        largest = sum > largest ? sum : largest;
+        if (sum <= liveness->lower_bound)
+            continue;
+        liveness->lower_bound = sum;
+        liveness->peak = time;
     }
-    return largest;
 }
 
 bool liveness_of(Arena *arena, const Graph *graph, Liveness *out) {
@@ -151,6 +153,6 @@ bool liveness_of(Arena *arena, const Graph *graph, Liveness *out) {
     replace(arena, graph, escapes, kernel_ends, out, of_value);
     for (size_t i = 0; i < graph->n_outputs; i++)
         extend(out, of_value, graph->outputs[i].value, (uint32_t)graph->n_nodes);
-    out->lower_bound = largest_sum(arena, out, graph->n_nodes);
+    find_peak(arena, out, graph->n_nodes);
     return true;
 }

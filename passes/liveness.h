@@ -27,6 +27,7 @@ typedef struct {
     Lifetime *items; /* in the order of the values' numbers */
     size_t n;
     int64_t lower_bound; /* the largest sum of live bytes at any time, storage that is taken over counted once */
+    uint32_t peak;       /* the first time when so much is live */
 } Liveness;
 
 /* The bytes that a value of this type takes in the arena. */

@@ -3,12 +3,14 @@
    In: graph "train", simplified; the directive "memory" where there is a budget. Out: the same values and writes, bit
    for bit, with clones of forward nodes in the backward half, right before who first reads them, and the attributes
    "recomputed.." of passes/passes.h. What is cheap to compute again always is; with a budget as much more as it takes
-   for the plan to fit, which is found by making the plan. Never here: the order of nodes beyond that, offsets. */
+   for the plan to fit, without one a little more where that pays, which is found by making the plan. Never here: the
+   order of nodes beyond that, offsets. */
 #include "passes/recompute.h"
 
 #include <inttypes.h>
 #include <string.h>
 
+#include "ir/block.h"
 #include "passes/liveness.h"
 #include "passes/passes.h"
 
@@ -18,21 +20,37 @@ static RecomputeResult drop(Graph *graph, const RecomputeList *list, size_t n) {
     Recompute survey = recompute_survey(arena, graph);
     recompute_drop_cheap(&survey);
     for (size_t i = 0; i < n; i++)
-        survey.items[list->places[i]].is_dropped = true;
+        survey.items[list->items[i].place].is_dropped = true;
     RecomputeResult result = recompute_clone(&survey);
     arena_free(arena);
     return result;
 }
 
-/* ---- The budget ------------------------------------------------------------------------------------------------ */
+/* ---- The plan that it would come to ----------------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t n_bytes;     /* of the arena; INT64_MAX where there is no plan */
+    bool is_behind_loss; /* it is fullest when no output is left to compute */
+} Outlook;
 
 static void ignore(Reporter *self, ReportKind kind, const Module *module, Loc loc, const char *message) {
     (void)self, (void)kind, (void)module, (void)loc, (void)message;
 }
 
-/* The bytes of the arena that a copy of the graph comes to after the passes that are still to run. `list` NULL: as it
-   stands. */
-static int64_t planned_bytes(const Graph *graph, const RecomputeList *list, size_t n) {
+static bool is_fullest_behind_loss(Arena *arena, Graph *graph) {
+    Liveness liveness;
+    if (!liveness_of(arena, graph, &liveness))
+        return false;
+    Recompute survey = recompute_survey(arena, graph);
+    for (size_t i = liveness.peak; i < survey.n_items; i++) { /* place i - 1 is time i */
+        if (!survey.items[i].is_backward && node_computes(survey.items[i].node))
+            return false;
+    }
+    return liveness.peak > survey.backward_begin;
+}
+
+/* What a copy of the graph comes to after the passes that are still to run. `list` NULL: as it stands. */
+static Outlook plan_copy(const Graph *graph, const RecomputeList *list, size_t n) {
     Arena *arena = arena_new();
     Module module = *graph->module;
     module.arena = arena;
@@ -47,9 +65,17 @@ static int64_t planned_bytes(const Graph *graph, const RecomputeList *list, size
     bool succeeded = true;
     for (const Pass *pass = pass_find("recompute") + 1; pass->name && succeeded; pass++)
         succeeded = pass->run(&module, &reporter);
-    int64_t n_bytes = succeeded ? attrs_int(&copy->attrs, "arena_bytes", INT64_MAX) : INT64_MAX;
+    Outlook outlook = {.n_bytes = INT64_MAX};
+    if (succeeded) {
+        outlook.n_bytes = attrs_int(&copy->attrs, "arena_bytes", INT64_MAX);
+        outlook.is_behind_loss = is_fullest_behind_loss(arena, copy);
+    }
     arena_free(arena);
-    return n_bytes;
+    return outlook;
+}
+
+static int64_t planned_bytes(const Graph *graph, const RecomputeList *list, size_t n) {
+    return plan_copy(graph, list, n).n_bytes;
 }
 
 /* Gradients in the arena are added up outside of it where a step has several micro-batches. */
@@ -73,11 +99,44 @@ static int64_t other_bytes(const Module *module, const Graph *graph) {
     return largest;
 }
 
-static RecomputeList list_of(Arena *arena, Graph *graph) {
+/* What could be dropped beside what is cheap, and the time of all nodes. */
+static RecomputeList list_of(Arena *arena, Graph *graph, double *time) {
     Recompute survey = recompute_survey(arena, graph);
     recompute_drop_cheap(&survey);
+    *time = survey.time;
     return recompute_drop_rest(&survey);
 }
+
+/* ---- Without a budget ------------------------------------------------------------------------------------------- */
+
+/* The time that a step may take longer, as a share of it. */
+static const double MOST_TIME = 0.01;
+
+/* How much of the list to drop where nobody asked for less memory. While the loss is computed all that is saved is
+   there, and less is a choice between memory and time. But where the arena is fullest behind that, a few kernels of the
+   backward half stand out, and to take something from under them pays if all that a run holds gets smaller by a larger
+   share than a step gets longer. */
+static size_t find_default_length(const Graph *graph, const RecomputeList *list, double step_time) {
+    double time = 0, n_bytes = 0;
+    size_t n = 0;
+    if (attrs_find(&graph->attrs, "recomputed")) /* an earlier run of the pass has had its share */
+        return 0;
+    for (; n < list->n && time + list->items[n].time <= MOST_TIME * step_time; n++) {
+        time += list->items[n].time;
+        n_bytes += (double)list->items[n].n_bytes;
+    }
+    double share = time / step_time, n_state_bytes = (double)state_bytes(graph->module);
+    if (n == 0 || n_bytes <= share * n_state_bytes) /* plans take time */
+        return 0;
+    Outlook before = plan_copy(graph, list, 0);
+    if (!before.is_behind_loss)
+        return 0;
+    int64_t others = other_bytes(graph->module, graph), after = planned_bytes(graph, list, n);
+    after = after > others ? after : others;
+    return (double)(before.n_bytes - after) > share * (n_state_bytes + (double)before.n_bytes) ? n : 0;
+}
+
+/* ---- The budget ------------------------------------------------------------------------------------------------- */
 
 /* How much of the list to drop so that the graph needs at most `budget` bytes: of so many equal steps along the list
    the first that does, and within that step the least by bisection. False where none does; *least is what the best of
@@ -156,13 +215,14 @@ bool recompute_run(Module *module, Reporter *reporter) {
     if (!graph)
         return true;
     Arena *arena = arena_new();
-    RecomputeList list = {0};
+    double step_time;
+    RecomputeList list = list_of(arena, graph, &step_time);
     size_t length = 0;
     bool succeeded = true;
-    if (memory) {
-        list = list_of(arena, graph);
+    if (memory)
         succeeded = keep_to_budget(memory, graph, &list, reporter, &length);
-    }
+    else
+        length = find_default_length(graph, &list, step_time);
     if (succeeded) {
         RecomputeResult result = drop(graph, &list, length);
         set_attrs(graph, &result);

@@ -7,7 +7,7 @@
    and what is kept, its *chain*.
 
    recompute_survey.c says what is saved, recompute_choose.c what to drop, recompute_clone.c does it; recompute.c is the
-   pass, which tries how much to drop where there is a budget. */
+   pass, which tries how much to drop. */
 #ifndef MOEC_PASSES_RECOMPUTE_H
 #define MOEC_PASSES_RECOMPUTE_H
 
@@ -43,6 +43,7 @@ typedef struct {
     uint32_t backward_begin; /* a place; n_items where nothing is derived */
     uint32_t n_visits;
     double forward_time;   /* of all nodes before backward_begin */
+    double time;           /* of all nodes */
     RecomputeItem **stack; /* of walks */
     size_t n_stack, stack_capacity;
 } Recompute;
@@ -59,9 +60,15 @@ static inline bool recompute_is_kept(const RecomputeItem *item) {
     return item->is_fixed || (item->is_saved && !item->is_dropped);
 }
 
-/* A list of nodes to drop, by their places. */
+/* A node to drop: how long its chain takes, and the bytes that are then not saved. */
 typedef struct {
-    uint32_t *places;
+    uint32_t place;
+    double time;
+    int64_t n_bytes;
+} RecomputeDrop;
+
+typedef struct {
+    RecomputeDrop *items;
     size_t n, capacity;
 } RecomputeList;
 

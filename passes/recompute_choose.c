@@ -49,9 +49,11 @@ static void drop_below(Recompute *at, double price, bool is_cheap_only, Recomput
         if (item->is_view || item->is_fixed || !item->is_saved || item->is_dropped)
             continue;
         double limit = price * (double)item->n_saved_bytes;
-        item->is_dropped = chain_time(at, item, limit < longest ? limit : longest, is_cheap_only) >= 0;
+        RecomputeDrop drop = {.place = place, .n_bytes = item->n_saved_bytes};
+        drop.time = chain_time(at, item, limit < longest ? limit : longest, is_cheap_only);
+        item->is_dropped = drop.time >= 0;
         if (item->is_dropped && dropped)
-            arena_push(at->arena, dropped->places, dropped->n, dropped->capacity, place);
+            arena_push(at->arena, dropped->items, dropped->n, dropped->capacity, drop);
     }
 }
 

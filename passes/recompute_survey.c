@@ -30,6 +30,7 @@ static void add_items(Recompute *at) {
         *item = (RecomputeItem){.node = node, .place = (uint32_t)n, .last_forward = (uint32_t)n};
         item->is_costly = op_info(node->op)->class == OP_CLASS_CONTRACT || node->op == OP_attention;
         item->time = node_time(node);
+        at->time += item->time;
         node->scratch = item;
     }
     at->n_items = n;
