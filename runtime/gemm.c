@@ -374,7 +374,7 @@ static void multiply_tile(Team *team, Piece *piece, int64_t width, int64_t tile)
                        .end_group = index + 1,
                        .first_panel = tile * width,
                        .end_panel = least((tile + 1) * width, call->n_panels)};
-    float *rhs = gemm_workspace(GEMM_BUFFER_TILE, gemm_rhs_floats(call, &round, piece->group));
+    float *rhs = gemm_workspace(GEMM_BUFFER_RHS, gemm_rhs_floats(call, &round, piece->group));
     pack_tile(team, &round, piece->group, rhs);
     piece->round = &round;
     piece->rhs = rhs;
@@ -486,7 +486,8 @@ void moec_gemm(const MoecGemm *gemm) {
         return;
     }
     Team team = {.call = gemm_call(gemm, count_threads(gemm))};
-    team.rhs = gemm_workspace(GEMM_BUFFER_RHS, largest_round(&team.call));
+    if (!gemm_packs_tiles(&team.call))
+        team.rhs = gemm_workspace(GEMM_BUFFER_RHS, largest_round(&team.call));
     if (team.call.n_threads == 1) {
         team_run(&team);
         return;

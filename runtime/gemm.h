@@ -85,6 +85,9 @@ typedef struct {
 
 void moec_gemm(const MoecGemm *gemm);
 
+/* Bytes of the memory that products have packed into so far, of all threads: no more than these have touched. */
+uint64_t moec_gemm_bytes(void);
+
 /* Frees what products packed into; threads keep it from the first product on. Not while products run. */
 void moec_gemm_release(void);
 

@@ -1,8 +1,10 @@
 #include "runtime/gemm_workspace.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "runtime/gemm.h"
 #include "runtime/status.h"
@@ -24,18 +26,30 @@ static _Thread_local long own_releases = -1;
 
 enum { PAGE = 4096, PAGE_FLOATS = PAGE / sizeof(float) };
 
-static void *allocate(size_t n_bytes) {
-    void *memory = aligned_alloc(PAGE, n_bytes);
-    if (!memory) {
-        fprintf(stderr, "error: no memory for matrix products: %zu bytes\n", n_bytes);
-        _Exit(STATUS_SYSTEM);
-    }
-    return memory;
+static _Noreturn void fail(int64_t n_bytes) {
+    fprintf(stderr, "error: no memory for matrix products: %" PRId64 " bytes\n", n_bytes);
+    _Exit(STATUS_SYSTEM);
+}
+
+/* Mapped by itself, so that what was outgrown goes back to the system and pages that nobody has touched take nothing.
+   The page behind the floats can't be touched. */
+static float *map_floats(int64_t n) {
+    size_t n_bytes = (size_t)n * sizeof(float);
+    char *memory = mmap(NULL, n_bytes + PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory, n_bytes, PROT_READ | PROT_WRITE) != 0)
+        fail((int64_t)n_bytes);
+    return (float *)(void *)memory;
+}
+
+static void unmap_floats(float *floats, int64_t n) {
+    if (floats)
+        munmap(floats, (size_t)n * sizeof(float) + PAGE);
 }
 
 static Workspace *open_workspace(void) {
-    own = allocate(PAGE);
-    *own = (Workspace){0};
+    own = calloc(1, sizeof *own);
+    if (!own)
+        fail(sizeof *own);
     pthread_mutex_lock(&lock);
     own->next = workspaces;
     workspaces = own;
@@ -47,12 +61,23 @@ static Workspace *open_workspace(void) {
 float *gemm_workspace(GemmBuffer buffer, int64_t n) {
     Workspace *workspace = own_releases == __atomic_load_n(&n_releases, __ATOMIC_ACQUIRE) ? own : open_workspace();
     if (n > workspace->n_floats[buffer]) {
-        free(workspace->buffers[buffer]);
+        unmap_floats(workspace->buffers[buffer], workspace->n_floats[buffer]);
         n = (n + n / 8 + PAGE_FLOATS - 1) / PAGE_FLOATS * PAGE_FLOATS;
-        workspace->buffers[buffer] = allocate((size_t)n * sizeof(float));
-        workspace->n_floats[buffer] = n;
+        workspace->buffers[buffer] = map_floats(n);
+        __atomic_store_n(&workspace->n_floats[buffer], n, __ATOMIC_RELAXED);
     }
     return workspace->buffers[buffer];
+}
+
+uint64_t moec_gemm_bytes(void) {
+    int64_t n_floats = 0;
+    pthread_mutex_lock(&lock);
+    for (const Workspace *workspace = workspaces; workspace; workspace = workspace->next) {
+        for (int i = 0; i < GEMM_BUFFER_COUNT; i++)
+            n_floats += __atomic_load_n(&workspace->n_floats[i], __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&lock);
+    return (uint64_t)n_floats * sizeof(float);
 }
 
 void moec_gemm_release(void) {
@@ -60,7 +85,7 @@ void moec_gemm_release(void) {
     while (workspaces) {
         Workspace *next = workspaces->next;
         for (int i = 0; i < GEMM_BUFFER_COUNT; i++)
-            free(workspaces->buffers[i]);
+            unmap_floats(workspaces->buffers[i], workspaces->n_floats[i]);
         free(workspaces);
         workspaces = next;
     }

@@ -6,8 +6,7 @@
 
 typedef enum {
     GEMM_BUFFER_LHS,
-    GEMM_BUFFER_RHS,  /* of the thread that calls; its team reads it */
-    GEMM_BUFFER_TILE, /* columns of rhs that the thread reads alone */
+    GEMM_BUFFER_RHS, /* of the thread that calls, and its team reads it; or what each reads alone */
     GEMM_BUFFER_SUMS,
     GEMM_BUFFER_COUNT
 } GemmBuffer;

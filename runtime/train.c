@@ -9,6 +9,7 @@
 #include "runtime/checkpoint_dir.h"
 #include "runtime/evaluate.h"
 #include "runtime/export.h"
+#include "runtime/gemm.h"
 #include "runtime/meter.h"
 #include "runtime/step.h"
 #include "runtime/stop.h"
@@ -82,7 +83,7 @@ static void say_step(Trainer *trainer, const StepResult *result) {
                          .flops_per_second = tokens / seconds * session->plan->model_flops_per_token,
                          .ceiling = session->ceiling,
                          .remaining_seconds = trainer->seconds * (double)(session->options->steps - session->step),
-                         .memory_bytes = memory_bytes(&session->memory),
+                         .memory_bytes = memory_bytes(&session->memory) + moec_gemm_bytes(),
                          .load = trainer->stepper.load,
                          .n_layers = trainer->stepper.n_experts > 0 ? session->plan->n_moe_layers : 0};
     log_step(&session->log, &report);

@@ -3,6 +3,7 @@
    bits. */
 #include "runtime/weights_read.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,5 +188,6 @@ bool copies_read(const CopyList *list, uint64_t seed, Progress *progress, uint64
         progress->report(progress, job.done, job.total);
     *n_bytes = job.total;
     free(sorted);
+    malloc_trim(0); /* the threads' buffers, of which each would keep one for the rest of the run */
     return !status->failed;
 }

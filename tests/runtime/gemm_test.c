@@ -373,11 +373,33 @@ static void inside_of_a_parallel_region(void **unused) {
     moec_gemm_release();
 }
 
+/* Another product of the same size packs into what is there; all of it goes. */
+static void memory_is_counted(void **unused) {
+    (void)unused;
+    enum { N = 300 };
+    float *a = random_floats(N * N), *out = random_floats(N * N);
+    MoecGemm gemm = {.n_groups = 1, .n_rows = N, .n_cols = N, .n_products = 1, .n_results = 1};
+    gemm.products[0].lhs = gemm.products[0].rhs = (MoecGemmOperand){.data = a, .stride = N, .k_stride = 1};
+    gemm.products[0].k = N;
+    gemm.results[0] = (MoecGemmResult){.out = out, .stride = N};
+    omp_set_num_threads(1); /* of several, the second product may be the first for some */
+    assert_int_equal(moec_gemm_bytes(), 0);
+    moec_gemm(&gemm);
+    uint64_t n_bytes = moec_gemm_bytes();
+    assert_true(n_bytes >= N * N * sizeof(float));
+    moec_gemm(&gemm);
+    assert_int_equal(moec_gemm_bytes(), n_bytes);
+    moec_gemm_release();
+    assert_int_equal(moec_gemm_bytes(), 0);
+    free(a), free(out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_is_right),
         cmocka_unit_test(a_library_gives_the_same),
         cmocka_unit_test(inside_of_a_parallel_region),
+        cmocka_unit_test(memory_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
