@@ -80,8 +80,6 @@ typedef struct {
     X(CUBLAS_TRANSPOSED, CUBLAS_OP_T, 1)                                                                               \
     X(CUBLAS_PRODUCT_TRANSPOSES_A, CUBLASLT_MATMUL_DESC_TRANSA, 3)                                                     \
     X(CUBLAS_PRODUCT_TRANSPOSES_B, CUBLASLT_MATMUL_DESC_TRANSB, 4)                                                     \
-    X(CUBLAS_LAYOUT_BATCH, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, 5)                                                      \
-    X(CUBLAS_LAYOUT_BATCH_STRIDE, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, 6)                                      \
     X(CUBLAS_PREFERS_WORKSPACE_BYTES, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, 1)                                     \
     X(CUBLAS_PREFERS_REDUCTIONS, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, 3)                                        \
     X(CUBLAS_PREFERS_ALIGNMENT_A, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, 5)                                       \
@@ -182,8 +180,6 @@ enum { CUDA_VALUES(CUDA_VALUE) };
     X(cublasLtMatrixLayoutCreate, cublasLtMatrixLayoutCreate, CublasResult,                                            \
       (CublasLayout * layout, CublasEnum type, uint64_t n_rows, uint64_t n_columns, int64_t stride))                   \
     X(cublasLtMatrixLayoutDestroy, cublasLtMatrixLayoutDestroy, CublasResult, (CublasLayout layout))                   \
-    X(cublasLtMatrixLayoutSetAttribute, cublasLtMatrixLayoutSetAttribute, CublasResult,                                \
-      (CublasLayout layout, CublasEnum attribute, const void *value, size_t n_bytes))                                  \
     X(cublasLtMatmulPreferenceCreate, cublasLtMatmulPreferenceCreate, CublasResult, (CublasPreference * preference))   \
     X(cublasLtMatmulPreferenceDestroy, cublasLtMatmulPreferenceDestroy, CublasResult, (CublasPreference preference))   \
     X(cublasLtMatmulPreferenceSetAttribute, cublasLtMatmulPreferenceSetAttribute, CublasResult,                        \

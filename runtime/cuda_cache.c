@@ -15,7 +15,7 @@
 enum { MAGIC_BYTES = 8, LEFT_SECONDS = 3600 /* after which a file that has no name yet is taken for left behind */ };
 
 static const char magic[MAGIC_BYTES] = "moec-k1";
-static const char suffix[] = ".cubin", unfinished_suffix[] = ".tmp";
+static const char suffix[] = ".bin", unfinished_suffix[] = ".tmp";
 
 /* The end of a file, behind the bytes, so that tools for cubins read it as one. */
 typedef struct {

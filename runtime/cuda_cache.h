@@ -1,5 +1,6 @@
-/* Compiled kernels on disk, each in a file named by the hash of all that it was made from. Processes share a cache: a
-   file gets its name when it is whole, and one that is damaged even so is known by its sum, and not used. */
+/* What took time to make (compiled kernels, measured choices) on disk, each in a file named by the hash of all that it
+   was made from. Processes share a cache: a file gets its name when it is whole, and one that is damaged even so is
+   known by its sum, and not used. */
 #ifndef MOEC_RUNTIME_CUDA_CACHE_H
 #define MOEC_RUNTIME_CUDA_CACHE_H
 

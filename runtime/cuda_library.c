@@ -11,6 +11,10 @@ enum { TRIED_BYTES = 512, REASON_BYTES = 192 };
 /* ---- Places ------------------------------------------------------------------------------------------------------ */
 
 bool cuda_places_add(CudaPlaces *places, const char *folder, Status *status) {
+    for (size_t i = 0; i < places->n; i++) {
+        if (strcmp(places->folders[i], folder) == 0)
+            return true;
+    }
     char **folders = realloc(places->folders, (places->n + 1) * sizeof *folders);
     if (folders)
         places->folders = folders;

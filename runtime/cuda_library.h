@@ -17,6 +17,7 @@ typedef struct {
 /* CUDA_HOME's, then those of the active environment's Python packages (VIRTUAL_ENV, CONDA_PREFIX), then the loader's,
    then /usr/local/cuda's. cuda_places_close after success and failure alike. */
 bool cuda_places_open(CudaPlaces *places, Status *status);
+/* At the end, unless it is there already. */
 bool cuda_places_add(CudaPlaces *places, const char *folder, Status *status);
 void cuda_places_close(CudaPlaces *places);
 

@@ -2,7 +2,8 @@
 
    Memory of the device is memory of the host, so AddressSanitizer sees what is read and written past its end. What goes
    to a stream happens as late as the rules allow: when something waits for it. A function of a module does what the
-   table in fake_driver.c says of its name; a cubin is the text that was compiled, behind a mark. */
+   table in fake_driver.c says of its name; a cubin is the text that was compiled, behind a mark. cuBLASLt multiplies,
+   by one of FAKE_CANDIDATES kernels that take their time. */
 #ifndef MOEC_TESTS_FAKE_CUDA_H
 #define MOEC_TESTS_FAKE_CUDA_H
 
@@ -25,20 +26,23 @@ typedef enum {
     FAKE_KINDS
 } FakeKind;
 
-enum { FAKE_TEXT_BYTES = 256, FAKE_ARCHITECTURES = 4 };
+enum { FAKE_TEXT_BYTES = 256, FAKE_ARCHITECTURES = 4, FAKE_CANDIDATES = 4 };
 
 typedef struct {
     /* What the machine is, and which call fails; tests change it. */
     int driver_version, nvrtc_major, nvrtc_minor, n_devices, major, minor;
     int architectures[FAKE_ARCHITECTURES]; /* that NVRTC knows, 0 ends them */
     size_t free_bytes, total_bytes;
-    long fail_at; /* the call that fails, counted from 0; -1: none */
+    int microseconds[FAKE_CANDIDATES]; /* that cuBLASLt's kernels take; below 0: it can't be used */
+    long fail_at;                      /* the call that fails, counted from 0; -1: none */
 
     /* What happened. A call that fails and ends something ends it even so. */
     atomic_long n_calls, n_compiled;
     const char *failed;             /* name of the call that failed, or NULL */
     atomic_long alive[FAKE_KINDS];  /* objects */
     long n_launches, n_replays;     /* functions that ran, graphs that did */
+    long n_products;                /* that ran */
+    int kernel;                     /* of the newest one */
     char launched[FAKE_TEXT_BYTES]; /* the newest launch, "name grid 1 2 3 block 4 5 6 shared 7" */
     char misuse[FAKE_TEXT_BYTES];   /* the first thing that a real driver would not forgive; "" none */
 } FakeCuda;

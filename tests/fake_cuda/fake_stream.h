@@ -6,7 +6,7 @@
 
 #include "runtime/cuda_api.h"
 
-enum { FAKE_FAULT = 700, FAKE_PARAMETERS = 2, FAKE_TASK_BYTES = 128 };
+enum { FAKE_FAULT = 700, FAKE_PARAMETERS = 2, FAKE_TASK_BYTES = 192 };
 
 struct CUfunc_st {
     char name[64];

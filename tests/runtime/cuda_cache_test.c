@@ -80,7 +80,7 @@ static void keys_tell_lists_apart(void **state) {
 static const char *path_of(Folder *folder, const char *text) {
     char name[128];
     CudaCacheKey key = key_of(text);
-    snprintf(name, sizeof name, "a/kernels/%s.cubin", key.text);
+    snprintf(name, sizeof name, "a/kernels/%s.bin", key.text);
     return folder_path(folder, name);
 }
 

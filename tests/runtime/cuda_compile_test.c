@@ -133,7 +133,7 @@ static void a_damaged_file_is_compiled_again(void **state) {
     const char *const parts[] = {"13.0", "sm_90a", "kernel5", machine.texts[5].text, options[0], options[1]};
     CudaCacheKey key = cuda_cache_key(parts, 6);
     char name[128];
-    snprintf(name, sizeof name, "%s.cubin", key.text);
+    snprintf(name, sizeof name, "%s.bin", key.text);
     assert_true(folder_has(&machine.folder, name));
     folder_write_text(&machine.folder, name, "\177FAKEother code");
     assert_int_equal(compile_all(&machine, &compiler), 1);

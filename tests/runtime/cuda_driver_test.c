@@ -149,8 +149,12 @@ static void the_environment_names_places(void **state) {
     assert_string_equal(places.folders[3], "");
     assert_string_equal(places.folders[4], "/usr/local/cuda/lib64");
     cuda_places_close(&places);
-    setenv("CUDA_HOME", "", 1);
+    setenv("CUDA_HOME", "/usr/local/cuda", 1);
     unsetenv("VIRTUAL_ENV");
+    cuda_places_open(&places, &status);
+    assert_int_equal(places.n, 2);
+    cuda_places_close(&places);
+    setenv("CUDA_HOME", "", 1);
     cuda_places_open(&places, &status);
     expect_success(&status);
     assert_int_equal(places.n, 2);
