@@ -30,8 +30,18 @@ static bool is_in(const char *const *names, const char *name) {
     return *names != NULL;
 }
 
+static bool is_taken_besides(const FormPrinter *at, const char *name) {
+    for (const char *const *taken = at->taken; taken != NULL && *taken != NULL; taken++) {
+        size_t n = strlen(*taken);
+        if (strcmp(*taken, name) == 0 || ((*taken)[n - 1] == '_' && strncmp(*taken, name, n) == 0))
+            return true;
+    }
+    return false;
+}
+
 static bool is_free(const char *name, const FormPrinter *at, int n_indices) {
-    bool is_taken = is_in(variables, name) || (at->form->kind == FORM_KIND_ROUTE && is_in(route_variables, name));
+    bool is_taken = is_in(variables, name) || is_taken_besides(at, name) ||
+                    (at->form->kind == FORM_KIND_ROUTE && is_in(route_variables, name));
     bool is = !is_taken && !c_is_word(name) && !(name[0] == 'v' && isdigit((unsigned char)name[1]));
     for (int i = 0; prefixes[i] != NULL; i++)
         is = is && strncmp(name, prefixes[i], strlen(prefixes[i])) != 0;
@@ -51,7 +61,11 @@ static const char *free_name(const FormPrinter *at, const char *name, int n_indi
 }
 
 FormPrinter form_printer_new(CPrinter *c, const Form *form, const FormBody *body) {
-    FormPrinter at = {.c = c, .form = form, .body = body};
+    return form_printer_with(c, form, body, NULL);
+}
+
+FormPrinter form_printer_with(CPrinter *c, const Form *form, const FormBody *body, const char *const *taken) {
+    FormPrinter at = {.c = c, .form = form, .body = body, .taken = taken};
     at.arg_names = arena_array_of(c->arena, const char *, form->n_args);
     for (size_t i = 0; i < form->n_args; i++)
         at.arg_names[i] = free_name(&at, form->args[i].name, 0);
@@ -273,8 +287,7 @@ static FormBody copied(Arena *arena, const FormBody *body) {
     return copy;
 }
 
-/* The form with as few indices as it can have. */
-static Form *joined(Arena *arena, const Form *form) {
+Form *form_joined(Arena *arena, const Form *form) {
     Form *copy = arena_new_of(arena, Form);
     *copy = *form;
     copy->body = copied(arena, &form->body);
@@ -290,7 +303,7 @@ static Form *joined(Arena *arena, const Form *form) {
 
 void form_print_c(FILE *out, Arena *arena, const Form *given, const char *heading) {
     CPrinter c = {.arena = arena, .out = out};
-    Form *form = joined(arena, given);
+    Form *form = form_joined(arena, given);
     if (form->kind == FORM_KIND_PRODUCT)
         form_print_product_functions(&c, form);
     if (heading != NULL)

@@ -12,10 +12,17 @@ typedef struct {
     const FormBody *body;
     const char **arg_names;
     const char *index_names[FORM_MAX_INDICES];
+    /* NULL, or names that are taken besides those of C, up to NULL; what ends in '_' is how such names start. */
+    const char *const *taken;
 } FormPrinter;
 
 /* Names arguments and indices so that they collide with nothing in C. */
 FormPrinter form_printer_new(CPrinter *c, const Form *form, const FormBody *body);
+/* The same in another language, which takes more names. */
+FormPrinter form_printer_with(CPrinter *c, const Form *form, const FormBody *body, const char *const *taken);
+
+/* A copy on the arena, with as few indices as it can have. */
+Form *form_joined(Arena *arena, const Form *form);
 
 /* `const float *restrict x = args[2];` of the arguments that the body touches and that are not in pieces. */
 void form_print_pointers(FormPrinter *at);
@@ -31,7 +38,7 @@ const char *form_element_text(FormPrinter *at, const FormAccessMap *map);
 /* Declares vn, of an instruction that is neither a constant nor a reduction nor writes. */
 void form_print_value(FormPrinter *at, uint32_t instr);
 
-/* The element that a scatter writes, where `place` is what its position adds: "y[place + d]". */
+/* The element that a scatter writes, or a gather reads, where `place` is what its position adds: "y[place + d]". */
 const char *form_scatter_text(FormPrinter *at, const FormInstr *scatter, const char *place);
 
 /* The statement of a store or an add. */

@@ -98,24 +98,25 @@ static int cost_of(const FormBody *body, uint32_t i, bool *is_counted) {
            cost_of(body, instr->c, is_counted) + cost_of(body, instr->map.gather, is_counted);
 }
 
-/* Later values first, so that no buffer holds what leads to another only. */
-static void choose_kept(Phases *at, Arena *arena) {
+/* At most max_kept values, which cost more than `cheap` to compute again. Later values first, so that no buffer holds
+   what leads to another only. */
+static void choose_kept(Phases *at, Arena *arena, int cheap, int64_t max_kept) {
     size_t n = at->body->n_instrs;
     bool *is_needed = arena_array_of(arena, bool, n), *is_counted = arena_array_of(arena, bool, n);
     int *computed = arena_array_of(arena, int, n); /* the first loop + 1 */
-    int64_t row_bytes = form_n_cols(at->body) * (int64_t)sizeof(float), n_bytes = 0;
+    int64_t n_kept = 0;
     for (int phase = 0; phase < at->n_phases; phase++) {
         for (size_t i = n; i-- > 0;) {
             phases_needs(at, phase, is_needed);
             if (!is_needed[i] || computed[i] == 0 || at->kept_from[i] >= 0)
                 continue;
             memset(is_counted, 0, n * sizeof *is_counted);
-            bool fits = n_bytes + row_bytes <= MAX_KEPT_BYTES;
-            if (!fits || cost_of(at->body, (uint32_t)i, is_counted) <= CHEAP ||
-                form_instr_is_position(&at->body->instrs[i]))
+            const FormInstr *instr = &at->body->instrs[i];
+            bool is_number = form_instr_is_position(instr) || instr->op == FORM_INDEX;
+            if (n_kept == max_kept || is_number || cost_of(at->body, (uint32_t)i, is_counted) <= cheap)
                 continue;
             at->kept_from[i] = computed[i] - 1;
-            n_bytes += row_bytes;
+            n_kept++;
         }
         phases_needs(at, phase, is_needed);
         for (size_t i = 0; i < n; i++)
@@ -123,7 +124,7 @@ static void choose_kept(Phases *at, Arena *arena) {
     }
 }
 
-Phases phases_of(Arena *arena, const FormBody *body) {
+static Phases phases_new(Arena *arena, const FormBody *body) {
     size_t n = body->n_instrs;
     Phases at = {.body = body, .is_live = form_live(arena, body), .n_phases = 1};
     at.phases = arena_array_of(arena, int, n);
@@ -135,6 +136,17 @@ Phases phases_of(Arena *arena, const FormBody *body) {
             at.n_phases = at.phases[i] + 1;
     }
     delay_writes(&at, arena);
-    choose_kept(&at, arena);
+    return at;
+}
+
+Phases phases_of(Arena *arena, const FormBody *body) {
+    Phases at = phases_new(arena, body);
+    choose_kept(&at, arena, CHEAP, MAX_KEPT_BYTES / (form_n_cols(body) * (int64_t)sizeof(float)));
+    return at;
+}
+
+Phases phases_keeping(Arena *arena, const FormBody *body, int max_kept) {
+    Phases at = phases_new(arena, body);
+    choose_kept(&at, arena, 0, max_kept);
     return at;
 }

@@ -20,6 +20,10 @@ typedef struct {
 
 Phases phases_of(Arena *arena, const FormBody *body);
 
+/* The same of a back end that has room for `max_kept` values of each column, and keeps all that a later loop needs
+   again. */
+Phases phases_keeping(Arena *arena, const FormBody *body, int max_kept);
+
 /* Whether the loop of the phase does something with the instruction's operand: adds it up, or stores it. */
 bool phases_is_root(const Phases *phases, size_t instr, int phase);
 

@@ -10,7 +10,7 @@ UNITS := $(patsubst tests/%.c,$(OUT)/tests/units/%,$(UNIT_SOURCES))
 TOOLS := $(patsubst tests/tools/%.c,$(OUT)/%,$(wildcard tests/tools/*.c))
 # What tests share; sees the compiler only.
 LIBTEST := $(OUT)/libtest.a
-LIBTEST_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support/*.c))
+LIBTEST_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support/*.c tests/simt/*.c))
 # The same for tests of the runtime, which see nothing else.
 LIBTEST_RUNTIME := $(OUT)/libtest_runtime.a
 LIBTEST_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support_runtime/*.c))

@@ -1,0 +1,107 @@
+/* A form's kernels: their names and parameters, and how they are launched. */
+#include "codegen/form_cuda.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "codegen/form_cuda_internal.h"
+
+/* What names of arguments and indices must not be: words of C++ and CUDA, and variables of the kernels. */
+static const char *const taken[] = {
+    "alignas",  "alignof",       "and",         "asm",       "bitand",    "bitor",     "catch",    "class",
+    "compl",    "concept",       "consteval",   "constexpr", "export",    "delete",    "decltype", "dynamic_cast",
+    "explicit", "final",         "friend",      "mutable",   "namespace", "new",       "noexcept", "not",
+    "nullptr",  "operator",      "or",          "override",  "private",   "protected", "public",   "reinterpret_cast",
+    "requires", "static_assert", "static_cast", "template",  "this",      "throw",     "try",      "typeid",
+    "typename", "using",         "virtual",     "wchar_t",   "xor",       "uint32_t",  "uint64_t", "float4",
+    "int4",     "threadIdx",     "blockIdx",    "blockDim",  "gridDim",   "warpSize",  "expf",     "tanhf",
+    "fmaxf",    "normcdff",      "rsqrtf",      "FLT_MAX",   "lane",      "warp",      "thread",   "block",
+    "vector",   "element",       "is_row",      "scratch",   "stop_",     "MOEC_",     "simt_",    "Simt",
+    "loaded_",  "stored_",       "shared_",     "pieces_",   "cuda_",     "i_",        NULL,
+};
+
+/* ---- Kernels ---------------------------------------------------------------------------------------------------- */
+
+/* const float *__restrict__ x */
+static const char *parameter_text(const CudaPrinter *at, size_t i) {
+    const FormArg *arg = &at->base.form->args[i];
+    Arena *arena = at->base.c->arena;
+    const char *type = c_type(arg->dtype), *constant = arg->access == FORM_IN ? "const " : "";
+    return arg->is_in_pieces
+               ? arena_printf(arena, "%s%s *const *__restrict__ pieces_%s", constant, type, at->base.arg_names[i])
+               : arena_printf(arena, "%s%s *__restrict__ %s", constant, type, at->base.arg_names[i]);
+}
+
+static const char *parameters_text(const CudaPrinter *at) {
+    Arena *arena = at->base.c->arena;
+    const char *text = "";
+    for (size_t i = 0; i < at->base.form->n_args; i++)
+        text = arena_printf(arena, "%s%s%s", text, i > 0 ? ", " : "", parameter_text(at, i));
+    if (at->out->scratch_bytes > 0)
+        text = arena_printf(arena, "%s%sfloat *__restrict__ scratch", text, text[0] != '\0' ? ", " : "");
+    return text[0] == '\0' ? "void" : text;
+}
+
+void cuda_open_kernel(CudaPrinter *at, int64_t n_blocks, int n_threads) {
+    assert(at->out->n_launches < FORM_CUDA_MAX_LAUNCHES);
+    const Form *form = at->base.form;
+    int number = at->out->n_launches++;
+    const char *name = number == 0 ? form->name : arena_printf(at->base.c->arena, "%s_%d", form->name, number);
+    at->out->launches[number] = (FormCudaLaunch){.kernel = name, .n_blocks = n_blocks, .n_threads = n_threads};
+    if (number > 0)
+        c_text(at->base.c, "\n");
+    c_open(at->base.c, "MOEC_KERNEL(%d) void %s(%s)", n_threads, name, parameters_text(at));
+}
+
+int64_t cuda_add_scratch(CudaPrinter *at, int64_t n) {
+    int64_t first = at->out->scratch_bytes / (int64_t)sizeof(float);
+    at->out->scratch_bytes += (n + 3) / 4 * 4 * (int64_t)sizeof(float);
+    return first;
+}
+
+/* ---- Forms ------------------------------------------------------------------------------------------------------ */
+
+/* NULL, or why there is no way. */
+static const char *refusal(Arena *arena, const Form *form) {
+    if (form->kind != FORM_KIND_ROWS)
+        return arena_printf(arena, "form %s: there is no CUDA C of kind %s yet", form->name,
+                            form_kind_word(form->kind));
+    if (form_scatter_of(&form->body))
+        return arena_printf(arena, "form %s: there is no CUDA C of scatters yet", form->name);
+    return NULL;
+}
+
+/* Numbers of elements, and of threads a little beyond them, fit in 32 bits. */
+static bool is_small(const Form *form) {
+    enum { BEYOND = 1 << 16 };
+    int64_t limit = INT32_MAX - BEYOND;
+    bool is = form_n_rows(&form->body) <= limit / form_n_cols(&form->body);
+    for (size_t i = 0; i < form->n_args; i++)
+        is = is && form->args[i].n_elements <= limit;
+    return is;
+}
+
+const FormCuda *form_cuda(Arena *arena, const Form *given, const char *heading, const char **error) {
+    *error = refusal(arena, given);
+    if (*error)
+        return NULL;
+    char *buffer = NULL;
+    size_t n_bytes = 0;
+    CPrinter c = {.arena = arena, .out = open_memstream(&buffer, &n_bytes)};
+    assert(c.out != NULL);
+    Form *form = form_joined(arena, given);
+    if (heading)
+        c_comment(&c, heading);
+    FormCuda *out = arena_new_of(arena, FormCuda);
+    CudaPrinter at = {.base = form_printer_with(&c, form, &form->body, taken),
+                      .out = out,
+                      .is_needed = arena_array_of(arena, bool, form->body.n_instrs),
+                      .int_type = is_small(form) ? "int" : "int64_t",
+                      .lane = "thread",
+                      .n_threads = CUDA_THREADS};
+    cuda_print_rows(&at, form);
+    fclose(c.out);
+    out->text = arena_strndup(arena, buffer, n_bytes);
+    free(buffer);
+    return out;
+}

@@ -1,0 +1,104 @@
+/* What the files that print forms as CUDA C share. */
+#ifndef MOEC_CODEGEN_FORM_CUDA_INTERNAL_H
+#define MOEC_CODEGEN_FORM_CUDA_INTERNAL_H
+
+#include "codegen/form_c_internal.h"
+#include "codegen/form_c_phases.h"
+#include "codegen/form_cuda.h"
+
+enum {
+    CUDA_WARP = 32,
+    CUDA_THREADS = 256, /* of a block, where nothing asks for another number */
+    CUDA_MAX_THREADS = 1024,
+};
+
+/* A form's kernels under way. */
+typedef struct {
+    FormPrinter base;
+    FormCuda *out;
+    Phases phases;
+    bool *is_needed;      /* by the loop at hand */
+    int first_col;        /* the first column index */
+    const char *int_type; /* of indices and elements' numbers */
+    int width;            /* columns, one after the other, that a thread reads at a time: 4, or 1 */
+    int n_threads;        /* of a block */
+    int group;            /* threads that share a row: the block, or a power of two that divides a warp */
+    const char *lane;     /* the variable that counts these */
+    int n_vectors;   /* times that a thread reads `width` columns of a row, in registers; 0: it loops through them */
+    bool is_guarded; /* some threads of a warp have no row: `is_row` */
+} CudaPrinter;
+
+/* Where a loop's thread begins, where the row ends, how far the thread's next columns are: texts. */
+typedef struct {
+    const char *first, *end, *step; /* step NULL: there is but one */
+} CudaColumns;
+
+static inline const FormInstr *cuda_instr(const CudaPrinter *at, size_t i) {
+    return &at->base.body->instrs[i];
+}
+
+static inline bool cuda_is_live(const CudaPrinter *at, size_t i, FormOp op) {
+    return at->phases.is_live[i] && at->base.body->instrs[i].op == op;
+}
+
+/* ---- Kernels (form_cuda.c) -------------------------------------------------------------------------------------- */
+
+/* Opens the form's next kernel. */
+void cuda_open_kernel(CudaPrinter *at, int64_t n_blocks, int n_threads);
+/* Room for n floats in scratch memory: the number of the first. */
+int64_t cuda_add_scratch(CudaPrinter *at, int64_t n);
+
+/* ---- Rows and columns (form_cuda_columns.c) --------------------------------------------------------------------- */
+
+/* Whether the access is to `width` elements at once. */
+bool cuda_is_vector(const CudaPrinter *at, const FormInstr *instr);
+/* 4 where the body can read four columns at once, else 1. */
+int cuda_width(const CudaPrinter *at);
+
+/* "d", or "col" where a row has several column indices: the name of the number of the column. */
+const char *cuda_col_name(const CudaPrinter *at);
+const char *cuda_row_name(const CudaPrinter *at);
+/* `int b = row / 256, t = row % 256;` */
+void cuda_print_row_indices(CudaPrinter *at);
+void cuda_print_col_indices(CudaPrinter *at);
+
+/* What has one value for each row, of the phase; `writes`: what is written of that, too, by one of the row's threads
+   ("": there is just one). */
+void cuda_print_values(CudaPrinter *at, int phase, bool writes, const char *writer);
+
+/* Variables that live from one loop of a row to the next; of sums over rows, from row to row. */
+void cuda_print_kept(CudaPrinter *at);
+void cuda_print_parts(CudaPrinter *at);
+/* "[vector][element]" of such. */
+const char *cuda_place_text(const CudaPrinter *at);
+
+/* The loop of a phase, and the thread's part of the sums over columns. */
+void cuda_print_starts(CudaPrinter *at, int phase);
+void cuda_print_loop(CudaPrinter *at, int phase, CudaColumns columns);
+
+/* ---- Sums over columns (form_cuda_sums.c) ----------------------------------------------------------------------- */
+
+/* Whether the loop of the phase adds something up over the columns. */
+bool cuda_reduces(const CudaPrinter *at, int phase);
+/* Shared memory for all such of the form, where blocks add up. */
+void cuda_print_shared(CudaPrinter *at);
+/* From the threads' parts to the row's, in all its threads; a logsumexp stays in two parts. */
+void cuda_print_combined(CudaPrinter *at, int phase);
+/* The values from these parts. */
+void cuda_print_ends(CudaPrinter *at, int phase);
+/* One line for each reduction over columns of the phase, its number put in for $. */
+void cuda_print_for_each(CudaPrinter *at, int phase, FormOp op, const char *line);
+
+/* ---- Ways ------------------------------------------------------------------------------------------------------- */
+
+/* Threads share a row (form_cuda_rows.c). */
+void cuda_print_by_row(CudaPrinter *at);
+/* Blocks share a row, or there are no rows (form_cuda_chunks.c). */
+void cuda_print_flat(CudaPrinter *at);
+void cuda_print_by_chunk(CudaPrinter *at);
+void cuda_print_pieces(CudaPrinter *at);
+
+/* Plans and prints a form of kind ROWS, the indices of which it may change (form_cuda_rows.c). */
+void cuda_print_rows(CudaPrinter *at, Form *form);
+
+#endif

@@ -1,0 +1,333 @@
+// RUN: env MOEC_ROOT=%root %unit %s
+/* Random forms, and a few given ones, as CUDA C under the simulator of tests/simt, against the interpreter, and with
+   other orders of threads against themselves. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "codegen/form_cuda.h"
+#include "codegen/form_internal.h"
+#include "tests/simt/simt_load.h"
+#include "tests/support/random_form.h"
+
+/* What random forms rarely are. */
+static const char *const given[] = {
+    /* A warp a row, and some reads of four. */
+    "form norm_0 rows { arg y f32[6336] out arg x f32[6336] in arg scale f32[576] in\n"
+    "row t 11 col d 576\n"
+    "%0 = load x[t*576 + d]\n"
+    "%1 = mul %0, %0\n"
+    "%2 = sum_cols %1\n"
+    "%3 = const 0.001736111111111111\n"
+    "%4 = mul %2, %3\n"
+    "%5 = rsqrt %4\n"
+    "%6 = mul %0, %5\n"
+    "%7 = load scale[d]\n"
+    "%8 = mul %6, %7\n"
+    "store y[t*576 + d] = %8\n"
+    "}\n",
+    /* Its gradient: a block a row, sums of both kinds. */
+    "form norm_grad rows { arg dx f32[30720] inout arg dscale f32[1024] inout arg x f32[30720] in\n"
+    "arg dy f32[30720] in arg scale f32[1024] in\n"
+    "row b 3 row t 10 col d 1024\n"
+    "%0 = load x[b*10240 + t*1024 + d]\n"
+    "%1 = load dy[b*10240 + t*1024 + d]\n"
+    "%2 = load scale[d]\n"
+    "%3 = mul %1, %2\n"
+    "%4 = mul %3, %0\n"
+    "%5 = sum_cols %4\n"
+    "%6 = mul %5, %0\n"
+    "%7 = sub %3, %6\n"
+    "add dx[b*10240 + t*1024 + d] += %7\n"
+    "%8 = mul %1, %0\n"
+    "%9 = sum_rows %8\n"
+    "add dscale[d] += %9\n"
+    "}\n",
+    /* Eight rows share a warp, and the last warp has fewer. */
+    "form softmax rows { arg y f32[72] out arg last f32[9] inout arg x f32[72] in\n"
+    "row t 9 col e 8\n"
+    "%0 = load x[t*8 + e]\n"
+    "%1 = max_cols %0\n"
+    "%2 = sub %0, %1\n"
+    "%3 = exp %2\n"
+    "%4 = sum_cols %3\n"
+    "%5 = div %3, %4\n"
+    "store y[t*8 + e] = %5\n"
+    "%6 = load last[t]\n"
+    "%7 = mul %6, %1\n"
+    "store last[t] = %7\n"
+    "}\n",
+    /* Rows that no registers hold, and a loop that is left with what was loaded. */
+    "form losses rows { arg y f32[70] out arg g f32[350000] inout arg t i32[70] in\n"
+    "row i 70 col j 5000\n"
+    "%0 = load g[i*5000 + j]\n"
+    "%1 = logsumexp_cols %0\n"
+    "%2 = sub %0, %1\n"
+    "%3 = exp %2\n"
+    "%4 = index[j]\n"
+    "%5 = load t[i]\n"
+    "%6 = equal %4, %5\n"
+    "%7 = sub %3, %6\n"
+    "store g[i*5000 + j] = %7\n"
+    "%8 = select %6, %2, %6\n"
+    "%9 = sum_cols %8\n"
+    "store y[i] = %9\n"
+    "}\n",
+    /* Few long rows, of which several blocks have parts, and what is written once a row is read before. */
+    "form long_rows rows { arg y f32[80000] out arg n f32[2] inout arg x f32[80000] in\n"
+    "row i 2 col j 40000\n"
+    "%0 = load x[i*40000 + j]\n"
+    "%1 = load n[i]\n"
+    "%2 = mul %0, %1\n"
+    "%3 = logsumexp_cols %2\n"
+    "%4 = sub %0, %3\n"
+    "store y[i*40000 + j] = %4\n"
+    "store n[i] = %3\n"
+    "}\n",
+    /* Sums over rows of columns that no registers hold. */
+    "form wide rows { arg s f32[70000] out arg m f32[5] out arg x f32[350000] in\n"
+    "row i 5 col j 70000\n"
+    "%0 = load x[i*70000 + j]\n"
+    "%1 = sum_rows %0\n"
+    "%2 = max_cols %0\n"
+    "store s[j] = %1\n"
+    "store m[i] = %2\n"
+    "}\n",
+    /* Rows side by side where the columns of an array leap. */
+    "form across rows { arg y f32[510] out arg x f32[35700] in\n"
+    "row b 3 row d 170 col t 35 col u 2\n"
+    "%0 = load x[b*11900 + d + t*170 + u*5950]\n"
+    "%1 = sum_cols %0\n"
+    "store y[b*170 + d] = %1\n"
+    "}\n",
+};
+
+enum { N_ROWS = 90, N_PIECES = 16, N_RANDOM = N_ROWS + N_PIECES, N_GIVEN = sizeof given / sizeof given[0] };
+enum { N_FORMS = N_RANDOM + N_GIVEN, MOST_ELEMENTS = 400000, MAX_BUFFERS = 400 };
+
+typedef struct {
+    RandomForm random;
+    const FormCuda *cuda; /* NULL: it is left out */
+    int first_kernel;
+} Case;
+
+typedef struct {
+    Arena *arena;
+    Case cases[N_FORMS];
+    SimtObject object;
+} Fixture;
+
+static Fixture fixture;
+
+/* ---- The shared object ------------------------------------------------------------------------------------------ */
+
+static RandomForm read_given(int index) {
+    const char *error = NULL;
+    Form *form = form_read(fixture.arena, given[index], strlen(given[index]), &error);
+    if (!form)
+        fail_msg("%s", error);
+    return (RandomForm){
+        .form = form, .args = arena_array_of(fixture.arena, RandomFormArg, form->n_args), .tolerance = 1e-5};
+}
+
+static int64_t count_elements(const Form *form) {
+    int64_t n = form_n_rows(&form->body) * form_n_cols(&form->body);
+    for (size_t i = 0; i < form->n_args; i++)
+        n = form->args[i].n_elements > n ? form->args[i].n_elements : n;
+    return n;
+}
+
+static void add_case(Case *added, RandomForm random, SimtText *text) {
+    const char *error;
+    *added = (Case){.random = random};
+    if (count_elements(random.form) > MOST_ELEMENTS)
+        return;
+    added->cuda = form_cuda(fixture.arena, random.form, "a random form", &error);
+    if (!added->cuda)
+        fail_msg("%s", error);
+    fprintf(text->out, "\n%s", added->cuda->text);
+    for (int i = 0; i < added->cuda->n_launches; i++) {
+        size_t n_parameters = random.form->n_args + (added->cuda->scratch_bytes > 0);
+        int number = simt_text_add_kernel(text, added->cuda->launches[i].kernel, n_parameters);
+        added->first_kernel = i == 0 ? number : added->first_kernel;
+    }
+}
+
+static int set_up(void **state) {
+    (void)state;
+    SimtText text;
+    fixture.arena = arena_new();
+    const char *error = simt_text_open(&text);
+    for (int i = 0; i < N_FORMS && !error; i++) {
+        const char *name = arena_printf(fixture.arena, "form_%d", i);
+        RandomForm random = i < N_ROWS     ? random_form_rows(fixture.arena, name, (uint64_t)i)
+                            : i < N_RANDOM ? random_form_pieces(fixture.arena, name, (uint64_t)i)
+                                           : read_given(i - N_RANDOM);
+        add_case(&fixture.cases[i], random, &text);
+    }
+    if (!error)
+        error = simt_text_close(&text, &fixture.object);
+    if (error)
+        fail_msg("%s", error);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    simt_unload(&fixture.object);
+    arena_free(fixture.arena);
+    return 0;
+}
+
+/* ---- Running ---------------------------------------------------------------------------------------------------- */
+
+/* A kernel's arguments, and all memory that they lead to. */
+typedef struct {
+    void *args[MAX_BUFFERS];
+    SimtBuffer buffers[MAX_BUFFERS];
+    size_t n_args, n_buffers;
+} Memory;
+
+static void *add_buffer(Memory *memory, const char *name, size_t n_bytes, bool is_read_only) {
+    assert_true(memory->n_buffers < MAX_BUFFERS);
+    void *data = malloc(n_bytes);
+    assert_non_null(data);
+    memset(data, 0xff, n_bytes); /* NaN */
+    memory->buffers[memory->n_buffers++] =
+        (SimtBuffer){.name = name, .data = data, .n_bytes = n_bytes, .is_read_only = is_read_only};
+    return data;
+}
+
+/* n elements of the argument; of what is only written, what was there must not matter. */
+static void *add_elements(Memory *memory, const FormArg *arg, const double *values, int64_t n) {
+    void *data = add_buffer(memory, arg->name, (size_t)n * sizeof(float), arg->access == FORM_IN);
+    for (int64_t i = 0; i < n && arg->access != FORM_OUT; i++) {
+        if (arg->dtype == DTYPE_I32)
+            ((int32_t *)data)[i] = (int32_t)values[i];
+        else
+            ((float *)data)[i] = (float)values[i];
+    }
+    return data;
+}
+
+static Memory *memory_new(const Form *form, const FormCuda *cuda, double *const *values) {
+    Memory *memory = calloc(1, sizeof *memory);
+    assert_non_null(memory);
+    for (size_t i = 0; i < form->n_args; i++) {
+        const FormArg *arg = &form->args[i];
+        if (!arg->is_in_pieces) {
+            memory->args[memory->n_args++] = add_elements(memory, arg, values[i], arg->n_elements);
+            continue;
+        }
+        void **pieces = add_buffer(memory, "a table of pieces", form->n_pieces * sizeof(void *), true);
+        int64_t first = 0;
+        for (size_t j = 0; j < form->n_pieces; first += form->pieces[j++])
+            pieces[j] = add_elements(memory, arg, values[i] + first, form->pieces[j]);
+        memory->args[memory->n_args++] = pieces;
+    }
+    if (cuda->scratch_bytes > 0)
+        memory->args[memory->n_args++] = add_buffer(memory, "scratch", (size_t)cuda->scratch_bytes, false);
+    return memory;
+}
+
+static void memory_free(Memory *memory) {
+    for (size_t i = 0; i < memory->n_buffers; i++)
+        free(memory->buffers[i].data);
+    free(memory);
+}
+
+static void show(const Case *of) {
+    form_print(stderr, of->random.form);
+    fputs(of->cuda->text, stderr);
+}
+
+static void run(const Case *of, Memory *memory, uint64_t seed) {
+    for (int i = 0; i < of->cuda->n_launches; i++) {
+        const FormCudaLaunch *launch = &of->cuda->launches[i];
+        const char *error = simt_launch(&(SimtLaunch){.name = launch->kernel,
+                                                      .kernel = fixture.object.kernels[of->first_kernel + i],
+                                                      .args = memory->args,
+                                                      .n_blocks = launch->n_blocks,
+                                                      .n_threads = launch->n_threads,
+                                                      .module = fixture.object.module,
+                                                      .buffers = memory->buffers,
+                                                      .n_buffers = memory->n_buffers,
+                                                      .seed = seed});
+        if (!error)
+            continue;
+        show(of);
+        fail_msg("%s", error);
+    }
+}
+
+static void compare(const Case *of, const FormArg *arg, const void *actual, const double *expected, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        double a = arg->dtype == DTYPE_I32 ? (double)((const int32_t *)actual)[i] : (double)((const float *)actual)[i];
+        if (fabs(a - expected[i]) <= of->random.tolerance * fmax(1, fabs(expected[i])))
+            continue;
+        show(of);
+        fail_msg("%s, element %lld: %.9g, expected %.9g", arg->name, (long long)i, a, expected[i]);
+    }
+}
+
+static void compare_all(const Case *of, const Memory *memory, double *const *expected) {
+    const Form *form = of->random.form;
+    for (size_t i = 0; i < form->n_args; i++) {
+        const FormArg *arg = &form->args[i];
+        int64_t first = 0;
+        if (arg->access == FORM_IN)
+            continue;
+        if (!arg->is_in_pieces)
+            compare(of, arg, memory->args[i], expected[i], arg->n_elements);
+        for (size_t j = 0; j < form->n_pieces && arg->is_in_pieces; first += form->pieces[j++])
+            compare(of, arg, ((void *const *)memory->args[i])[j], expected[i] + first, form->pieces[j]);
+    }
+}
+
+/* In another order all bits must stay. */
+static void run_again(const Case *of, double *const *values, const Memory *before, uint64_t seed) {
+    Memory *memory = memory_new(of->random.form, of->cuda, values);
+    run(of, memory, seed);
+    for (size_t i = 0; i < memory->n_buffers; i++) {
+        const SimtBuffer *buffer = &memory->buffers[i];
+        if (strcmp(buffer->name, "a table of pieces") == 0 ||
+            memcmp(buffer->data, before->buffers[i].data, buffer->n_bytes) == 0)
+            continue;
+        show(of);
+        fail_msg("%s changes with the order of threads", buffer->name);
+    }
+    memory_free(memory);
+}
+
+static void form_test(void **state) {
+    const Case *of = *state;
+    const Form *form = of->random.form;
+    if (!of->cuda)
+        return;
+    double **values = random_form_values(fixture.arena, &of->random, 100);
+    double **again = random_form_values(fixture.arena, &of->random, 100);
+    Memory *memory = memory_new(form, of->cuda, values);
+    const char *error = form_interpret(fixture.arena, form, values);
+    if (error)
+        fail_msg("%s", error);
+    run(of, memory, 1);
+    compare_all(of, memory, values);
+    if (count_elements(form) < MOST_ELEMENTS / 10)
+        run_again(of, again, memory, 2);
+    memory_free(memory);
+}
+
+/* One test a form, named after it. */
+int main(void) {
+    static struct CMUnitTest tests[N_FORMS];
+    static char names[N_FORMS][32];
+    for (int i = 0; i < N_FORMS; i++) {
+        snprintf(names[i], sizeof names[i], "%s %d", i < N_ROWS ? "rows" : i < N_RANDOM ? "pieces" : "given", i);
+        tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.cases[i]};
+    }
+    return _cmocka_run_group_tests("form_cuda", tests, N_FORMS, set_up, tear_down);
+}
