@@ -6,7 +6,7 @@
 
 #include "codegen/form_cuda_internal.h"
 
-/* What names of arguments and indices must not be: words of C++ and CUDA, and variables of the kernels. */
+/* What names of arguments and indices must not be: words of C++ and CUDA, and variables of all kernels. */
 static const char *const taken[] = {
     "alignas",  "alignof",       "and",         "asm",       "bitand",    "bitor",     "catch",    "class",
     "compl",    "concept",       "consteval",   "constexpr", "export",    "delete",    "decltype", "dynamic_cast",
@@ -20,6 +20,23 @@ static const char *const taken[] = {
     "loaded_",  "stored_",       "shared_",     "pieces_",   "cuda_",     "i_",        NULL,
 };
 
+/* The same, and variables of kernels of the form's kind. */
+static const char *const *taken_names(Arena *arena, const Form *form) {
+    static const char *const none[] = {NULL};
+    const char *const *of_kind = form->kind == FORM_KIND_PRODUCT ? cuda_product_names
+                                 : form_is_attention(form)       ? cuda_attention_names
+                                                                 : none;
+    size_t n = 0;
+    while (of_kind[n] != NULL)
+        n++;
+    const char **names = arena_array_of(arena, const char *, n + sizeof taken / sizeof *taken);
+    for (size_t i = 0; i < n; i++)
+        names[i] = of_kind[i];
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        names[n + i] = taken[i];
+    return names;
+}
+
 /* ---- Kernels ---------------------------------------------------------------------------------------------------- */
 
 /* const float *__restrict__ x */
@@ -32,7 +49,7 @@ static const char *parameter_text(const CudaPrinter *at, size_t i) {
                : arena_printf(arena, "%s%s *__restrict__ %s", constant, type, at->base.arg_names[i]);
 }
 
-static const char *parameters_text(const CudaPrinter *at) {
+const char *cuda_parameters_text(const CudaPrinter *at) {
     Arena *arena = at->base.c->arena;
     const char *text = "";
     for (size_t i = 0; i < at->base.form->n_args; i++)
@@ -40,6 +57,14 @@ static const char *parameters_text(const CudaPrinter *at) {
     if (at->out->scratch_bytes > 0)
         text = arena_printf(arena, "%s%sfloat *__restrict__ scratch", text, text[0] != '\0' ? ", " : "");
     return text[0] == '\0' ? "void" : text;
+}
+
+const char *cuda_arguments_text(const CudaPrinter *at) {
+    Arena *arena = at->base.c->arena;
+    const char *text = "";
+    for (size_t i = 0; i < at->base.form->n_args; i++)
+        text = arena_printf(arena, "%s%s%s", text, i > 0 ? ", " : "", at->base.arg_names[i]);
+    return text;
 }
 
 void cuda_open_kernel(CudaPrinter *at, int64_t n_blocks, int n_threads) {
@@ -50,7 +75,7 @@ void cuda_open_kernel(CudaPrinter *at, int64_t n_blocks, int n_threads) {
     at->out->launches[number] = (FormCudaLaunch){.kernel = name, .n_blocks = n_blocks, .n_threads = n_threads};
     if (number > 0)
         c_text(at->base.c, "\n");
-    c_open(at->base.c, "MOEC_KERNEL(%d) void %s(%s)", n_threads, name, parameters_text(at));
+    c_open(at->base.c, "MOEC_KERNEL(%d) void %s(%s)", n_threads, name, cuda_parameters_text(at));
 }
 
 int64_t cuda_add_scratch(CudaPrinter *at, int64_t n) {
@@ -63,6 +88,10 @@ int64_t cuda_add_scratch(CudaPrinter *at, int64_t n) {
 
 /* NULL, or why there is no way. */
 static const char *refusal(Arena *arena, const Form *form) {
+    if (form_is_attention(form))
+        return cuda_refuse_attention(arena, form);
+    if (form->kind == FORM_KIND_PRODUCT)
+        return NULL;
     if (form->kind != FORM_KIND_ROWS)
         return arena_printf(arena, "form %s: there is no CUDA C of kind %s yet", form->name,
                             form_kind_word(form->kind));
@@ -93,13 +122,18 @@ const FormCuda *form_cuda(Arena *arena, const Form *given, const char *heading, 
     if (heading)
         c_comment(&c, heading);
     FormCuda *out = arena_new_of(arena, FormCuda);
-    CudaPrinter at = {.base = form_printer_with(&c, form, &form->body, taken),
+    CudaPrinter at = {.base = form_printer_with(&c, form, &form->body, taken_names(arena, form)),
                       .out = out,
                       .is_needed = arena_array_of(arena, bool, form->body.n_instrs),
                       .int_type = is_small(form) ? "int" : "int64_t",
                       .lane = "thread",
                       .n_threads = CUDA_THREADS};
-    cuda_print_rows(&at, form);
+    if (form->kind == FORM_KIND_PRODUCT)
+        cuda_print_product(&at, form);
+    else if (form_is_attention(form))
+        cuda_print_attention(&at);
+    else
+        cuda_print_rows(&at, form);
     fclose(c.out);
     out->text = arena_strndup(arena, buffer, n_bytes);
     free(buffer);

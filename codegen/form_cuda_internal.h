@@ -45,6 +45,9 @@ static inline bool cuda_is_live(const CudaPrinter *at, size_t i, FormOp op) {
 
 /* Opens the form's next kernel. */
 void cuda_open_kernel(CudaPrinter *at, int64_t n_blocks, int n_threads);
+/* What stands between the brackets of a kernel, or of a function that it calls with all that it has. */
+const char *cuda_parameters_text(const CudaPrinter *at);
+const char *cuda_arguments_text(const CudaPrinter *at);
 /* Room for n floats in scratch memory: the number of the first. */
 int64_t cuda_add_scratch(CudaPrinter *at, int64_t n);
 
@@ -97,6 +100,17 @@ void cuda_print_by_row(CudaPrinter *at);
 void cuda_print_flat(CudaPrinter *at);
 void cuda_print_by_chunk(CudaPrinter *at);
 void cuda_print_pieces(CudaPrinter *at);
+
+/* Forms of kind PRODUCT (form_cuda_product.c), and of kinds ATTENTION and ATTENTION_GRAD, of which some are refused:
+   why on the arena, or NULL (form_cuda_attention.c). */
+extern const char *const cuda_product_names[],
+    *const cuda_attention_names[]; /* variables of their kernels, up to NULL */
+void cuda_print_product(CudaPrinter *at, const Form *form);
+void cuda_print_attention(CudaPrinter *at);
+const char *cuda_refuse_attention(Arena *arena, const Form *form);
+
+/* Parts of the prelude (prelude_cuda_*.c). */
+extern const char cuda_prelude_products[], cuda_prelude_attention[];
 
 /* Plans and prints a form of kind ROWS, the indices of which it may change (form_cuda_rows.c). */
 void cuda_print_rows(CudaPrinter *at, Form *form);

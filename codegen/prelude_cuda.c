@@ -1,6 +1,6 @@
 /* What every CUDA C text starts with: the functions that kernels call. Sums are over lanes or warps in a fixed order;
    all lanes of a warp take part, or all of the group's. */
-#include "codegen/form_cuda.h"
+#include "codegen/form_cuda_internal.h"
 
 /* Where the text is compiled for something else than a GPU, that has defined these before. */
 static const char names[] = "#ifndef MOEC_KERNEL\n"
@@ -8,10 +8,12 @@ static const char names[] = "#ifndef MOEC_KERNEL\n"
                             "#define MOEC_DEVICE static __device__ __forceinline__\n"
                             "#define MOEC_CONSTANT static __device__\n"
                             "#define MOEC_SHARED __shared__\n"
+                            "#define MOEC_ALIGN(n) __align__(n)\n"
                             "#define MOEC_ALIGNED(address) (address)\n"
                             "#define INFINITY __int_as_float(0x7f800000)\n"
                             "#define NAN __int_as_float(0x7fffffff)\n"
                             "#define FLT_MAX 3.402823466e+38f\n"
+                            "typedef unsigned short uint16_t;\n"
                             "typedef int int32_t;\n"
                             "typedef unsigned int uint32_t;\n"
                             "typedef long long int64_t;\n"
@@ -163,4 +165,6 @@ void form_cuda_print_prelude(FILE *out) {
     fputs(memory, out);
     fputs(searches, out);
     fputs(sums, out);
+    fputs(cuda_prelude_products, out);
+    fputs(cuda_prelude_attention, out);
 }

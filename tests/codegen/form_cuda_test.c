@@ -106,8 +106,20 @@ static const char *const given[] = {
     "}\n",
 };
 
-enum { N_ROWS = 90, N_PIECES = 16, N_RANDOM = N_ROWS + N_PIECES, N_GIVEN = sizeof given / sizeof given[0] };
-enum { N_FORMS = N_RANDOM + N_GIVEN, MOST_ELEMENTS = 400000, MAX_BUFFERS = 400 };
+/* Random forms of each kind. */
+static const struct {
+    const char *word;
+    RandomForm (*make)(Arena *arena, const char *name, uint64_t seed);
+    int n;
+} kinds[] = {
+    {"rows", random_form_rows, 90},
+    {"pieces", random_form_pieces, 16},
+    {"product", random_form_product, 40},
+    {"attention", random_form_attention, 20},
+};
+
+enum { N_RANDOM = 90 + 16 + 40 + 20, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
+enum { MOST_ELEMENTS = 400000, MAX_BUFFERS = 400 };
 
 typedef struct {
     RandomForm random;
@@ -160,15 +172,17 @@ static void add_case(Case *added, RandomForm random, SimtText *text) {
 static int set_up(void **state) {
     (void)state;
     SimtText text;
+    int n = 0;
     fixture.arena = arena_new();
     const char *error = simt_text_open(&text);
-    for (int i = 0; i < N_FORMS && !error; i++) {
-        const char *name = arena_printf(fixture.arena, "form_%d", i);
-        RandomForm random = i < N_ROWS     ? random_form_rows(fixture.arena, name, (uint64_t)i)
-                            : i < N_RANDOM ? random_form_pieces(fixture.arena, name, (uint64_t)i)
-                                           : read_given(i - N_RANDOM);
-        add_case(&fixture.cases[i], random, &text);
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds && !error; kind++) {
+        for (int i = 0; i < kinds[kind].n; i++, n++) {
+            const char *name = arena_printf(fixture.arena, "form_%d", n);
+            add_case(&fixture.cases[n], kinds[kind].make(fixture.arena, name, (uint64_t)n), &text);
+        }
     }
+    for (int i = 0; i < (int)N_GIVEN && !error; i++)
+        add_case(&fixture.cases[N_RANDOM + i], read_given(i), &text);
     if (!error)
         error = simt_text_close(&text, &fixture.object);
     if (error)
@@ -202,10 +216,10 @@ static void *add_buffer(Memory *memory, const char *name, size_t n_bytes, bool i
     return data;
 }
 
-/* n elements of the argument; of what is only written, what was there must not matter. */
-static void *add_elements(Memory *memory, const FormArg *arg, const double *values, int64_t n) {
+/* n elements of the argument. Of what is only written, what was there must not matter, unless some of it is kept. */
+static void *add_elements(Memory *memory, const FormArg *arg, const double *values, int64_t n, bool is_kept) {
     void *data = add_buffer(memory, arg->name, (size_t)n * sizeof(float), arg->access == FORM_IN);
-    for (int64_t i = 0; i < n && arg->access != FORM_OUT; i++) {
+    for (int64_t i = 0; i < n && (is_kept || arg->access != FORM_OUT); i++) {
         if (arg->dtype == DTYPE_I32)
             ((int32_t *)data)[i] = (int32_t)values[i];
         else
@@ -216,17 +230,18 @@ static void *add_elements(Memory *memory, const FormArg *arg, const double *valu
 
 static Memory *memory_new(const Form *form, const FormCuda *cuda, double *const *values) {
     Memory *memory = calloc(1, sizeof *memory);
+    bool keeps_rows = form->ragged == FORM_RAGGED_ROWS; /* those behind the last group's */
     assert_non_null(memory);
     for (size_t i = 0; i < form->n_args; i++) {
         const FormArg *arg = &form->args[i];
         if (!arg->is_in_pieces) {
-            memory->args[memory->n_args++] = add_elements(memory, arg, values[i], arg->n_elements);
+            memory->args[memory->n_args++] = add_elements(memory, arg, values[i], arg->n_elements, keeps_rows);
             continue;
         }
         void **pieces = add_buffer(memory, "a table of pieces", form->n_pieces * sizeof(void *), true);
         int64_t first = 0;
         for (size_t j = 0; j < form->n_pieces; first += form->pieces[j++])
-            pieces[j] = add_elements(memory, arg, values[i] + first, form->pieces[j]);
+            pieces[j] = add_elements(memory, arg, values[i] + first, form->pieces[j], false);
         memory->args[memory->n_args++] = pieces;
     }
     if (cuda->scratch_bytes > 0)
@@ -321,12 +336,19 @@ static void form_test(void **state) {
     memory_free(memory);
 }
 
+static const char *word_of(int form) {
+    size_t kind = 0;
+    for (; kind < sizeof kinds / sizeof *kinds && form >= kinds[kind].n; kind++)
+        form -= kinds[kind].n;
+    return kind < sizeof kinds / sizeof *kinds ? kinds[kind].word : "given";
+}
+
 /* One test a form, named after it. */
 int main(void) {
     static struct CMUnitTest tests[N_FORMS];
     static char names[N_FORMS][32];
     for (int i = 0; i < N_FORMS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %d", i < N_ROWS ? "rows" : i < N_RANDOM ? "pieces" : "given", i);
+        snprintf(names[i], sizeof names[i], "%s %d", word_of(i), i);
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.cases[i]};
     }
     return _cmocka_run_group_tests("form_cuda", tests, N_FORMS, set_up, tear_down);

@@ -71,11 +71,9 @@ static void make_runnable(SimtFiber *fiber) {
 }
 
 static const char *wait_name(const SimtFiber *fiber) {
-    static const char *const names[] = {[SIMT_BARRIER] = "__syncthreads",
-                                        [SIMT_WARP_BARRIER] = "__syncwarp",
-                                        [SIMT_SHUFFLE_XOR] = "__shfl_xor_sync",
-                                        [SIMT_SHUFFLE_UP] = "__shfl_up_sync",
-                                        [SIMT_BALLOT] = "__ballot_sync"};
+    static const char *const names[] = {
+        [SIMT_BARRIER] = "__syncthreads",       [SIMT_WARP_BARRIER] = "__syncwarp",   [SIMT_SHUFFLE] = "__shfl_sync",
+        [SIMT_SHUFFLE_XOR] = "__shfl_xor_sync", [SIMT_SHUFFLE_UP] = "__shfl_up_sync", [SIMT_BALLOT] = "__ballot_sync"};
     return names[fiber->meeting];
 }
 
@@ -118,7 +116,9 @@ void simt_sync_threads(int line) {
 static void finish(SimtFiber *fiber, const SimtFiber *warp, SimtFiber *all) {
     int lane = fiber->thread % 32, source = lane;
     fiber->result = fiber->value;
-    if (fiber->meeting == SIMT_SHUFFLE_XOR)
+    if (fiber->meeting == SIMT_SHUFFLE)
+        source = fiber->argument % 32;
+    else if (fiber->meeting == SIMT_SHUFFLE_XOR)
         source = lane ^ fiber->argument;
     else if (fiber->meeting == SIMT_SHUFFLE_UP)
         source = lane >= fiber->argument ? lane - fiber->argument : lane;
@@ -176,6 +176,10 @@ typedef union {
     float number;
     uint32_t bits;
 } Word;
+
+uint32_t simt_shuffle(unsigned mask, uint32_t value, int lane, int line) {
+    return meet_in_warp(SIMT_SHUFFLE, mask, value, lane, line);
+}
 
 float simt_shuffle_xor(unsigned mask, float value, int offset, int line) {
     Word word = {.number = value};

@@ -67,6 +67,7 @@ SimtIndex simt_block_index(void);
 void *simt_aligned(const void *address);
 void simt_sync_threads(int line);
 void simt_sync_warp(unsigned mask, int line);
+uint32_t simt_shuffle(unsigned mask, uint32_t value, int lane, int line);
 float simt_shuffle_xor(unsigned mask, float value, int offset, int line);
 int simt_shuffle_up(unsigned mask, int value, int distance, int line);
 unsigned simt_ballot(unsigned mask, int predicate, int line);
@@ -76,12 +77,14 @@ unsigned simt_ballot(unsigned mask, int predicate, int line);
 #define MOEC_KERNEL(n_threads)
 #define MOEC_DEVICE static inline __attribute__((always_inline, unused))
 #define MOEC_CONSTANT static __attribute__((section("simt_constants")))
+#define MOEC_ALIGN(n) __attribute__((aligned(n)))
 #define MOEC_SHARED static __attribute__((section("simt_shared")))
 #define MOEC_ALIGNED(address) simt_aligned(address)
 #define threadIdx simt_thread_index()
 #define blockIdx simt_block_index()
 #define __syncthreads() simt_sync_threads(__LINE__)
 #define __syncwarp() simt_sync_warp(0xffffffffu, __LINE__)
+#define __shfl_sync(mask, value, lane) simt_shuffle(mask, value, lane, __LINE__)
 #define __shfl_xor_sync(mask, value, offset) simt_shuffle_xor(mask, value, offset, __LINE__)
 #define __shfl_up_sync(mask, value, distance) simt_shuffle_up(mask, value, distance, __LINE__)
 #define __ballot_sync(mask, predicate) simt_ballot(mask, predicate, __LINE__)
@@ -96,6 +99,12 @@ typedef struct {
 typedef struct {
     int x, y, z, w;
 } __attribute__((aligned(16))) int4;
+
+typedef struct {
+    uint32_t x, y;
+} __attribute__((aligned(8))) uint2;
+
+#include "tests/simt/simt_products.h"
 
 /* The bounds of a section that may be empty. */
 #define SIMT_BOUNDS(section)                                                                                           \

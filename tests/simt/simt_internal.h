@@ -7,7 +7,14 @@
 enum { SIMT_MAX_THREADS = 1024, SIMT_STACK_BYTES = 64 * 1024 };
 
 typedef enum { SIMT_RUNNABLE, SIMT_WAITING, SIMT_EXITED } SimtState;
-typedef enum { SIMT_BARRIER, SIMT_WARP_BARRIER, SIMT_SHUFFLE_XOR, SIMT_SHUFFLE_UP, SIMT_BALLOT } SimtMeeting;
+typedef enum {
+    SIMT_BARRIER,
+    SIMT_WARP_BARRIER,
+    SIMT_SHUFFLE,
+    SIMT_SHUFFLE_XOR,
+    SIMT_SHUFFLE_UP,
+    SIMT_BALLOT
+} SimtMeeting;
 
 typedef struct {
     int thread;

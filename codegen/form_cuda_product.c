@@ -1,0 +1,484 @@
+/* PRODUCT forms as CUDA C, for sm_80 and later. A block computes a tile of the results: its operands go through
+   registers to shared memory a part of k at a time, the next part on its way while this one is multiplied; then the
+   body is computed on the sums where they are, in registers. No sum is shared by blocks, so its order is always the
+   same.
+
+   Products that share their lhs and their k are multiplied together, in one pass. With bf16 inputs the tensor cores
+   multiply (mma.sync), else each thread multiplies floats. */
+#include <assert.h>
+#include <string.h>
+
+#include "codegen/form_cuda_internal.h"
+
+const char *const cuda_product_names[] = {
+    "i",        "j",        "k",          "a",          "b",        "row",         "col",       "at",
+    "line",     "minor",    "side",       "deep",       "unit",     "buffer",      "tile",      "tile_",
+    "band",     "n_band",   "n_parts",    "row_tile",   "col_tile", "row_at",      "row_end",   "col_at",
+    "col_end",  "k_at",     "k_first",    "k_end",      "group",    "group_first", "group_end", "is_line",
+    "warp_row", "warp_col", "thread_row", "thread_col", "sums_",    "uint16_t",    NULL};
+
+enum { N_THREADS = 256, N_WARPS = N_THREADS / CUDA_WARP, VECTOR = 4 };
+
+/* Rows of a tile of results in a band: blocks that run at once then read the same parts of operands. */
+enum { BAND = 8 };
+
+typedef struct {
+    int lhs, n_rhs, rhs[FORM_MAX_PRODUCTS], results[FORM_MAX_PRODUCTS];
+    int64_t k;
+} Pass;
+
+typedef struct {
+    CudaPrinter *cuda;
+    CPrinter *c;
+    const Form *form;
+    int n_passes, most_rhs;
+    Pass passes[FORM_MAX_PRODUCTS];
+    int n_tile_rows, n_tile_cols, n_tile_k; /* of a block */
+    int n_warp_rows, n_warp_cols;           /* of a warp, where the tensor cores multiply */
+} ProductPrinter;
+
+static long long ceil_div(int64_t a, int64_t b) {
+    return (long long)((a + b - 1) / b);
+}
+
+/* ---- Passes and tiles ------------------------------------------------------------------------------------------- */
+
+static void set_passes(ProductPrinter *at) {
+    for (int i = 0; i < at->form->n_products; i++) {
+        const FormProduct *product = &at->form->products[i];
+        int pass = 0;
+        while (pass < at->n_passes && (at->passes[pass].lhs != product->lhs || at->passes[pass].k != product->k))
+            pass++;
+        if (pass == at->n_passes)
+            at->passes[at->n_passes++] = (Pass){.lhs = product->lhs, .k = product->k};
+        Pass *to = &at->passes[pass];
+        to->rhs[to->n_rhs] = product->rhs;
+        to->results[to->n_rhs++] = product->result;
+        at->most_rhs = to->n_rhs > at->most_rhs ? to->n_rhs : at->most_rhs;
+    }
+}
+
+/* A block has 48 KiB of shared memory without asking for more; a thread has about 64 sums. */
+static void set_tile(ProductPrinter *at) {
+    int most = at->most_rhs > at->form->n_results ? at->most_rhs : at->form->n_results;
+    at->n_tile_rows = most > 2 ? 64 : 128;
+    at->n_tile_cols = most > 1 ? 64 : 128;
+    at->n_tile_k = at->form->is_bf16 ? 32 : 16;
+    at->n_warp_cols = 32;
+    at->n_warp_rows = at->n_tile_rows * at->n_tile_cols / N_WARPS / at->n_warp_cols;
+}
+
+static int n_sums(const ProductPrinter *at) {
+    return at->n_tile_rows * at->n_tile_cols / N_THREADS;
+}
+
+/* Of one group where each has rows of its own. */
+static int64_t n_row_tiles(const ProductPrinter *at) {
+    int64_t n = ceil_div(form_operand_side(at->form, true), at->n_tile_rows);
+    return at->form->ragged == FORM_RAGGED_ROWS ? n + at->form->n_groups - 1 : n; /* each group's last may be short */
+}
+
+static int64_t n_col_tiles(const ProductPrinter *at) {
+    return ceil_div(form_n_cols(&at->form->body), at->n_tile_cols);
+}
+
+/* ---- Operands --------------------------------------------------------------------------------------------------- */
+
+/* Number `number` of a pass: -1 is lhs, the others are its rhs. */
+static const FormOperand *operand_of(const ProductPrinter *at, const Pass *pass, int number) {
+    return &at->form->operands[number < 0 ? pass->lhs : pass->rhs[number]];
+}
+
+/* What its tile is called: passes use the same memory. */
+static const char *tile_name(const ProductPrinter *at, int number) {
+    return number < 0 ? "lhs" : arena_printf(at->c->arena, "rhs%d", number);
+}
+
+/* Whether elements lie one after the other along k. */
+static bool k_is_minor(const ProductPrinter *at, const FormOperand *operand) {
+    return operand->part ? !operand->k_is_major : !form_gathers_k(at->form, operand);
+}
+
+/* How a tile lies in shared memory: lines along the minor side, each a little longer than that, so that lines that are
+   read at once are in different banks. */
+typedef struct {
+    int n_lines, n_minor, stride;
+    int n_units; /* of four elements, that each thread copies */
+} Layout;
+
+static Layout layout_of(const ProductPrinter *at, const FormOperand *operand, int number) {
+    int side = number < 0 ? at->n_tile_rows : at->n_tile_cols;
+    bool is_k = k_is_minor(at, operand);
+    Layout layout = {.n_lines = is_k ? side : at->n_tile_k, .n_minor = is_k ? at->n_tile_k : side};
+    layout.stride = layout.n_minor + (at->form->is_bf16 ? 8 : 4);
+    layout.n_units = layout.n_lines * layout.n_minor / VECTOR / N_THREADS;
+    assert(layout.n_units > 0);
+    return layout;
+}
+
+/* Whether four elements of a line are read at once: they start at multiples of 16 bytes, and end with their line. */
+static bool reads_vectors(const ProductPrinter *at, const FormOperand *operand, int number, int64_t k) {
+    bool is_k = k_is_minor(at, operand);
+    int64_t side = number < 0 ? form_operand_side(at->form, true) : form_n_cols(&at->form->body);
+    int64_t n_minor = is_k ? k : side, line = is_k ? operand->stride : operand->k_stride;
+    bool is_ragged = is_k ? at->form->ragged == FORM_RAGGED_K : number < 0 && at->form->ragged == FORM_RAGGED_ROWS;
+    return !operand->part && !is_ragged && operand->offset % VECTOR == 0 && operand->group_stride % VECTOR == 0 &&
+           line % VECTOR == 0 && n_minor % VECTOR == 0;
+}
+
+/* "x + 64 + group * 4096 + line * 48 + minor" */
+static const char *address_text(const ProductPrinter *at, const FormOperand *operand, const char *minor) {
+    Arena *arena = at->c->arena;
+    int64_t line = k_is_minor(at, operand) ? operand->stride : operand->k_stride;
+    const char *text = at->cuda->base.arg_names[operand->arg];
+    if (operand->offset != 0)
+        text = arena_printf(arena, "%s + %lld", text, (long long)operand->offset);
+    if (at->form->ragged == FORM_RAGGED_ROWS && operand->group_stride != 0)
+        text = arena_printf(arena, "%s + group * %lld", text, (long long)operand->group_stride);
+    return arena_printf(arena, "%s + line * %lld + %s", text, (long long)line, minor);
+}
+
+/* ---- Bodies ----------------------------------------------------------------------------------------------------- */
+
+/* `int b = row / 256, t = row % 256;` for each index of one side, from the flat number `flat`. */
+static void print_indices(const CudaPrinter *cuda, const FormPrinter *at, bool is_col, const char *flat) {
+    int64_t inner = 1;
+    for (int i = at->body->n_indices - 1; i >= 0; i--) {
+        if (at->body->indices[i].is_col != is_col)
+            continue;
+        bool is_first = i == 0 || at->body->indices[i - 1].is_col != is_col;
+        int64_t extent = at->body->indices[i].extent;
+        const char *text = inner == 1 ? flat : arena_printf(at->c->arena, "%s / %lld", flat, (long long)inner);
+        text = is_first ? text : arena_printf(at->c->arena, "%s %% %lld", text, (long long)extent);
+        c_line(at->c, "%s %s = %s;", cuda->int_type, at->index_names[i], text);
+        inner *= extent;
+    }
+}
+
+/* The element of an operand that is computed, as a function of the kernel's parameters and of its row and column. */
+static void print_part(ProductPrinter *at, const FormOperand *operand) {
+    FormPrinter part = form_printer_with(at->c, at->form, operand->part, at->cuda->base.taken);
+    const bool *is_live = form_live(at->c->arena, operand->part);
+    c_open(at->c, "MOEC_DEVICE float %s_%s(%s, %s row, %s col)", at->form->name, operand->name,
+           cuda_parameters_text(at->cuda), at->cuda->int_type, at->cuda->int_type);
+    print_indices(at->cuda, &part, false, "row");
+    print_indices(at->cuda, &part, true, "col");
+    for (uint32_t i = 0; i < operand->part->n_instrs; i++) {
+        if (is_live[i] && operand->part->instrs[i].op != FORM_CONST)
+            form_print_value(&part, i);
+    }
+    c_line(at->c, "return %s;", form_value_text(&part, operand->part->yield));
+    c_close(at->c);
+    c_text(at->c, "\n");
+}
+
+/* ---- Copying operands ------------------------------------------------------------------------------------------- */
+
+static void open_units(ProductPrinter *at, Layout layout) {
+    c_line(at->c, "#pragma unroll");
+    c_open(at->c, "for (int unit = 0; unit < %d; unit++)", layout.n_units);
+    c_line(at->c, "int at = unit * %d + (int)threadIdx.x;", N_THREADS);
+}
+
+/* Where the unit is in its tile. */
+static const char *line_text(const ProductPrinter *at, Layout layout) {
+    return arena_printf(at->c->arena, "at / %d", layout.n_minor / VECTOR);
+}
+
+static const char *minor_text(const ProductPrinter *at, Layout layout) {
+    return arena_printf(at->c->arena, "at %% %d * %d", layout.n_minor / VECTOR, VECTOR);
+}
+
+/* The line that is read instead: none where the position is negative. */
+static void print_gathered_line(ProductPrinter *at, const FormOperand *operand) {
+    const char *divided = operand->gather_divisor == 1 ? "line"
+                                                       : arena_printf(at->c->arena, "line < 0 ? -1 : line / %lld",
+                                                                      (long long)operand->gather_divisor);
+    c_line(at->c, "line = is_line ? %s[line] : -1;", at->cuda->base.arg_names[operand->gather]);
+    c_line(at->c, "is_line = line >= 0;");
+    if (operand->gather_divisor != 1)
+        c_line(at->c, "line = %s;", divided);
+}
+
+/* Into loaded_NAME, from k_at on; 0 where there is nothing. */
+static void print_load(ProductPrinter *at, const Pass *pass, int number) {
+    CPrinter *c = at->c;
+    const FormOperand *operand = operand_of(at, pass, number);
+    Layout layout = layout_of(at, operand, number);
+    const char *side = number < 0 ? "row" : "col", *name = tile_name(at, number), *type = at->cuda->int_type;
+    const char *line = k_is_minor(at, operand) ? side : "k", *minor = k_is_minor(at, operand) ? "k" : side;
+    open_units(at, layout);
+    c_line(c, "%s line = %s_at + %s, minor = %s_at + %s;", type, line, line_text(at, layout), minor,
+           minor_text(at, layout));
+    c_line(c, "bool is_line = line < %s_end;", line);
+    if (operand->gather != FORM_NONE)
+        print_gathered_line(at, operand);
+    if (reads_vectors(at, operand, number, pass->k)) {
+        c_line(c, "moec_load4_if(is_line && minor < %s_end, loaded_%s[unit], %s);", minor, name,
+               address_text(at, operand, "minor"));
+    } else {
+        const char *element = operand->part ? arena_printf(c->arena, "%s_%s(%s, line, minor + i)", at->form->name,
+                                                           operand->name, cuda_arguments_text(at->cuda))
+                                            : arena_printf(c->arena, "*(%s)", address_text(at, operand, "minor + i"));
+        c_line(c, "#pragma unroll");
+        c_line(c, "for (int i = 0; i < %d; i++)", VECTOR);
+        c_line(c, "    loaded_%s[unit][i] = is_line && minor + i < %s_end ? %s : 0.0f;", name, minor, element);
+    }
+    c_close(c);
+}
+
+/* From loaded_NAME to the tile, rounded to bf16 or as they are. */
+static void print_keep(ProductPrinter *at, const Pass *pass, int number) {
+    Layout layout = layout_of(at, operand_of(at, pass, number), number);
+    const char *name = tile_name(at, number);
+    open_units(at, layout);
+    c_line(at->c, "%s(&tile_%s[!buffer][%s * %d + %s], loaded_%s[unit]);",
+           at->form->is_bf16 ? "moec_store4_bf16" : "moec_store4", name, line_text(at, layout), layout.stride,
+           minor_text(at, layout), name);
+    c_close(at->c);
+}
+
+/* ---- Multiplying ------------------------------------------------------------------------------------------------ */
+
+/* Fragments of mma.m16n8k16 by ldmatrix, which reads four 8 x 8 matrices: lane l says where row l % 8 of matrix l / 8
+   starts. Matrices of lhs are (rows, k) (0, 0), (8, 0), (0, 8), (8, 8); those of rhs, for 16 columns, (0, 0), (0, 8),
+   (8, 0), (8, 8). Where lines go along the side instead of k, rows of a matrix are k, and it is transposed on the way.
+   PTX ISA, "Matrix multiply-accumulate operation using mma instruction", m16n8k16. */
+static void print_fragments(ProductPrinter *at, const Pass *pass, int number, int n) {
+    CPrinter *c = at->c;
+    const FormOperand *operand = operand_of(at, pass, number);
+    Layout layout = layout_of(at, operand, number);
+    bool is_lhs = number < 0, is_k = k_is_minor(at, operand);
+    const char *name = tile_name(at, number), *inner = "lane % 8", *first = "lane / 8 % 2 * 8",
+               *second = "lane / 16 * 8";
+    const char *side_half = is_lhs ? first : second, *k_half = is_lhs ? second : first;
+    c_line(c, "#pragma unroll");
+    c_open(c, "for (int i = 0; i < %d; i++)", n);
+    c_line(c, "int side = %s + i * 16 + %s%s%s;", is_lhs ? "warp_row" : "warp_col", side_half, is_k ? " + " : "",
+           is_k ? inner : "");
+    c_line(c, "int deep = k + %s%s%s;", k_half, is_k ? "" : " + ", is_k ? "" : inner);
+    c_line(c, "%s(%s[i], tile_%s[buffer], %s * %d + %s);", is_k ? "moec_ldmatrix" : "moec_ldmatrix_transposed",
+           is_lhs ? "a" : "b", name, is_k ? "side" : "deep", layout.stride, is_k ? "deep" : "side");
+    c_close(c);
+}
+
+/* sums_R[16 rows][8 columns][4]: what a lane has of the result of an mma. */
+static void print_tensor_cores(ProductPrinter *at, const Pass *pass) {
+    CPrinter *c = at->c;
+    int n_rows = at->n_warp_rows / 16, n_cols = at->n_warp_cols / 8;
+    c_line(c, "#pragma unroll");
+    c_open(c, "for (int k = 0; k < %d; k += 16)", at->n_tile_k);
+    c_line(c, "uint32_t a[%d][4], b[%d][4];", n_rows, n_cols / 2);
+    print_fragments(at, pass, -1, n_rows);
+    for (int i = 0; i < pass->n_rhs; i++) {
+        print_fragments(at, pass, i, n_cols / 2);
+        c_line(c, "#pragma unroll");
+        c_open(c, "for (int i = 0; i < %d; i++)", n_rows * n_cols);
+        c_line(c, "int col = i %% %d;", n_cols);
+        c_line(c, "moec_mma(&sums_%d[i * 4], a[i / %d], &b[col / 2][col %% 2 * 2]);", pass->results[i], n_cols);
+        c_close(c);
+    }
+    c_close(c);
+}
+
+/* Element (side, k) of a tile. */
+static const char *element_text(ProductPrinter *at, const Pass *pass, int number, const char *side) {
+    const FormOperand *operand = operand_of(at, pass, number);
+    Layout layout = layout_of(at, operand, number);
+    const char *name = tile_name(at, number);
+    return k_is_minor(at, operand)
+               ? arena_printf(at->c->arena, "tile_%s[buffer][(%s) * %d + k]", name, side, layout.stride)
+               : arena_printf(at->c->arena, "tile_%s[buffer][k * %d + %s]", name, layout.stride, side);
+}
+
+/* A thread's rows and columns are 16 apart: the lanes of a warp read neighbours. */
+static void print_floats(ProductPrinter *at, const Pass *pass) {
+    CPrinter *c = at->c;
+    int n_rows = at->n_tile_rows / 16, n_cols = at->n_tile_cols / 16;
+    c_line(c, "#pragma unroll");
+    c_open(c, "for (int k = 0; k < %d; k++)", at->n_tile_k);
+    c_line(c, "float a[%d], b[%d];", n_rows, n_cols);
+    c_line(c, "#pragma unroll");
+    c_line(c, "for (int i = 0; i < %d; i++)", n_rows);
+    c_line(c, "    a[i] = %s;", element_text(at, pass, -1, "thread_row + i * 16"));
+    for (int i = 0; i < pass->n_rhs; i++) {
+        c_line(c, "#pragma unroll");
+        c_line(c, "for (int i = 0; i < %d; i++)", n_cols);
+        c_line(c, "    b[i] = %s;", element_text(at, pass, i, "thread_col + i * 16"));
+        c_line(c, "#pragma unroll");
+        c_line(c, "for (int i = 0; i < %d; i++)", n_rows * n_cols);
+        c_line(c, "    sums_%d[i] += a[i / %d] * b[i %% %d];", pass->results[i], n_cols, n_cols);
+    }
+    c_close(c);
+}
+
+/* While a part of k is multiplied, the next one comes. In turns they are in one half of the tiles' memory and the
+   other, so that one barrier a part is enough. */
+static void print_pass(ProductPrinter *at, const Pass *pass) {
+    CPrinter *c = at->c;
+    const char *type = at->cuda->int_type;
+    c_line(c, "{");
+    c->depth++;
+    if (at->form->ragged == FORM_RAGGED_K)
+        c_line(c, "%s k_first = group_first, k_end = group_end;", type);
+    else
+        c_line(c, "const %s k_first = 0, k_end = %lld;", type, (long long)pass->k);
+    c_line(c, "%s n_parts = (k_end - k_first + %d) / %d;", type, at->n_tile_k - 1, at->n_tile_k);
+    c_open(c, "for (%s part = -1; part < n_parts; part++)", type);
+    for (int i = -1; i < pass->n_rhs; i++)
+        c_line(c, "float loaded_%s[%d][%d];", tile_name(at, i), layout_of(at, operand_of(at, pass, i), i).n_units,
+               VECTOR);
+    c_line(c, "int buffer = (int)(part & 1);");
+    c_open(c, "if (part + 1 < n_parts)");
+    c_line(c, "%s k_at = k_first + (part + 1) * %d;", type, at->n_tile_k);
+    for (int i = -1; i < pass->n_rhs; i++)
+        print_load(at, pass, i);
+    c_close(c);
+    c_open(c, "if (part >= 0)");
+    if (at->form->is_bf16)
+        print_tensor_cores(at, pass);
+    else
+        print_floats(at, pass);
+    c_close(c);
+    c_open(c, "if (part + 1 < n_parts)");
+    for (int i = -1; i < pass->n_rhs; i++)
+        print_keep(at, pass, i);
+    c_close(c);
+    c_line(c, "__syncthreads();");
+    c_close(c);
+    c_close(c);
+}
+
+/* ---- Results ---------------------------------------------------------------------------------------------------- */
+
+/* Of the thread's sum number i. */
+static void print_place(ProductPrinter *at) {
+    CPrinter *c = at->c;
+    const char *type = at->cuda->int_type;
+    int n_cols = at->form->is_bf16 ? at->n_warp_cols / 8 : at->n_tile_cols / 16;
+    if (at->form->is_bf16) {
+        c_line(c, "%s row = row_at + warp_row + i / %d * 16 + i / 2 %% 2 * 8 + lane / 4;", type, 4 * n_cols);
+        c_line(c, "%s col = col_at + warp_col + i / 4 %% %d * 8 + lane %% 4 * 2 + i %% 2;", type, n_cols);
+    } else {
+        c_line(c, "%s row = row_at + thread_row + i / %d * 16;", type, n_cols);
+        c_line(c, "%s col = col_at + thread_col + i %% %d * 16;", type, n_cols);
+    }
+}
+
+static void print_results(ProductPrinter *at) {
+    CPrinter *c = at->c;
+    FormPrinter *base = &at->cuda->base;
+    const bool *is_live = form_live(c->arena, base->body);
+    c_line(c, "#pragma unroll");
+    c_open(c, "for (int i = 0; i < %d; i++)", n_sums(at));
+    print_place(at);
+    c_line(c, "if (row >= row_end || col >= col_end)");
+    c_line(c, "    continue;");
+    if (at->form->ragged == FORM_RAGGED_K)
+        c_line(c, "row += group * %lld;", (long long)form_operand_side(at->form, true));
+    print_indices(at->cuda, base, false, "row");
+    print_indices(at->cuda, base, true, "col");
+    for (uint32_t i = 0; i < base->body->n_instrs; i++) {
+        const FormInstr *instr = &base->body->instrs[i];
+        if (!is_live[i] || instr->op == FORM_CONST)
+            continue;
+        if (form_instr_writes(instr))
+            form_print_write(base, instr);
+        else if (instr->op == FORM_SUM)
+            c_line(c, "float v%u = sums_%d[i];", i, instr->result);
+        else
+            form_print_value(base, i);
+    }
+    c_close(c);
+}
+
+/* ---- The kernel ------------------------------------------------------------------------------------------------- */
+
+/* Leaves, where the block has none. */
+static void print_ragged_rows(ProductPrinter *at) {
+    CPrinter *c = at->c;
+    const char *offsets = at->cuda->base.arg_names[at->form->offsets], *type = at->cuda->int_type;
+    c_line(c, "int group = 0;");
+    c_line(c, "%s row_at = 0, row_end = 0;", type);
+    c_open(c, "for (; group < %lld; group++)", (long long)at->form->n_groups);
+    c_line(c, "row_at = %s[group] + row_tile * %d;", offsets, at->n_tile_rows);
+    c_line(c, "row_end = %s[group + 1];", offsets);
+    c_line(c, "if (row_at < row_end)");
+    c_line(c, "    break;");
+    c_line(c, "row_tile -= (row_end - %s[group] + %d) / %d;", offsets, at->n_tile_rows - 1, at->n_tile_rows);
+    c_close(c);
+    c_line(c, "if (group == %lld)", (long long)at->form->n_groups);
+    c_line(c, "    return;");
+}
+
+static void print_tile(ProductPrinter *at) {
+    CPrinter *c = at->c;
+    const Form *form = at->form;
+    const char *type = at->cuda->int_type;
+    long long n_rows = (long long)n_row_tiles(at), n_cols = (long long)n_col_tiles(at);
+    c_line(c, "int tile = (int)blockIdx.x;");
+    if (form->ragged == FORM_RAGGED_K) {
+        const char *offsets = at->cuda->base.arg_names[form->offsets];
+        c_line(c, "int group = tile / %lld;", n_rows * n_cols);
+        c_line(c, "tile %%= %lld;", n_rows * n_cols);
+        c_line(c, "%s group_first = %s[group], group_end = %s[group + 1];", type, offsets, offsets);
+    }
+    c_line(c, "int band = tile / %lld, n_band = %lld - band * %d < %d ? %lld - band * %d : %d;", BAND * n_cols, n_rows,
+           BAND, BAND, n_rows, BAND, BAND);
+    c_line(c, "int row_tile = band * %d + tile %% %lld %% n_band, col_tile = tile %% %lld / n_band;", BAND,
+           BAND * n_cols, BAND * n_cols);
+    if (form->ragged == FORM_RAGGED_ROWS)
+        print_ragged_rows(at);
+    else
+        c_line(c, "%s row_at = row_tile * %d, row_end = %lld;", type, at->n_tile_rows,
+               (long long)form_operand_side(form, true));
+    c_line(c, "%s col_at = col_tile * %d, col_end = %lld;", type, at->n_tile_cols, (long long)form_n_cols(&form->body));
+}
+
+/* As large as any pass needs. */
+static void print_shared(ProductPrinter *at) {
+    for (int number = -1; number < at->most_rhs; number++) {
+        int n_elements = 0;
+        for (int i = 0; i < at->n_passes; i++) {
+            if (number >= at->passes[i].n_rhs)
+                continue;
+            Layout layout = layout_of(at, operand_of(at, &at->passes[i], number), number);
+            int n = layout.n_lines * layout.stride;
+            n_elements = n > n_elements ? n : n_elements;
+        }
+        c_line(at->c, "MOEC_SHARED MOEC_ALIGN(16) %s tile_%s[2][%d];", at->form->is_bf16 ? "uint16_t" : "float",
+               tile_name(at, number), n_elements);
+    }
+}
+
+static void print_thread(ProductPrinter *at) {
+    int n_cols = at->n_tile_cols / at->n_warp_cols;
+    if (!at->form->is_bf16) {
+        c_line(at->c, "int thread_row = (int)threadIdx.x / 16, thread_col = (int)threadIdx.x %% 16;");
+        return;
+    }
+    c_line(at->c, "int lane = (int)threadIdx.x %% 32, warp = (int)threadIdx.x / 32;");
+    c_line(at->c, "int warp_row = warp / %d * %d, warp_col = warp %% %d * %d;", n_cols, at->n_warp_rows, n_cols,
+           at->n_warp_cols);
+}
+
+void cuda_print_product(CudaPrinter *cuda, const Form *form) {
+    ProductPrinter at = {.cuda = cuda, .c = cuda->base.c, .form = form};
+    set_passes(&at);
+    set_tile(&at);
+    for (int i = 0; i < form->n_operands; i++) {
+        if (form->operands[i].part)
+            print_part(&at, &form->operands[i]);
+    }
+    int64_t n_tiles = n_row_tiles(&at) * n_col_tiles(&at) * (form->ragged == FORM_RAGGED_K ? form->n_groups : 1);
+    cuda_open_kernel(cuda, n_tiles, N_THREADS);
+    print_shared(&at);
+    for (int i = 0; i < form->n_results; i++)
+        c_line(at.c, "float sums_%d[%d] = {0};", i, n_sums(&at));
+    print_tile(&at);
+    print_thread(&at);
+    for (int i = 0; i < at.n_passes; i++)
+        print_pass(&at, &at.passes[i]);
+    print_results(&at);
+    c_close(at.c);
+}

@@ -1,0 +1,64 @@
+/* The tensor cores' instructions of codegen/prelude_cuda_products.c for the simulator, from shuffles: which lane holds
+   what is as the PTX ISA says of ldmatrix and of mma.m16n8k16. */
+#ifndef MOEC_TESTS_SIMT_SIMT_PRODUCTS_H
+#define MOEC_TESTS_SIMT_SIMT_PRODUCTS_H
+
+#include "tests/simt/simt.h"
+
+/* To the nearest, even ones of two. */
+MOEC_DEVICE uint32_t simt_bf16(float value) {
+    union {
+        float number;
+        uint32_t bits;
+    } word = {value};
+    return value != value ? 0x7fffu : (word.bits + 0x7fffu + (word.bits >> 16 & 1)) >> 16;
+}
+
+MOEC_DEVICE float simt_from_bf16(uint32_t half) {
+    union {
+        uint32_t bits;
+        float number;
+    } word = {half << 16};
+    return word.number;
+}
+
+MOEC_DEVICE uint32_t moec_bf16x2(float low, float high) {
+    return simt_bf16(low) | simt_bf16(high) << 16;
+}
+
+/* Of matrix m, lane l gets columns l % 4 * 2 and the next of row l / 4, the start of which lane 8 m + l / 4 knows. */
+MOEC_DEVICE void moec_ldmatrix(uint32_t *to, const uint16_t *shared, int from) {
+    int lane = (int)threadIdx.x % 32;
+    for (int m = 0; m < 4; m++) {
+        int start = (int)__shfl_sync(0xffffffffu, (uint32_t)from, 8 * m + lane / 4);
+        to[m] = *(const uint32_t *)(shared + start + lane % 4 * 2);
+    }
+}
+
+/* The same of the matrix's transpose. */
+MOEC_DEVICE void moec_ldmatrix_transposed(uint32_t *to, const uint16_t *shared, int from) {
+    int lane = (int)threadIdx.x % 32;
+    for (int m = 0; m < 4; m++) {
+        int first = (int)__shfl_sync(0xffffffffu, (uint32_t)from, 8 * m + lane % 4 * 2);
+        int second = (int)__shfl_sync(0xffffffffu, (uint32_t)from, 8 * m + lane % 4 * 2 + 1);
+        to[m] = shared[first + lane / 4] | (uint32_t)shared[second + lane / 4] << 16;
+    }
+}
+
+/* The lane has rows lane / 4 and 8 more of a, of k its columns lane % 4 * 2 and the next, and 8 more; row lane / 4 of
+   b; and columns lane % 4 * 2 and the next of the sums. */
+MOEC_DEVICE void moec_mma(float *sums, const uint32_t *a, const uint32_t *b) {
+    int lane = (int)threadIdx.x % 32;
+    for (int quad = 0; quad < 8; quad++) {     /* of k: two columns */
+        for (int half = 0; half < 2; half++) { /* of the sums' rows */
+            uint32_t own = __shfl_sync(0xffffffffu, a[quad / 4 * 2 + half], lane / 4 * 4 + quad % 4);
+            for (int column = 0; column < 2; column++) {
+                uint32_t other = __shfl_sync(0xffffffffu, b[quad / 4], (lane % 4 * 2 + column) * 4 + quad % 4);
+                sums[half * 2 + column] += simt_from_bf16(own & 0xffffu) * simt_from_bf16(other & 0xffffu);
+                sums[half * 2 + column] += simt_from_bf16(own >> 16) * simt_from_bf16(other >> 16);
+            }
+        }
+    }
+}
+
+#endif
