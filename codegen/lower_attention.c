@@ -23,7 +23,7 @@ static int64_t n_tile_queries(const Value *q, const Value *k) {
     enum { MAX_FLOATS = 1 << 16, MANY_TASKS = 64 };
     int64_t n_positions = extent_of(q, POSITION), n_pairs = extent_of(k, SEQUENCE) * extent_of(k, HEAD);
     int64_t n_floats = extent_of(q, HEAD) / extent_of(k, HEAD) * extent_of(q, COLUMN); /* of a query's results */
-    int64_t n_queries = 192;
+    int64_t n_queries = 96;
     while (n_queries > 48 && n_pairs * ((n_positions + n_queries - 1) / n_queries) < MANY_TASKS)
         n_queries /= 2;
     while (n_queries > 6 && n_queries * n_floats > MAX_FLOATS)

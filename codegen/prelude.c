@@ -6,9 +6,13 @@
 
 static const char includes[] = "#include <float.h>\n"
                                "#include <math.h>\n"
+                               "#include <omp.h>\n"
                                "#include <sched.h>\n"
                                "#include <stdint.h>\n"
                                "#include <string.h>\n"
+                               "#if defined(__AVX__)\n"
+                               "#include <immintrin.h>\n"
+                               "#endif\n"
                                "\n"
                                "#include \"runtime/gemm.h\"\n"
                                "#include \"runtime/plan.h\"\n"
