@@ -11,7 +11,8 @@ typedef struct {
     size_t n_nodes; /* launches, copies, fills */
 } CudaGraph;
 
-/* What is given to device->work between begin and end is recorded, not done; nothing may wait for it meanwhile.
+/* What is given to device->work between begin and end is recorded, not done; nothing may wait for it meanwhile. It
+   should have run once before: libraries load their kernels when they are first used, which a recording may not allow.
    cuda_graph_end must follow a begin that succeeded, also when what was to be recorded failed: then it ends the
    recording, and makes no graph. */
 bool cuda_graph_begin(const CudaDevice *device, Status *status);

@@ -186,7 +186,7 @@ CudaResult cuCtxSetCurrent(CUcontext context) {
 
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
-/* Blocks of the device know their size. */
+/* Blocks know their size. */
 typedef struct {
     size_t n_bytes;
     char padding[256 - sizeof(size_t)];
@@ -216,8 +216,8 @@ CudaResult cuMemAlloc_v2(CUdeviceptr *at, size_t n_bytes) {
 
 CudaResult cuMemFree_v2(CUdeviceptr at) {
     Block *block = (Block *)(uintptr_t)at - 1;
-    if (fake_streams_pending())
-        fake_misuse("memory of the device is freed while streams are busy");
+    if (fake_streams_touch(block + 1, block->n_bytes))
+        fake_misuse("memory of the device is freed while a stream needs it");
     fake.free_bytes += block->n_bytes;
     fake.alive[FAKE_MEMORY]--;
     free(block);
@@ -228,15 +228,18 @@ CudaResult cuMemHostAlloc(void **bytes, size_t n_bytes, unsigned flags) {
     BEGIN();
     if (flags != 0)
         return INVALID;
-    *bytes = malloc(n_bytes);
+    Block *block = malloc(sizeof *block + n_bytes);
+    block->n_bytes = n_bytes;
+    *bytes = block + 1;
     fake.alive[FAKE_PINNED]++;
     return CUDA_RESULT_SUCCESS;
 }
 
 CudaResult cuMemFreeHost(void *bytes) {
-    if (fake_streams_pending())
-        fake_misuse("pinned memory is freed while streams are busy");
-    free(bytes);
+    Block *block = (Block *)bytes - 1;
+    if (fake_streams_touch(bytes, block->n_bytes))
+        fake_misuse("pinned memory is freed while a stream needs it");
+    free(block);
     fake.alive[FAKE_PINNED]--;
     return fake_fails(__func__) ? INJECTED : CUDA_RESULT_SUCCESS;
 }
@@ -300,8 +303,8 @@ CudaResult cuEventCreate(CUevent *event, unsigned flags) {
 }
 
 CudaResult cuEventDestroy_v2(CUevent event) {
-    if (fake_streams_pending())
-        fake_misuse("an event is ended while streams are busy");
+    if (fake_streams_touch(event, 1))
+        fake_misuse("an event is ended while a stream needs it");
     free(event);
     fake.alive[FAKE_EVENT]--;
     return fake_fails(__func__) ? INJECTED : CUDA_RESULT_SUCCESS;
@@ -357,8 +360,8 @@ CudaResult cuGraphDestroy(CUgraph graph) {
 }
 
 CudaResult cuGraphExecDestroy(CUgraphExec instance) {
-    if (fake_streams_pending())
-        fake_misuse("a graph is ended while streams are busy");
+    if (fake_streams_touch(instance, 1))
+        fake_misuse("a graph is ended while a stream needs it");
     fake_instance_free(instance);
     fake.alive[FAKE_INSTANCE]--;
     return fake_fails(__func__) ? INJECTED : CUDA_RESULT_SUCCESS;
@@ -389,9 +392,9 @@ CudaResult cuModuleLoadData(CUmodule *module, const void *image) {
 }
 
 CudaResult cuModuleUnload(CUmodule module) {
-    if (fake_streams_pending())
-        fake_misuse("a module is unloaded while streams are busy");
     for (CUfunction function = module->functions, next; function; function = next) {
+        if (fake_streams_touch(function, 1))
+            fake_misuse("a module is unloaded while a stream needs it");
         next = function->next;
         free(function);
     }

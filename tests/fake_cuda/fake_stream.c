@@ -42,6 +42,9 @@ struct CUgraphExec_st {
     Ops ops;
 };
 
+/* ops_touch looks at two. */
+_Static_assert(FAKE_PARAMETERS == 2, "arguments of a launch");
+
 static CUstream streams;
 static CudaResult fault;
 static long n_records;
@@ -83,9 +86,25 @@ void fake_stream_free(CUstream stream) {
     free(stream);
 }
 
-bool fake_streams_pending(void) {
+static bool is_in(const void *pointer, const void *place, size_t n_bytes) {
+    return (uintptr_t)pointer >= (uintptr_t)place && (uintptr_t)pointer - (uintptr_t)place < n_bytes;
+}
+
+static bool ops_touch(const Ops *ops, size_t first, const void *place, size_t n_bytes) {
+    for (size_t i = first; i < ops->n; i++) {
+        const Op *op = &ops->ops[i];
+        if (op->kind == OP_TASK || is_in(op->to, place, n_bytes) || is_in(op->from, place, n_bytes) ||
+            is_in(op->arguments[0], place, n_bytes) || is_in(op->arguments[1], place, n_bytes) ||
+            op->function == place || op->event == place || op->instance == place ||
+            (op->kind == OP_REPLAY && ops_touch(&op->instance->ops, 0, place, n_bytes)))
+            return true;
+    }
+    return false;
+}
+
+bool fake_streams_touch(const void *place, size_t n_bytes) {
     for (CUstream stream = streams; stream; stream = stream->next) {
-        if (stream->n_done < stream->pending.n)
+        if (ops_touch(&stream->pending, stream->n_done, place, n_bytes))
             return true;
     }
     return false;

@@ -38,8 +38,8 @@ CudaResult fake_stream_task(CUstream stream, FakeTask *run, const void *data, si
 CudaResult fake_stream_drain(CUstream stream);
 CudaResult fake_event_wait(CUevent event);
 
-/* Whether any stream has something left. */
-bool fake_streams_pending(void);
+/* Whether something that is left in a stream is about a place: memory, an event, a function, a graph. */
+bool fake_streams_touch(const void *place, size_t n_bytes);
 /* No fault. */
 void fake_streams_reset(void);
 

@@ -88,6 +88,25 @@ static void the_second_time_all_is_in_the_cache(void **state) {
     machine_close(&machine);
 }
 
+/* One line, with how many came from where. */
+static void what_was_compiled_is_said(void **state) {
+    (void)state;
+    Machine machine;
+    char *said = NULL;
+    size_t n_said;
+    machine_open(&machine, disk_system());
+    machine.log.out = open_memstream(&said, &n_said);
+    CudaCompiler compiler = compiler_of(&machine, 2);
+    compile_all(&machine, &compiler);
+    machine.texts[3].text = "void kernel3(int) {}";
+    compile_all(&machine, &compiler);
+    fclose(machine.log.out);
+    assert_ptr_equal(strstr(said, "kernels   12 for sm_90a: 0 from the cache, 12 compiled by NVRTC 13.0 in "), said);
+    assert_non_null(strstr(said, "\nkernels   12 for sm_90a: 11 from the cache, 1 compiled by NVRTC 13.0 in "));
+    free(said);
+    machine_close(&machine);
+}
+
 /* PTX is in no cache. */
 static void ptx_is_compiled_each_time(void **state) {
     (void)state;
@@ -248,6 +267,7 @@ static void nvrtc_is_not_newer_than_the_driver(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_second_time_all_is_in_the_cache),
+        cmocka_unit_test(what_was_compiled_is_said),
         cmocka_unit_test(ptx_is_compiled_each_time),
         cmocka_unit_test(all_that_matters_is_in_the_key),
         cmocka_unit_test(a_damaged_file_is_compiled_again),
