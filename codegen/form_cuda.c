@@ -17,7 +17,8 @@ static const char *const taken[] = {
     "int4",     "threadIdx",     "blockIdx",    "blockDim",  "gridDim",   "warpSize",  "expf",     "tanhf",
     "fmaxf",    "normcdff",      "rsqrtf",      "FLT_MAX",   "lane",      "warp",      "thread",   "block",
     "vector",   "element",       "is_row",      "scratch",   "stop_",     "MOEC_",     "simt_",    "Simt",
-    "loaded_",  "stored_",       "shared_",     "pieces_",   "cuda_",     "i_",        NULL,
+    "loaded_",  "stored_",       "shared_",     "pieces_",   "cuda_",     "i_",        "place_",   "sum_",
+    NULL,
 };
 
 /* The same, and variables of kernels of the form's kind. */
@@ -95,8 +96,6 @@ static const char *refusal(Arena *arena, const Form *form) {
     if (form->kind != FORM_KIND_ROWS)
         return arena_printf(arena, "form %s: there is no CUDA C of kind %s yet", form->name,
                             form_kind_word(form->kind));
-    if (form_scatter_of(&form->body))
-        return arena_printf(arena, "form %s: there is no CUDA C of scatters yet", form->name);
     return NULL;
 }
 
@@ -132,6 +131,8 @@ const FormCuda *form_cuda(Arena *arena, const Form *given, const char *heading, 
         cuda_print_product(&at, form);
     else if (form_is_attention(form))
         cuda_print_attention(&at);
+    else if (form_scatter_of(&form->body))
+        cuda_print_scatter(&at, form);
     else
         cuda_print_rows(&at, form);
     fclose(c.out);

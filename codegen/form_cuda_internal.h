@@ -104,7 +104,8 @@ void cuda_print_pieces(CudaPrinter *at);
 /* Forms of kind PRODUCT (form_cuda_product.c), and of kinds ATTENTION and ATTENTION_GRAD, of which some are refused:
    why on the arena, or NULL (form_cuda_attention.c). */
 extern const char *const cuda_product_names[],
-    *const cuda_attention_names[]; /* variables of their kernels, up to NULL */
+    *const cuda_attention_names[];                          /* variables of their kernels, up to NULL */
+void cuda_print_scatter(CudaPrinter *at, const Form *form); /* of kind ROWS, that scatter (form_cuda_scatter.c) */
 void cuda_print_product(CudaPrinter *at, const Form *form);
 void cuda_print_attention(CudaPrinter *at);
 const char *cuda_refuse_attention(Arena *arena, const Form *form);
