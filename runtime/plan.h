@@ -16,7 +16,7 @@
      cuda_device, _memory, _transfer             the device, what it holds, copies
      cuda_nvrtc, _cache, _compile                kernels become code
      cuda_kernels, _kernel_files                 they run, and are written and edited as files
-     cuda_cublas, _product                       matrix products by NVIDIA's library
+     cuda_cublas, _product, _watch               matrix products by NVIDIA's library; who made a NaN
      cuda_graph, _mailbox                        a step as one call, and the numbers that go with it
      session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
      tokenizer, _added, _split, _bpe, generate   text

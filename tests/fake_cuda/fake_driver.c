@@ -404,9 +404,10 @@ CudaResult cuModuleUnload(CUmodule module) {
     return fake_fails(__func__) ? INJECTED : CUDA_RESULT_SUCCESS;
 }
 
-/* accumulate(y, x): y += x. twice(y): y *= 2. fault(): what the device does not survive. */
+/* accumulate(y, x): y += x. twice(y, ..): y *= 2. find_nan_f32(x, job), find_nan_bf16(x, job): as the runtime's.
+   fault(): what the device does not survive. */
 static int parameters_of(const char *name) {
-    return strcmp(name, "accumulate") == 0 ? 2 : strcmp(name, "twice") == 0 ? 1 : 0;
+    return strcmp(name, "fault") == 0 ? 0 : FAKE_PARAMETERS;
 }
 
 CudaResult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {

@@ -148,15 +148,25 @@ CudaResult fake_stream_task(CUstream stream, FakeTask *run, const void *data, si
 /* ---- Making it happen ---------------------------------------------------------------------------------------------
  */
 
+static void find_nan(const void *x, uint64_t *job, bool is_bf16) {
+    for (uint64_t i = 0; i < job[0] && job[1] == UINT64_MAX; i++) {
+        uint32_t bits = is_bf16 ? (uint32_t)((const uint16_t *)x)[i] << 16 : ((const uint32_t *)x)[i];
+        if ((bits & 0x7fffffff) > 0x7f800000)
+            job[1] = i;
+    }
+}
+
 static void run_function(const Op *op) {
+    const char *name = op->function->name;
     float *const y = op->arguments[0];
-    const float *x = op->arguments[1];
     fake_cuda()->n_launches++;
-    if (strcmp(op->function->name, "accumulate") == 0)
-        *y += *x;
-    else if (strcmp(op->function->name, "twice") == 0)
+    if (strcmp(name, "accumulate") == 0)
+        *y += *(const float *)op->arguments[1];
+    else if (strcmp(name, "twice") == 0)
         *y *= 2;
-    else if (strcmp(op->function->name, "fault") == 0)
+    else if (strncmp(name, "find_nan_", 9) == 0)
+        find_nan(y, op->arguments[1], strcmp(name, "find_nan_bf16") == 0);
+    else if (strcmp(name, "fault") == 0)
         fault = FAKE_FAULT;
 }
 
