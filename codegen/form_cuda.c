@@ -26,6 +26,7 @@ static const char *const *taken_names(Arena *arena, const Form *form) {
     static const char *const none[] = {NULL};
     const char *const *of_kind = form->kind == FORM_KIND_PRODUCT ? cuda_product_names
                                  : form_is_attention(form)       ? cuda_attention_names
+                                 : form->kind == FORM_KIND_ROUTE ? cuda_route_names
                                                                  : none;
     size_t n = 0;
     while (of_kind[n] != NULL)
@@ -87,18 +88,6 @@ int64_t cuda_add_scratch(CudaPrinter *at, int64_t n) {
 
 /* ---- Forms ------------------------------------------------------------------------------------------------------ */
 
-/* NULL, or why there is no way. */
-static const char *refusal(Arena *arena, const Form *form) {
-    if (form_is_attention(form))
-        return cuda_refuse_attention(arena, form);
-    if (form->kind == FORM_KIND_PRODUCT)
-        return NULL;
-    if (form->kind != FORM_KIND_ROWS)
-        return arena_printf(arena, "form %s: there is no CUDA C of kind %s yet", form->name,
-                            form_kind_word(form->kind));
-    return NULL;
-}
-
 /* Numbers of elements, and of threads a little beyond them, fit in 32 bits. */
 static bool is_small(const Form *form) {
     enum { BEYOND = 1 << 16 };
@@ -109,8 +98,23 @@ static bool is_small(const Form *form) {
     return is;
 }
 
+static CudaPrinter printer_new(CPrinter *c, const Form *form, FormCuda *out) {
+    return (CudaPrinter){.base = form_printer_with(c, form, &form->body, taken_names(c->arena, form)),
+                         .out = out,
+                         .is_needed = arena_array_of(c->arena, bool, form->body.n_instrs),
+                         .int_type = is_small(form) ? "int" : "int64_t",
+                         .n_threads = CUDA_THREADS};
+}
+
+void cuda_print_form_of_rows(CudaPrinter *at, Form *rows) {
+    assert(at->out->scratch_bytes == 0 && at->out->n_launches == 0);
+    CudaPrinter printer = printer_new(at->base.c, rows, at->out);
+    cuda_print_rows(&printer, rows);
+    assert(at->out->scratch_bytes == 0 && "rows of scores have no parts");
+}
+
 const FormCuda *form_cuda(Arena *arena, const Form *given, const char *heading, const char **error) {
-    *error = refusal(arena, given);
+    *error = form_is_attention(given) ? cuda_refuse_attention(arena, given) : NULL;
     if (*error)
         return NULL;
     char *buffer = NULL;
@@ -121,16 +125,13 @@ const FormCuda *form_cuda(Arena *arena, const Form *given, const char *heading, 
     if (heading)
         c_comment(&c, heading);
     FormCuda *out = arena_new_of(arena, FormCuda);
-    CudaPrinter at = {.base = form_printer_with(&c, form, &form->body, taken_names(arena, form)),
-                      .out = out,
-                      .is_needed = arena_array_of(arena, bool, form->body.n_instrs),
-                      .int_type = is_small(form) ? "int" : "int64_t",
-                      .lane = "thread",
-                      .n_threads = CUDA_THREADS};
+    CudaPrinter at = printer_new(&c, form, out);
     if (form->kind == FORM_KIND_PRODUCT)
         cuda_print_product(&at, form);
     else if (form_is_attention(form))
         cuda_print_attention(&at);
+    else if (form->kind == FORM_KIND_ROUTE)
+        cuda_print_route(&at, form);
     else if (form_scatter_of(&form->body))
         cuda_print_scatter(&at, form);
     else

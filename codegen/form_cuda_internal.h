@@ -104,7 +104,11 @@ void cuda_print_pieces(CudaPrinter *at);
 /* Forms of kind PRODUCT (form_cuda_product.c), and of kinds ATTENTION and ATTENTION_GRAD, of which some are refused:
    why on the arena, or NULL (form_cuda_attention.c). */
 extern const char *const cuda_product_names[],
-    *const cuda_attention_names[];                          /* variables of their kernels, up to NULL */
+    *const cuda_attention_names[], *const cuda_route_names[]; /* variables of their kernels, up to NULL */
+void cuda_print_route(CudaPrinter *at, const Form *form);     /* (form_cuda_route.c) */
+/* The first kernels of a form: another one, of kind ROWS, whose arguments are the form's and one that is scratch memory
+   from its start. */
+void cuda_print_form_of_rows(CudaPrinter *at, Form *rows);
 void cuda_print_scatter(CudaPrinter *at, const Form *form); /* of kind ROWS, that scatter (form_cuda_scatter.c) */
 void cuda_print_product(CudaPrinter *at, const Form *form);
 void cuda_print_attention(CudaPrinter *at);

@@ -116,7 +116,7 @@ static const struct {
     {"product", random_form_product, 40}, {"attention", random_form_attention, 20},
 };
 
-enum { N_RANDOM = 90 + 20 + 16 + 40 + 20, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
+enum { N_RANDOM = 90 + 20 + 16 + 40 + 20 + 40, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
 enum { MOST_ELEMENTS = 400000, MAX_BUFFERS = 400 };
 
 typedef struct {
