@@ -7,12 +7,14 @@
 
 /* Blocks that share all rows; reads of each thread of theirs, at least. */
 enum { MAX_CHUNKS = 1024, LEAST_READS = 4 };
-/* Columns of a part of a piece, which is one block's. */
-enum { PART = 16384 };
+/* Columns of a part of a piece, which is one block's: more where a block adds up sums of all parts, of which there are
+   so many at most, and of each piece one more. */
+enum { PART = 16384, MAX_SUMMED_PARTS = 8192 };
 
 /* How the rows of a form are cut. */
 typedef struct {
     int64_t n_rows, n_chunks;   /* of each row */
+    int64_t part;               /* columns of a part of a piece */
     int64_t *partials, *maxima; /* where the parts of each reduction are in scratch memory, [rows, chunks] */
 } Chunks;
 
@@ -183,8 +185,8 @@ static void print_launches(CudaPrinter *at, const Chunks *chunks) {
         open_launch(at, chunks, phase, chunks->n_chunks, false);
         if (form->n_pieces > 0) {
             c_line(c, "int piece = moec_piece(%s_starts, %zu, chunk);", form->name, form->n_pieces);
-            c_line(c, "%s begin = (chunk - %s_starts[piece]) * %d, stop = begin + %d;", at->int_type, form->name, PART,
-                   PART);
+            c_line(c, "%s begin = (chunk - %s_starts[piece]) * %lld, stop = begin + %lld;", at->int_type, form->name,
+                   (long long)chunks->part, (long long)chunks->part);
             c_line(c, "stop = stop < %s_sizes[piece] ? stop : %s_sizes[piece];", form->name, form->name);
         }
         cuda_print_starts(at, phase);
@@ -213,8 +215,19 @@ void cuda_print_by_chunk(CudaPrinter *at) {
 
 /* ---- Pieces ----------------------------------------------------------------------------------------------------- */
 
-static int64_t parts_of(int64_t n_columns) {
-    return (n_columns + PART - 1) / PART;
+static bool has_sums(const CudaPrinter *at) {
+    for (int phase = 0; phase < at->phases.n_phases; phase++) {
+        if (cuda_reduces(at, phase))
+            return true;
+    }
+    return false;
+}
+
+static int64_t columns_of_part(const CudaPrinter *at) {
+    int64_t n_columns = form_n_cols(at->base.body), part = PART;
+    while (has_sums(at) && n_columns / part > MAX_SUMMED_PARTS)
+        part *= 2;
+    return part;
 }
 
 /* The numbers in lines of some each. */
@@ -236,13 +249,15 @@ static void print_table(CudaPrinter *at, const char *name, const int64_t *number
 void cuda_print_pieces(CudaPrinter *at) {
     const Form *form = at->base.form;
     int64_t *starts = arena_array_of(at->base.c->arena, int64_t, form->n_pieces), n_parts = 0;
+    int64_t part = columns_of_part(at);
     for (size_t i = 0; i < form->n_pieces; i++) {
         starts[i] = n_parts;
-        n_parts += parts_of(form->pieces[i]);
+        n_parts += (form->pieces[i] + part - 1) / part;
     }
     print_table(at, "sizes", form->pieces, form->n_pieces);
     print_table(at, "starts", starts, form->n_pieces);
     c_text(at->base.c, "\n");
     Chunks chunks = chunks_new(at, n_parts);
+    chunks.part = part;
     print_launches(at, &chunks);
 }

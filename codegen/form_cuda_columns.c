@@ -9,6 +9,22 @@ static bool is_access(const FormInstr *instr) {
     return instr->op == FORM_LOAD || instr->op == FORM_STORE || instr->op == FORM_ADD;
 }
 
+/* Whether the value, or where it is read, is the same for all of the innermost index. */
+static bool is_same(const CudaPrinter *at, uint32_t i) {
+    const FormInstr *instr = cuda_instr(at, i);
+    if (instr->level == FORM_LEVEL_ROW)
+        return true;
+    if (form_instr_is_reduction(instr) || form_instr_writes(instr) ||
+        (form_instr_has_map(instr) && instr->map.strides[at->base.body->n_indices - 1] != 0) ||
+        (instr->map.gather != FORM_NONE && !is_same(at, instr->map.gather)))
+        return false;
+    for (int j = 0; j < form_instr_n_operands(instr); j++) {
+        if (!is_same(at, form_instr_operand(instr, j)))
+            return false;
+    }
+    return true;
+}
+
 /* Whether four elements from a multiple of 4 of the innermost index on are next to each other, and aligned. */
 static bool is_aligned(const CudaPrinter *at, const FormInstr *instr) {
     const FormBody *body = at->base.body;
@@ -21,8 +37,7 @@ static bool is_aligned(const CudaPrinter *at, const FormInstr *instr) {
         if (map->strides[i] % 4 != 0)
             return false;
     }
-    return map->gather == FORM_NONE ||
-           (map->gather_stride % 4 == 0 && body->instrs[map->gather].level == FORM_LEVEL_ROW);
+    return map->gather == FORM_NONE || (map->gather_stride % 4 == 0 && is_same(at, map->gather));
 }
 
 bool cuda_is_vector(const CudaPrinter *at, const FormInstr *instr) {
@@ -148,6 +163,27 @@ void cuda_print_parts(CudaPrinter *at) {
 
 /* ---- Elements --------------------------------------------------------------------------------------------------- */
 
+/* Whether one value will do for four columns, and the loop of the phase computes it. Positions are never kept, and so
+   there is one for each gather by four. */
+static bool is_hoisted(const CudaPrinter *at, uint32_t i, int phase) {
+    const FormInstr *instr = cuda_instr(at, i);
+    if (at->width == 1 || !at->is_needed[i] || phases_reads_kept(&at->phases, i, phase) || !is_same(at, i))
+        return false;
+    for (int j = 0; j < form_instr_n_operands(instr); j++) {
+        uint32_t operand = form_instr_operand(instr, j);
+        if (cuda_instr(at, operand)->level == FORM_LEVEL_FULL && !is_hoisted(at, operand, phase))
+            return false;
+    }
+    return true;
+}
+
+static void print_hoisted(CudaPrinter *at, int phase) {
+    for (uint32_t i = 0; i < at->base.body->n_instrs; i++) {
+        if (is_hoisted(at, i, phase) && cuda_instr(at, i)->op != FORM_CONST)
+            form_print_value(&at->base, i);
+    }
+}
+
 /* Of a load by four: of its row, where it gathers. */
 static const char *element_text(CudaPrinter *at, size_t i) {
     const FormInstr *instr = cuda_instr(at, i);
@@ -253,7 +289,7 @@ static void print_value(CudaPrinter *at, uint32_t i, int phase) {
         print_loaded(at, i, kept_vector(at, i));
     else if (loads_vector(at, i, phase))
         print_loaded(at, i, arena_printf(c->arena, "loaded_%u", i));
-    else
+    else if (!is_hoisted(at, i, phase))
         form_print_value(&at->base, i);
     if (at->phases.kept_from[i] == phase && !loads_to_kept(at, i, phase))
         c_line(c, "kept_%u%s = %s;", i, cuda_place_text(at), form_value_text(&at->base, i));
@@ -305,6 +341,7 @@ static void print_exponentials(CudaPrinter *at, int phase) {
 static void print_columns(CudaPrinter *at, int phase, bool is_loaded) {
     if (!is_loaded)
         print_loads_to_kept(at, phase);
+    print_hoisted(at, phase);
     print_loads(at, phase);
     cuda_print_for_each(at, phase, FORM_LOGSUMEXP_COLS,
                         at->width > 1 ? "float before_$ = maximum_$, terms_$[4];"

@@ -77,9 +77,12 @@ static int count_held(const CudaPrinter *at) {
     return n;
 }
 
-static bool fits(const CudaPrinter *at, int64_t n_vectors) {
-    int held = count_held(at);
-    return n_vectors <= MAX_VECTORS && n_vectors * at->width * (held > 0 ? held : 1) <= MAX_HELD;
+/* Beside what a thread of so many in a block holds, it needs some registers. */
+static bool fits(const CudaPrinter *at, int64_t n_vectors, int n_threads) {
+    enum { REGISTERS = 65536, OTHERS = 40 };
+    int held = count_held(at), limit = REGISTERS / n_threads - OTHERS;
+    limit = limit < MAX_HELD ? limit : MAX_HELD;
+    return n_vectors <= MAX_VECTORS && n_vectors * at->width * (held > 0 ? held : 1) <= limit;
 }
 
 /* A block a row: as few threads left over as there can be, and of equals the fewest threads. */
@@ -88,7 +91,7 @@ static void share_by_block(CudaPrinter *at, int64_t n_reads) {
     at->group = 0;
     for (int threads = CUDA_MAX_THREADS; threads >= CUDA_WARP; threads -= CUDA_WARP) {
         int64_t n_vectors = (n_reads + threads - 1) / threads, n_over = n_vectors * threads - n_reads;
-        if (n_over > least || (n_vectors > FEW_VECTORS && at->group > 0) || !fits(at, n_vectors))
+        if (n_over > least || (n_vectors > FEW_VECTORS && at->group > 0) || !fits(at, n_vectors, threads))
             continue;
         least = n_over;
         at->group = threads;
@@ -104,12 +107,12 @@ static void share_by_block(CudaPrinter *at, int64_t n_reads) {
 static void share_rows(CudaPrinter *at) {
     const FormBody *body = at->base.body;
     int64_t n_reads = (form_n_cols(body) + at->width - 1) / at->width;
-    bool fits_warp = fits(at, (n_reads + CUDA_WARP - 1) / CUDA_WARP);
+    bool fits_warp = fits(at, (n_reads + CUDA_WARP - 1) / CUDA_WARP, CUDA_THREADS);
     if (has_row_sums(at) || (!fits_warp && form_n_cols(body) > 1 && !is_across(at))) {
         share_by_block(at, n_reads);
     } else if (form_n_cols(body) == 1 || is_across(at)) {
         at->group = 1;
-        at->n_vectors = n_reads <= MAX_VECTORS && fits(at, n_reads) ? (int)n_reads : 0;
+        at->n_vectors = n_reads <= MAX_VECTORS && fits(at, n_reads, CUDA_THREADS) ? (int)n_reads : 0;
     } else if (n_reads <= CUDA_WARP) {
         at->group = 1;
         while (at->group < n_reads)
@@ -233,7 +236,7 @@ static void print_partials(CudaPrinter *at, const int64_t *places, bool of_block
         if (!cuda_is_live(at, i, FORM_SUM_ROWS))
             continue;
         if (of_block)
-            c_line(at->base.c, "float *partial_%zu = scratch + (%lld + (int64_t)blockIdx.x * %lld);", i,
+            c_line(at->base.c, "float *partial_%zu = scratch + %lld + (int64_t)blockIdx.x * %lld;", i,
                    (long long)places[i], n_cols);
         else
             c_line(at->base.c, "const float *partial_%zu = scratch + %lld;", i, (long long)places[i]);
@@ -262,7 +265,9 @@ static void print_left_parts(CudaPrinter *at) {
             c_line(c, "{");
             c->depth++;
         }
-        c_line(c, at->width > 1 ? "%s %s = (%s) * 4;" : "%s %s = %s;", at->int_type, col, vector);
+        if (at->width > 1)
+            vector = arena_printf(c->arena, at->n_vectors > 1 ? "(%s) * 4" : "%s * 4", vector);
+        c_line(c, "%s %s = %s;", at->int_type, col, vector);
         if (!is_even)
             c_line(c, "if (%s < %lld)", col, n_cols);
         const char *indent = is_even ? "" : "    ", *place = at->n_vectors > 1 ? "[vector]" : "";

@@ -235,8 +235,9 @@ static void add_block(Kernels *kernels, const Space *space, Node *const *nodes, 
     Kernel kernel = {.name = next_name(kernels, main_op(space)), .key = key, .bytes = form_bytes(lowered.form)};
     for (size_t i = 0; i < n; i++)
         kernel.flops += node_flops(nodes[i]);
-    kernel.text = printed_form(kernels->arena, lower_block(kernels->arena, space, storage, kernel.name, true).form,
-                               heading_text(kernels, nodes, n, &kernel));
+    kernel.form = lower_block(kernels->arena, space, storage, kernel.name, true).form;
+    kernel.heading = heading_text(kernels, nodes, n, &kernel);
+    kernel.text = printed_form(kernels->arena, kernel.form, kernel.heading);
     push(kernels, kernel);
 }
 
@@ -265,12 +266,13 @@ static void add_node(Kernels *kernels, Node *node, KernelCall *call) {
         return;
     Kernel kernel = {
         .name = next_name(kernels, node->op), .key = key, .flops = node_flops(node), .bytes = node_bytes(node)};
-    const char *heading = heading_text(kernels, &node, 1, &kernel);
+    kernel.heading = heading_text(kernels, &node, 1, &kernel);
     if (body) {
-        kernel.text = function_text(kernels, &kernel, heading, body);
+        kernel.text = function_text(kernels, &kernel, kernel.heading, body);
     } else {
         lower_node(arena, node, kernel.name, &lowered);
-        kernel.text = printed_form(arena, lowered.form, heading);
+        kernel.form = lowered.form;
+        kernel.text = printed_form(arena, kernel.form, kernel.heading);
     }
     push(kernels, kernel);
 }
@@ -284,8 +286,9 @@ static void add_attention(Kernels *kernels, Node *node, KernelCall *call) {
         return;
     Kernel kernel = {
         .name = next_name(kernels, node->op), .key = key, .flops = node_flops(node), .bytes = node_bytes(node)};
-    kernel.text =
-        printed_form(arena, lower_attention(arena, node, kernel.name), heading_text(kernels, &node, 1, &kernel));
+    kernel.form = lower_attention(arena, node, kernel.name);
+    kernel.heading = heading_text(kernels, &node, 1, &kernel);
+    kernel.text = printed_form(arena, kernel.form, kernel.heading);
     push(kernels, kernel);
 }
 

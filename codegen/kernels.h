@@ -17,6 +17,8 @@ typedef struct {
     const char *key;     /* what it computes: no other kernel has the same; without names of the source */
     const char *text;    /* the whole C function with its comment, newline at the end */
     double flops, bytes; /* of one launch */
+    const Form *form;    /* what `text` is printed from; NULL: a node that has no form */
+    const char *heading; /* of that */
 } Kernel;
 
 /* A growing table, on the arena, of the kernels of one module. */

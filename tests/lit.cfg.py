@@ -33,7 +33,11 @@ config.environment["CUDA_HOME"] = cuda
 config.substitutions.append(("%cuda", cuda))
 if all(os.path.exists(os.path.join(cuda, "include", name)) for name in ("cuda.h", "nvrtc.h", "cublasLt.h")):
     config.available_features.add("cuda-headers")
-if glob.glob(os.path.join(cuda, "lib64", "libnvrtc.so.1[23]")):
+# Where `make setup-test` puts NVRTC if there is no toolkit.
+nvrtc = os.path.join(os.path.dirname(out), "nvrtc/venv")
+if os.path.exists(nvrtc):
+    config.environment["VIRTUAL_ENV"] = nvrtc
+if os.path.exists(nvrtc) or glob.glob(os.path.join(cuda, "lib64", "libnvrtc.so.1[23]")):
     config.available_features.add("nvrtc")
 # Only in `make test`: `make check` leaves the fuzzers and clang-tidy out.
 if os.environ.get("MOEC_FUZZ") == "1":

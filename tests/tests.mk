@@ -2,7 +2,7 @@
 # tests are cmocka programs (tests/FOLDER/NAME_test.c) with `// RUN: %unit`, built here.
 
 TEST_PACKAGES := llvm-14-tools clang-14 libclang-rt-14-dev libomp-14-dev libcmocka-dev clang-format clang-tidy \
-    shellcheck black git
+    shellcheck black git python3-venv
 # torch.compile calls g++.
 BENCH_PACKAGES := g++ python3-venv
 UNIT_SOURCES := $(wildcard tests/*/*_test.c)
@@ -26,6 +26,7 @@ test: setup-test
 
 setup-test:
 	@tests/tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	@tests/tools/setup-nvrtc $(BUILD)/nvrtc
 
 # Leaks of what lives to the end of the process are not errors; the tests of each module check their own.
 check: moec units $(TOOLS) $(if $(filter 1,$(MOEC_FUZZ)),fuzzers)

@@ -90,7 +90,7 @@ unsigned simt_ballot(unsigned mask, int predicate, int line);
 #define __ballot_sync(mask, predicate) simt_ballot(mask, predicate, __LINE__)
 #define __popc(bits) __builtin_popcount(bits)
 #define normcdff(x) (0.5f * erfcf(-(x)*0.70710678f))
-#define rsqrtf(x) (1.0f / sqrtf(x))
+#define __fdividef(x, y) ((x) / (y))
 
 typedef struct {
     float x, y, z, w;

@@ -1,0 +1,190 @@
+/* cuda-kernels FILE.ir: the CUDA C of a module's kernels, without the prelude.
+   cuda-kernels --compile FILE.ir: has NVRTC compile it for each architecture below that it knows, and prints a table:
+   how each kernel is launched, how many bytes of shared memory it declares, and its registers with --registers, which
+   differ from one NVRTC to the next. Fails where a kernel spills registers, has a stack or does not fit on a processor.
+   What there is no CUDA C of yet stands at the end. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/form_cuda.h"
+#include "runtime/cuda_nvrtc.h"
+#include "tests/support/module_kernels.h"
+
+static const struct { int major, minor; } capabilities[] = {{8, 0}, {8, 9}, {9, 0}, {10, 0}};
+
+enum { N_CAPABILITIES = sizeof capabilities / sizeof capabilities[0], MAX_TEXTS = 1024 };
+
+typedef struct {
+    const Kernel *kernel;
+    const FormCuda *cuda;
+} Text;
+
+typedef struct {
+    Arena *arena;
+    Text texts[MAX_TEXTS];
+    size_t n_texts;
+    const char *missing; /* lines */
+} Texts;
+
+static bool add_texts(Texts *at, const Kernels *kernels) {
+    at->missing = "";
+    for (size_t i = 0; i < kernels_count(kernels); i++) {
+        const Kernel *kernel = kernels_get(kernels, i);
+        const char *error = arena_printf(at->arena, "%s: it has no form", kernel->name);
+        const FormCuda *cuda = kernel->form ? form_cuda(at->arena, kernel->form, kernel->heading, &error) : NULL;
+        if (!cuda)
+            at->missing = arena_printf(at->arena, "%s%s\n", at->missing, error);
+        else if (at->n_texts < MAX_TEXTS)
+            at->texts[at->n_texts++] = (Text){kernel, cuda};
+        else
+            return false;
+    }
+    return true;
+}
+
+static char *all_text(const Texts *at) {
+    char *text = NULL;
+    size_t n_bytes = 0;
+    FILE *out = open_memstream(&text, &n_bytes);
+    form_cuda_print_prelude(out);
+    for (size_t i = 0; i < at->n_texts; i++)
+        fprintf(out, "\n%s", at->texts[i].cuda->text);
+    fclose(out);
+    return text;
+}
+
+/* ---- What ptxas says --------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    long registers, spilled, stack, shared;
+} Resources;
+
+/* The number in front of the word, in the lines from `from` on to the next kernel's; 0 where there is none. */
+static long number_before(const char *from, const char *end, const char *word) {
+    const char *found = strstr(from, word);
+    if (!found || found >= end)
+        return 0;
+    while (found > from && found[-1] >= '0' && found[-1] <= '9')
+        found--;
+    return strtol(found, NULL, 10);
+}
+
+static bool find_resources(Arena *arena, const char *log, const char *kernel, Resources *found) {
+    const char *from = strstr(log, arena_printf(arena, "entry function '%s'", kernel));
+    if (!from)
+        return false;
+    const char *end = strstr(from + 1, "entry function");
+    end = end ? end : from + strlen(from);
+    *found = (Resources){.registers = number_before(from, end, " registers"),
+                         .spilled = number_before(from, end, " bytes spill stores"),
+                         .stack = number_before(from, end, " bytes stack frame"),
+                         .shared = number_before(from, end, " bytes smem")};
+    return found->registers > 0;
+}
+
+/* What is wrong with it, or NULL. Registers are given out by eight, 65536 to a processor. */
+static const char *broken_budget(const Resources *found, const FormCudaLaunch *launch) {
+    enum { REGISTERS = 65536, SHARED = 48 * 1024 };
+    if (found->spilled > 0 || found->stack > 0)
+        return "it spills registers, or has a stack";
+    if ((found->registers + 7) / 8 * 8 * launch->n_threads > REGISTERS)
+        return "its block needs more registers than a processor has";
+    return found->shared > SHARED ? "it declares more than 48 KiB of shared memory" : NULL;
+}
+
+static bool print_launches(const Texts *at, const char *log, const char *architecture, bool shows_registers) {
+    bool is_good = true;
+    for (size_t i = 0; i < at->n_texts; i++) {
+        const FormCuda *cuda = at->texts[i].cuda;
+        for (int j = 0; j < cuda->n_launches; j++) {
+            const FormCudaLaunch *launch = &cuda->launches[j];
+            Resources found = {0};
+            bool is_there = find_resources(at->arena, log, launch->kernel, &found);
+            const char *broken = is_there ? broken_budget(&found, launch) : "the log does not say what it needs";
+            if (shows_registers)
+                printf("%-28s %-8s %4ld registers\n", launch->kernel, architecture, found.registers);
+            if (broken)
+                printf("%s on %s: %s: %ld registers, %ld bytes spilled, %ld of stack, %ld of shared memory\n",
+                       launch->kernel, architecture, broken, found.registers, found.spilled, found.stack, found.shared);
+            is_good = is_good && !broken;
+        }
+    }
+    return is_good;
+}
+
+/* ---- Compiling --------------------------------------------------------------------------------------------------- */
+
+static bool compile_for(const Nvrtc *nvrtc, const Texts *at, const char *architecture, const char *text,
+                        bool shows_registers, Status *status) {
+    static const char *const options[] = {"--ptxas-options=-v", "--std=c++17", "--diag-suppress=177"};
+    const CudaText source = {.name = "kernels", .text = text, .value = "all", .source = "a module"};
+    NvrtcOutput output;
+    if (!nvrtc_compile(nvrtc, &source, architecture, options, sizeof options / sizeof *options, &output, status))
+        return false;
+    bool is_good = print_launches(at, output.log, architecture, shows_registers);
+    nvrtc_output_free(&output);
+    return is_good;
+}
+
+static bool compile_all(const Texts *at, bool shows_registers) {
+    Status status = STATUS_INIT;
+    CudaPlaces places;
+    Nvrtc nvrtc;
+    bool is_open = cuda_places_open(&places, &status) && nvrtc_open(&nvrtc, &places, 0, &status);
+    char *text = all_text(at);
+    bool is_good = is_open;
+    for (int i = 0; i < N_CAPABILITIES && is_open; i++) {
+        char architecture[NVRTC_ARCHITECTURE_BYTES];
+        Status unknown = STATUS_INIT;
+        if (nvrtc_architecture(&nvrtc, capabilities[i].major, capabilities[i].minor, architecture, &unknown))
+            is_good = compile_for(&nvrtc, at, architecture, text, shows_registers, &status) && is_good;
+    }
+    if (status.failed)
+        fprintf(stderr, "cuda-kernels: %s\n", status.message);
+    if (is_open)
+        nvrtc_close(&nvrtc);
+    cuda_places_close(&places);
+    free(text);
+    return is_good && !status.failed;
+}
+
+/* ---- The command ------------------------------------------------------------------------------------------------- */
+
+static void print_table(const Texts *at) {
+    printf("%-28s %9s %8s %13s\n", "kernel", "blocks", "threads", "scratch bytes");
+    for (size_t i = 0; i < at->n_texts; i++) {
+        const FormCuda *cuda = at->texts[i].cuda;
+        for (int j = 0; j < cuda->n_launches; j++)
+            printf("%-28s %9lld %8d %13lld\n", cuda->launches[j].kernel, (long long)cuda->launches[j].n_blocks,
+                   cuda->launches[j].n_threads, j == 0 ? (long long)cuda->scratch_bytes : 0);
+    }
+}
+
+static bool run(Arena *arena, const char *path, bool compiles, bool shows_registers) {
+    Texts *at = arena_new_of(arena, Texts);
+    at->arena = arena;
+    Module *module = module_read_file(arena, path);
+    Kernels *kernels = module ? module_kernels(arena, module) : NULL;
+    if (!kernels || !add_texts(at, kernels))
+        return false;
+    for (size_t i = 0; i < at->n_texts && !compiles; i++)
+        printf("%s%s", i > 0 ? "\n" : "", at->texts[i].cuda->text);
+    if (compiles)
+        print_table(at);
+    printf("%s%s", at->n_texts > 0 && at->missing[0] != '\0' ? "\n" : "", at->missing);
+    return !compiles || compile_all(at, shows_registers);
+}
+
+int main(int n_arguments, char **arguments) {
+    bool shows_registers = n_arguments > 1 && strcmp(arguments[1], "--registers") == 0;
+    bool compiles = shows_registers || (n_arguments > 1 && strcmp(arguments[1], "--compile") == 0);
+    if (n_arguments != (compiles ? 3 : 2)) {
+        fputs("usage: cuda-kernels [--compile|--registers] FILE.ir\n", stderr);
+        return 2;
+    }
+    Arena *arena = arena_new();
+    bool is_done = run(arena, arguments[n_arguments - 1], compiles, shows_registers);
+    arena_free(arena);
+    return is_done ? 0 : 1;
+}
