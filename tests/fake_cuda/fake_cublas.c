@@ -185,7 +185,7 @@ static float load(const void *matrix, const struct CublasLayout *layout, uint64_
     return value;
 }
 
-/* Rounds towards zero: tests use values that need no rounding. */
+/* Rounds to the nearest, even ones of two; NaN stays one. */
 static void store(void *matrix, const struct CublasLayout *layout, uint64_t row, uint64_t column, float value) {
     uint64_t i = row + column * (uint64_t)layout->stride;
     uint32_t bits;
@@ -193,7 +193,7 @@ static void store(void *matrix, const struct CublasLayout *layout, uint64_t row,
     if (layout->type == CUBLAS_F32)
         ((float *)matrix)[i] = value;
     else
-        ((uint16_t *)matrix)[i] = (uint16_t)(bits >> 16);
+        ((uint16_t *)matrix)[i] = value != value ? 0x7fff : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 static void multiply(const void *data) {

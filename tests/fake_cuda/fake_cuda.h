@@ -1,9 +1,8 @@
 /* A driver, an NVRTC and a cuBLASLt for tests on machines without a GPU: one shared object under the three names.
 
    Memory of the device is memory of the host, so AddressSanitizer sees what is read and written past its end. What goes
-   to a stream happens as late as the rules allow: when something waits for it. A function of a module does what the
-   table in fake_driver.c says of its name; a cubin is the text that was compiled, behind a mark. cuBLASLt multiplies,
-   by one of FAKE_CANDIDATES kernels that take their time. */
+   to a stream happens as late as the rules allow: when something waits for it. What functions of a module do is
+   another matter (fake_code.h). cuBLASLt multiplies, by one of FAKE_CANDIDATES kernels that take their time. */
 #ifndef MOEC_TESTS_FAKE_CUDA_H
 #define MOEC_TESTS_FAKE_CUDA_H
 
@@ -26,7 +25,7 @@ typedef enum {
     FAKE_KINDS
 } FakeKind;
 
-enum { FAKE_TEXT_BYTES = 256, FAKE_ARCHITECTURES = 4, FAKE_CANDIDATES = 4 };
+enum { FAKE_TEXT_BYTES = 256, FAKE_ARCHITECTURES = 4, FAKE_CANDIDATES = 4, FAKE_FAULT = 700 };
 
 typedef struct {
     /* What the machine is, and which call fails; tests change it. */
@@ -55,5 +54,10 @@ void fake_reset(void);
 /* Counts a call; whether it is to fail. */
 bool fake_fails(const char *call);
 void fake_misuse(const char *what);
+
+/* Memory of the device, block by block; NULL: before the first, behind the last. */
+typedef struct FakeBlock FakeBlock;
+const FakeBlock *fake_block_next(const FakeBlock *block);
+void *fake_block_bytes(const FakeBlock *block, size_t *n_bytes);
 
 #endif

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "runtime/cuda_api.h"
-#include "tests/fake_cuda/fake_cuda.h"
+#include "tests/fake_cuda/fake_code.h"
 #include "tests/fake_cuda/fake_stream.h"
 
 #define PROTOTYPE(name, symbol, result, parameters) result symbol parameters;
@@ -29,8 +29,8 @@ __attribute__((constructor)) void fake_reset(void) {
     fake.major = 9;
     static const int known[FAKE_ARCHITECTURES] = {80, 90, 100};
     memcpy(fake.architectures, known, sizeof known);
-    fake.free_bytes = fake.total_bytes = (size_t)1 << 26;
     fake.fail_at = -1;
+    fake_code_set_up(&fake);
     is_started = false;
     current = NULL;
     fake_streams_reset();
@@ -186,11 +186,23 @@ CudaResult cuCtxSetCurrent(CUcontext context) {
 
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
-/* Blocks know their size. */
-typedef struct {
+/* Those of the device, in memory, know each other. */
+struct FakeBlock {
     size_t n_bytes;
-    char padding[256 - sizeof(size_t)];
-} Block;
+    FakeBlock *next;
+    char padding[256 - 2 * sizeof(size_t)];
+};
+
+static FakeBlock *blocks;
+
+const FakeBlock *fake_block_next(const FakeBlock *block) {
+    return block ? block->next : blocks;
+}
+
+void *fake_block_bytes(const FakeBlock *block, size_t *n_bytes) {
+    *n_bytes = block->n_bytes;
+    return (void *)(uintptr_t)(block + 1);
+}
 
 CudaResult cuMemGetInfo_v2(size_t *n_free, size_t *n_all) {
     BEGIN();
@@ -205,8 +217,10 @@ CudaResult cuMemAlloc_v2(CUdeviceptr *at, size_t n_bytes) {
         return INVALID;
     if (n_bytes > fake.free_bytes)
         return CUDA_RESULT_OUT_OF_MEMORY;
-    Block *block = malloc(sizeof *block + n_bytes);
+    FakeBlock *block = malloc(sizeof *block + n_bytes);
     block->n_bytes = n_bytes;
+    block->next = blocks;
+    blocks = block;
     memset(block + 1, 0xcd, n_bytes);
     fake.free_bytes -= n_bytes;
     fake.alive[FAKE_MEMORY]++;
@@ -215,9 +229,13 @@ CudaResult cuMemAlloc_v2(CUdeviceptr *at, size_t n_bytes) {
 }
 
 CudaResult cuMemFree_v2(CUdeviceptr at) {
-    Block *block = (Block *)(uintptr_t)at - 1;
+    FakeBlock *block = (FakeBlock *)(uintptr_t)at - 1;
     if (fake_streams_touch(block + 1, block->n_bytes))
         fake_misuse("memory of the device is freed while a stream needs it");
+    FakeBlock **link = &blocks;
+    while (*link != block)
+        link = &(*link)->next;
+    *link = block->next;
     fake.free_bytes += block->n_bytes;
     fake.alive[FAKE_MEMORY]--;
     free(block);
@@ -228,7 +246,7 @@ CudaResult cuMemHostAlloc(void **bytes, size_t n_bytes, unsigned flags) {
     BEGIN();
     if (flags != 0)
         return INVALID;
-    Block *block = malloc(sizeof *block + n_bytes);
+    FakeBlock *block = malloc(sizeof *block + n_bytes);
     block->n_bytes = n_bytes;
     *bytes = block + 1;
     fake.alive[FAKE_PINNED]++;
@@ -236,7 +254,7 @@ CudaResult cuMemHostAlloc(void **bytes, size_t n_bytes, unsigned flags) {
 }
 
 CudaResult cuMemFreeHost(void *bytes) {
-    Block *block = (Block *)bytes - 1;
+    FakeBlock *block = (FakeBlock *)bytes - 1;
     if (fake_streams_touch(bytes, block->n_bytes))
         fake_misuse("pinned memory is freed while a stream needs it");
     free(block);
@@ -375,18 +393,17 @@ CudaResult cuGraphLaunch(CUgraphExec instance, CUstream stream) {
 /* ---- Modules and launches ---------------------------------------------------------------------------------------- */
 
 struct CUmod_st {
-    char *text;
+    FakeCode *code;
     CUfunction functions;
 };
 
-static const char mark[] = "\177FAKE";
-
 CudaResult cuModuleLoadData(CUmodule *module, const void *image) {
     BEGIN();
-    if (memcmp(image, mark, sizeof mark - 1) != 0)
+    FakeCode *code = fake_code_open(image);
+    if (!code)
         return INVALID;
     *module = calloc(1, sizeof **module);
-    (*module)->text = strdup((const char *)image + sizeof mark - 1);
+    (*module)->code = code;
     fake.alive[FAKE_MODULE]++;
     return CUDA_RESULT_SUCCESS;
 }
@@ -398,47 +415,36 @@ CudaResult cuModuleUnload(CUmodule module) {
         next = function->next;
         free(function);
     }
-    free(module->text);
+    fake_code_close(module->code);
     free(module);
     fake.alive[FAKE_MODULE]--;
     return fake_fails(__func__) ? INJECTED : CUDA_RESULT_SUCCESS;
 }
 
-/* accumulate(y, x): y += x. twice(y, ..): y *= 2. find_nan_f32(x, job), find_nan_bf16(x, job): as the runtime's.
-   fault(): what the device does not survive. */
-static int parameters_of(const char *name) {
-    return strcmp(name, "fault") == 0 ? 0 : FAKE_PARAMETERS;
-}
-
 CudaResult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
-    char call[FAKE_TEXT_BYTES];
     BEGIN();
-    snprintf(call, sizeof call, "%s(", name);
-    if (!strstr(module->text, call))
+    struct CUfunc_st found = {.code = module->code, .next = module->functions};
+    if (!fake_code_find(module->code, name, &found))
         return CUDA_RESULT_NOT_FOUND;
-    *function = calloc(1, sizeof **function);
-    snprintf((*function)->name, sizeof(*function)->name, "%s", name);
-    (*function)->n_parameters = parameters_of(name);
-    (*function)->next = module->functions;
-    module->functions = *function;
+    *function = module->functions = malloc(sizeof found);
+    **function = found;
     return CUDA_RESULT_SUCCESS;
 }
 
 CudaResult cuFuncGetAttribute(int *value, CudaEnum attribute, CUfunction function) {
-    (void)function;
     BEGIN();
-    *value = attribute == CUDA_FUNCTION_MAX_THREADS    ? 512
+    *value = attribute == CUDA_FUNCTION_MAX_THREADS    ? function->max_threads
              : attribute == CUDA_FUNCTION_REGISTERS    ? 40
-             : attribute == CUDA_FUNCTION_SHARED_BYTES ? 1024
+             : attribute == CUDA_FUNCTION_SHARED_BYTES ? function->declared_shared_bytes
                                                        : 0;
     return CUDA_RESULT_SUCCESS;
 }
 
 CudaResult cuFuncSetAttribute(CUfunction function, CudaEnum attribute, int value) {
     BEGIN();
-    if (attribute != CUDA_FUNCTION_DYNAMIC_SHARED_BYTES || value > 232448 - 1024)
+    if (attribute != CUDA_FUNCTION_DYNAMIC_SHARED_BYTES || value > 232448 - function->declared_shared_bytes)
         return INVALID;
-    function->n_shared_bytes = (unsigned)value;
+    function->asked_shared_bytes = (unsigned)value;
     return CUDA_RESULT_SUCCESS;
 }
 
@@ -446,11 +452,13 @@ CudaResult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
                           unsigned block_y, unsigned block_z, unsigned n_shared_bytes, CUstream stream,
                           void **arguments, void **extra) {
     BEGIN();
-    unsigned n_allowed = function->n_shared_bytes > 48 * 1024 ? function->n_shared_bytes : 48 * 1024;
-    if (extra || n_shared_bytes > n_allowed || (uint64_t)block_x * block_y * block_z > 512 ||
+    unsigned n_allowed = function->asked_shared_bytes > 48 * 1024 ? function->asked_shared_bytes : 48 * 1024;
+    uint64_t n_threads = (uint64_t)block_x * block_y * block_z;
+    if (extra || n_shared_bytes > n_allowed || n_threads == 0 || n_threads > (uint64_t)function->max_threads ||
         (uint64_t)grid_x * grid_y * grid_z == 0)
         return INVALID;
     snprintf(fake.launched, sizeof fake.launched, "%s grid %u %u %u block %u %u %u shared %u", function->name, grid_x,
              grid_y, grid_z, block_x, block_y, block_z, n_shared_bytes);
-    return fake_stream_launch(stream, function, arguments);
+    return fake_stream_launch(stream,
+                              &(FakeLaunch){function, grid_x * grid_y * grid_z, (unsigned)n_threads, arguments});
 }

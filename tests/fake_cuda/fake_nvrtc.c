@@ -1,10 +1,10 @@
-/* libnvrtc: the cubin of a text is the text. "#error" in it is an error. */
+/* libnvrtc: cubins are what fake_code.h says. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cuda_api.h"
-#include "tests/fake_cuda/fake_cuda.h"
+#include "tests/fake_cuda/fake_code.h"
 
 #define PROTOTYPE(name, symbol, result, parameters) result symbol parameters;
 NVRTC_FUNCTIONS(PROTOTYPE)
@@ -13,8 +13,9 @@ enum { INVALID = 3, INJECTED = 11 };
 
 struct NvrtcProgram {
     char *text, *name;
-    char log[FAKE_TEXT_BYTES];
-    bool is_compiled;
+    char *log;  /* NULL before it is compiled */
+    char *code; /* NULL: it isn't, or it does not compile */
+    size_t n_code_bytes;
 };
 
 NvrtcResult nvrtcVersion(int *major, int *minor) {
@@ -64,6 +65,8 @@ NvrtcResult nvrtcCreateProgram(NvrtcProgram *program, const char *text, const ch
 NvrtcResult nvrtcDestroyProgram(NvrtcProgram *program) {
     free((*program)->text);
     free((*program)->name);
+    free((*program)->log);
+    free((*program)->code);
     free(*program);
     *program = NULL;
     fake_cuda()->alive[FAKE_PROGRAM]--;
@@ -78,57 +81,56 @@ NvrtcResult nvrtcCompileProgram(NvrtcProgram program, int n_options, const char 
             return INVALID;
     }
     atomic_fetch_add(&fake_cuda()->n_compiled, 1);
-    const char *error = strstr(program->text, "#error");
-    if (error) {
-        int line = 1;
-        for (const char *c = program->text; c < error; c++)
-            line += *c == '\n';
-        snprintf(program->log, sizeof program->log, "%s(%d): error: #error\n\n1 error detected.\n", program->name,
-                 line);
-        return NVRTC_RESULT_COMPILATION;
-    }
-    program->is_compiled = true;
-    return NVRTC_RESULT_SUCCESS;
-}
-
-/* Either is the text behind a mark. */
-static NvrtcResult size_of(NvrtcProgram program, const char *mark, size_t *n_bytes) {
-    *n_bytes = strlen(mark) + strlen(program->text) + 1;
-    return program->is_compiled ? NVRTC_RESULT_SUCCESS : INVALID;
-}
-
-static NvrtcResult get(NvrtcProgram program, const char *mark, char *bytes) {
-    strcpy(bytes, mark);
-    strcat(bytes, program->text);
-    return program->is_compiled ? NVRTC_RESULT_SUCCESS : INVALID;
+    free(program->log);
+    free(program->code);
+    program->code = fake_code_compile(program->text, program->name, &program->n_code_bytes, &program->log);
+    return program->code ? NVRTC_RESULT_SUCCESS : NVRTC_RESULT_COMPILATION;
 }
 
 NvrtcResult nvrtcGetCUBINSize(NvrtcProgram program, size_t *n_bytes) {
-    return fake_fails(__func__) ? INJECTED : size_of(program, "\177FAKE", n_bytes);
+    if (fake_fails(__func__))
+        return INJECTED;
+    *n_bytes = program->n_code_bytes;
+    return program->code ? NVRTC_RESULT_SUCCESS : INVALID;
 }
 
 NvrtcResult nvrtcGetCUBIN(NvrtcProgram program, char *bytes) {
-    return fake_fails(__func__) ? INJECTED : get(program, "\177FAKE", bytes);
+    if (fake_fails(__func__))
+        return INJECTED;
+    if (!program->code)
+        return INVALID;
+    memcpy(bytes, program->code, program->n_code_bytes);
+    return NVRTC_RESULT_SUCCESS;
 }
 
+/* The text behind a mark. */
+static const char ptx_mark[] = "// ptx\n";
+
 NvrtcResult nvrtcGetPTXSize(NvrtcProgram program, size_t *n_bytes) {
-    return fake_fails(__func__) ? INJECTED : size_of(program, "// ptx\n", n_bytes);
+    if (fake_fails(__func__))
+        return INJECTED;
+    *n_bytes = strlen(ptx_mark) + strlen(program->text) + 1;
+    return program->code ? NVRTC_RESULT_SUCCESS : INVALID;
 }
 
 NvrtcResult nvrtcGetPTX(NvrtcProgram program, char *bytes) {
-    return fake_fails(__func__) ? INJECTED : get(program, "// ptx\n", bytes);
+    if (fake_fails(__func__))
+        return INJECTED;
+    strcpy(bytes, ptx_mark);
+    strcat(bytes, program->text);
+    return program->code ? NVRTC_RESULT_SUCCESS : INVALID;
 }
 
 NvrtcResult nvrtcGetProgramLogSize(NvrtcProgram program, size_t *n_bytes) {
     if (fake_fails(__func__))
         return INJECTED;
-    *n_bytes = strlen(program->log) + 1;
+    *n_bytes = strlen(program->log ? program->log : "") + 1;
     return NVRTC_RESULT_SUCCESS;
 }
 
 NvrtcResult nvrtcGetProgramLog(NvrtcProgram program, char *bytes) {
     if (fake_fails(__func__))
         return INJECTED;
-    strcpy(bytes, program->log);
+    strcpy(bytes, program->log ? program->log : "");
     return NVRTC_RESULT_SUCCESS;
 }

@@ -13,8 +13,7 @@ typedef struct {
     const void *from;
     size_t n_bytes;
     unsigned char byte;
-    CUfunction function;
-    void *arguments[FAKE_PARAMETERS]; /* addresses in the device's memory */
+    FakeLaunch launch; /* its arguments are the op's own, addresses in the device's memory */
     CUevent event;
     long record;
     CUgraphExec instance;
@@ -42,9 +41,6 @@ struct CUgraphExec_st {
     Ops ops;
 };
 
-/* ops_touch looks at two. */
-_Static_assert(FAKE_PARAMETERS == 2, "arguments of a launch");
-
 static CUstream streams;
 static CudaResult fault;
 static long n_records;
@@ -60,9 +56,24 @@ static void append(Ops *ops, const Op *op) {
     ops->ops[ops->n++] = *op;
 }
 
+static void op_end(const Op *op) {
+    if (op->kind == OP_LAUNCH)
+        free((void *)(uintptr_t)op->launch.arguments);
+}
+
+static void ops_free(Ops *ops, size_t first) {
+    for (size_t i = first; i < ops->n; i++)
+        op_end(&ops->ops[i]);
+    free(ops->ops);
+}
+
 static CudaResult push(CUstream stream, const Op *op) {
-    if (fault)
+    if (fault) {
+        op_end(op);
         return fault;
+    }
+    if (stream->n_done == stream->pending.n)
+        stream->n_done = stream->pending.n = 0;
     append(stream->is_capturing ? &stream->captured : &stream->pending, op);
     return CUDA_RESULT_SUCCESS;
 }
@@ -81,8 +92,8 @@ void fake_stream_free(CUstream stream) {
     while (*link != stream)
         link = &(*link)->next;
     *link = stream->next;
-    free(stream->pending.ops);
-    free(stream->captured.ops);
+    ops_free(&stream->pending, stream->n_done);
+    ops_free(&stream->captured, 0);
     free(stream);
 }
 
@@ -90,12 +101,22 @@ static bool is_in(const void *pointer, const void *place, size_t n_bytes) {
     return (uintptr_t)pointer >= (uintptr_t)place && (uintptr_t)pointer - (uintptr_t)place < n_bytes;
 }
 
+static bool launch_touches(const FakeLaunch *launch, const void *place, size_t n_bytes) {
+    if (launch->function == place)
+        return true;
+    for (int i = 0; i < launch->function->n_parameters; i++) {
+        if (is_in(launch->arguments[i], place, n_bytes))
+            return true;
+    }
+    return false;
+}
+
 static bool ops_touch(const Ops *ops, size_t first, const void *place, size_t n_bytes) {
     for (size_t i = first; i < ops->n; i++) {
         const Op *op = &ops->ops[i];
         if (op->kind == OP_TASK || is_in(op->to, place, n_bytes) || is_in(op->from, place, n_bytes) ||
-            is_in(op->arguments[0], place, n_bytes) || is_in(op->arguments[1], place, n_bytes) ||
-            op->function == place || op->event == place || op->instance == place ||
+            op->event == place || op->instance == place ||
+            (op->kind == OP_LAUNCH && launch_touches(&op->launch, place, n_bytes)) ||
             (op->kind == OP_REPLAY && ops_touch(&op->instance->ops, 0, place, n_bytes)))
             return true;
     }
@@ -118,10 +139,16 @@ CudaResult fake_stream_fill(CUstream stream, void *at, unsigned char byte, size_
     return push(stream, &(Op){.kind = OP_FILL, .to = at, .byte = byte, .n_bytes = n_bytes});
 }
 
-CudaResult fake_stream_launch(CUstream stream, CUfunction function, void **arguments) {
-    Op op = {.kind = OP_LAUNCH, .function = function};
-    for (int i = 0; i < function->n_parameters; i++)
-        op.arguments[i] = (void *)(uintptr_t) * (CUdeviceptr *)arguments[i];
+static void **arguments_new(const FakeLaunch *launch) {
+    return calloc((size_t)launch->function->n_parameters + 1, sizeof(void *));
+}
+
+CudaResult fake_stream_launch(CUstream stream, const FakeLaunch *launch) {
+    Op op = {.kind = OP_LAUNCH, .launch = *launch};
+    void **arguments = arguments_new(launch);
+    for (int i = 0; i < launch->function->n_parameters; i++)
+        arguments[i] = (void *)(uintptr_t) * (const CUdeviceptr *)launch->arguments[i];
+    op.launch.arguments = arguments;
     return push(stream, &op);
 }
 
@@ -148,26 +175,9 @@ CudaResult fake_stream_task(CUstream stream, FakeTask *run, const void *data, si
 /* ---- Making it happen ---------------------------------------------------------------------------------------------
  */
 
-static void find_nan(const void *x, uint64_t *job, bool is_bf16) {
-    for (uint64_t i = 0; i < job[0] && job[1] == UINT64_MAX; i++) {
-        uint32_t bits = is_bf16 ? (uint32_t)((const uint16_t *)x)[i] << 16 : ((const uint32_t *)x)[i];
-        if ((bits & 0x7fffffff) > 0x7f800000)
-            job[1] = i;
-    }
-}
-
-static void run_function(const Op *op) {
-    const char *name = op->function->name;
-    float *const y = op->arguments[0];
+static void run_launch(const FakeLaunch *launch) {
     fake_cuda()->n_launches++;
-    if (strcmp(name, "accumulate") == 0)
-        *y += *(const float *)op->arguments[1];
-    else if (strcmp(name, "twice") == 0)
-        *y *= 2;
-    else if (strncmp(name, "find_nan_", 9) == 0)
-        find_nan(y, op->arguments[1], strcmp(name, "find_nan_bf16") == 0);
-    else if (strcmp(name, "fault") == 0)
-        fault = FAKE_FAULT;
+    fault = fake_code_run(launch);
 }
 
 static void run_until(CUstream stream, CUevent event, long record);
@@ -181,7 +191,7 @@ static void run(const Op *op) {
         memset(op->to, op->byte, op->n_bytes);
         break;
     case OP_LAUNCH:
-        run_function(op);
+        run_launch(&op->launch);
         break;
     case OP_RECORD:
         op->event->reached = op->record;
@@ -191,7 +201,7 @@ static void run(const Op *op) {
         break;
     case OP_REPLAY:
         fake_cuda()->n_replays++;
-        for (size_t i = 0; i < op->instance->ops.n; i++)
+        for (size_t i = 0; i < op->instance->ops.n && !fault; i++)
             run(&op->instance->ops.ops[i]);
         break;
     case OP_TASK:
@@ -205,6 +215,7 @@ static void step(CUstream stream) {
     Op op = stream->pending.ops[stream->n_done++];
     if (!fault || op.kind == OP_RECORD)
         run(&op);
+    op_end(&op);
 }
 
 static void run_until(CUstream stream, CUevent event, long record) {
@@ -249,17 +260,24 @@ size_t fake_graph_length(CUgraph graph) {
 
 CUgraphExec fake_graph_instantiate(CUgraph graph) {
     CUgraphExec instance = calloc(1, sizeof *instance);
-    for (size_t i = 0; i < graph->ops.n; i++)
-        append(&instance->ops, &graph->ops.ops[i]);
+    for (size_t i = 0; i < graph->ops.n; i++) {
+        Op op = graph->ops.ops[i];
+        if (op.kind == OP_LAUNCH) {
+            void **arguments = arguments_new(&op.launch);
+            memcpy(arguments, op.launch.arguments, (size_t)op.launch.function->n_parameters * sizeof *arguments);
+            op.launch.arguments = arguments;
+        }
+        append(&instance->ops, &op);
+    }
     return instance;
 }
 
 void fake_graph_free(CUgraph graph) {
-    free(graph->ops.ops);
+    ops_free(&graph->ops, 0);
     free(graph);
 }
 
 void fake_instance_free(CUgraphExec instance) {
-    free(instance->ops.ops);
+    ops_free(&instance->ops, 0);
     free(instance);
 }

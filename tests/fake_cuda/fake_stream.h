@@ -4,16 +4,9 @@
 
 #include <stdbool.h>
 
-#include "runtime/cuda_api.h"
+#include "tests/fake_cuda/fake_code.h"
 
-enum { FAKE_FAULT = 700, FAKE_PARAMETERS = 2, FAKE_TASK_BYTES = 192 };
-
-struct CUfunc_st {
-    char name[64];
-    int n_parameters;
-    unsigned n_shared_bytes;
-    CUfunction next;
-};
+enum { FAKE_TASK_BYTES = 192 };
 
 struct CUevent_st {
     CUstream stream;
@@ -25,7 +18,8 @@ CUstream fake_stream_new(void);
 void fake_stream_free(CUstream stream);
 CudaResult fake_stream_copy(CUstream stream, void *to, const void *from, size_t n_bytes);
 CudaResult fake_stream_fill(CUstream stream, void *at, unsigned char byte, size_t n_bytes);
-CudaResult fake_stream_launch(CUstream stream, CUfunction function, void **arguments);
+/* As in cuLaunchKernel, `arguments` has the addresses of arguments. */
+CudaResult fake_stream_launch(CUstream stream, const FakeLaunch *launch);
 CudaResult fake_stream_record(CUstream stream, CUevent event);
 CudaResult fake_stream_wait(CUstream stream, CUevent event);
 CudaResult fake_stream_replay(CUstream stream, CUgraphExec instance);

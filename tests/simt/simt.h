@@ -1,7 +1,7 @@
 /* CUDA C text on the CPU: what a kernel's text needs to be C11, and a simulator that runs it.
 
-   In: text as codegen/form_cuda.c prints it, compiled by `cc -include tests/simt/simt.h -fsanitize=thread -c`, which
-   calls a function at each access to memory; buffers. Out: what the kernel writes, or what is wrong with it. Never
+   In: text as codegen/form_cuda.c prints it, compiled behind this header with -fsanitize=thread, which calls a
+   function at each access to memory; buffers. Out: what the kernel writes, or what is wrong with it. Never
    here: speed, or what a GPU's memory model allows beyond the interleavings of threads.
 
    A thread of the kernel is a fiber. Those of a block take turns in a random order, from one rendezvous to the next:
@@ -72,7 +72,7 @@ float simt_shuffle_xor(unsigned mask, float value, int offset, int line);
 int simt_shuffle_up(unsigned mask, int value, int distance, int line);
 unsigned simt_ballot(unsigned mask, int predicate, int line);
 
-#ifdef __SANITIZE_THREAD__ /* the text, not the simulator */
+#ifdef SIMT_TEXT /* the text, not the simulator */
 
 #define MOEC_KERNEL(n_threads)
 #define MOEC_DEVICE static inline __attribute__((always_inline, unused))

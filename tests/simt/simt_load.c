@@ -1,25 +1,16 @@
 #include "tests/simt/simt_load.h"
 
 #include <dlfcn.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "codegen/form_cuda.h"
 
-enum { MAX_PATH = 256, MAX_COMMAND = 2048 };
-
 const char *simt_text_open(SimtText *text) {
-    char path[MAX_PATH];
-    *text = (SimtText){.folder = "/tmp/moec-simt-XXXXXX"};
-    if (!mkdtemp(text->folder))
-        return "no folder below /tmp can be made";
-    snprintf(path, sizeof path, "%s/kernels.c", text->folder);
-    text->out = fopen(path, "w");
-    if (!text->out)
-        return "the text cannot be written";
-    form_cuda_print_prelude(text->out);
-    return NULL;
+    *text = (SimtText){0};
+    const char *error = simt_source_open(&text->source);
+    text->out = text->source.out;
+    if (!error)
+        form_cuda_print_prelude(text->out);
+    return error;
 }
 
 int simt_text_add_kernel(SimtText *text, const char *name, size_t n_parameters) {
@@ -30,22 +21,22 @@ int simt_text_add_kernel(SimtText *text, const char *name, size_t n_parameters) 
     return text->n_kernels++;
 }
 
-/* Aliasing: the text reads floats by four. Contraction: GPUs add products in one step, and this compiler should not do
-   so in some places only. */
-static const char flags[] = "-std=c11 -D_GNU_SOURCE -O1 -g -fPIC -fno-strict-aliasing -ffp-contract=off -w "
-                            "-fsanitize=thread --param tsan-instrument-func-entry-exit=0";
+static void show(const char *path) {
+    char line[512];
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        fputs(line, stderr);
+    if (file)
+        fclose(file);
+}
 
-static const char *load(const SimtText *text, SimtObject *object) {
-    char path[MAX_PATH], command[MAX_COMMAND];
-    const char *root = getenv("MOEC_ROOT");
-    snprintf(command, sizeof command,
-             "gcc %s -I%s -include tests/simt/simt.h -c -o %s/kernels.o %s/kernels.c && gcc -shared -o %s/kernels.so "
-             "%s/kernels.o",
-             flags, root ? root : ".", text->folder, text->folder, text->folder, text->folder);
-    if (system(command) != 0)
-        return "the compiler refuses the text";
-    snprintf(path, sizeof path, "%s/kernels.so", text->folder);
-    object->object = dlopen(path, RTLD_NOW);
+static const char *load(SimtText *text, SimtObject *object) {
+    const char *error = simt_source_compile(&text->source, true);
+    if (error) {
+        show(text->source.log);
+        return error;
+    }
+    object->object = dlopen(text->source.object, RTLD_NOW);
     if (!object->object)
         return dlerror();
     object->kernels = dlsym(object->object, "simt_kernels");
@@ -54,20 +45,12 @@ static const char *load(const SimtText *text, SimtObject *object) {
 }
 
 const char *simt_text_close(SimtText *text, SimtObject *object) {
-    static const char *const files[] = {"kernels.c", "kernels.o", "kernels.so"};
-    char path[MAX_PATH];
     fputs("\nSIMT_MODULE;\nSimtKernel *const simt_kernels[] = {\n", text->out);
     for (int i = 0; i < text->n_kernels; i++)
         fprintf(text->out, "    call_%d,\n", i);
     fputs("};\n", text->out);
-    if (fclose(text->out) != 0)
-        return "the text cannot be written";
     const char *error = load(text, object);
-    for (int i = 0; i < 3 && !getenv("MOEC_KEEP_TEXT"); i++) {
-        snprintf(path, sizeof path, "%s/%s", text->folder, files[i]);
-        unlink(path);
-    }
-    rmdir(text->folder);
+    simt_source_close(&text->source);
     return error;
 }
 

@@ -4,14 +4,13 @@
 #ifndef MOEC_TESTS_SIMT_SIMT_LOAD_H
 #define MOEC_TESTS_SIMT_SIMT_LOAD_H
 
-#include <stdio.h>
-
 #include "tests/simt/simt.h"
+#include "tests/simt/simt_source.h"
 
 /* A text under way, which begins with the prelude. */
 typedef struct {
-    char folder[32];
-    FILE *out;
+    SimtSource source;
+    FILE *out; /* the source's */
     int n_kernels;
 } SimtText;
 
@@ -25,7 +24,7 @@ typedef struct {
 const char *simt_text_open(SimtText *text);
 /* Prints a function that calls the kernel, which takes `n_parameters`; returns its number. */
 int simt_text_add_kernel(SimtText *text, const char *name, size_t n_parameters);
-/* Compiles and loads it; MOEC_ROOT names the root of the sources. */
+/* Compiles and loads it. */
 const char *simt_text_close(SimtText *text, SimtObject *object);
 void simt_unload(SimtObject *object);
 
