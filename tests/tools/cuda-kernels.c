@@ -1,7 +1,8 @@
 /* cuda-kernels FILE.ir: the CUDA C of a module's kernels, without the prelude.
-   cuda-kernels --compile FILE.ir: has NVRTC compile it for each architecture below that it knows, and prints a table:
-   how each kernel is launched, how many bytes of shared memory it declares, and its registers with --registers, which
-   differ from one NVRTC to the next. Fails where a kernel spills registers, has a stack or does not fit on a processor.
+   cuda-kernels --compile ARCHITECTURES FILE.ir: has NVRTC compile it for those of sm_80, sm_89, sm_90a and sm_100a that
+   the list with commas names and NVRTC knows, or for all, and prints a table: how each kernel is launched, and with
+   --registers instead, how many of these it needs, which differ from one NVRTC to the next. Fails where a kernel spills
+   registers, has a stack or does not fit on a processor.
    What there is no CUDA C of yet stands at the end. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,7 +128,16 @@ static bool compile_for(const Nvrtc *nvrtc, const Texts *at, const char *archite
     return is_good;
 }
 
-static bool compile_all(const Texts *at, bool shows_registers) {
+static bool is_wanted(const char *list, const char *architecture) {
+    size_t n = strlen(architecture);
+    for (const char *found = list; (found = strstr(found, architecture)) != NULL; found += n) {
+        if (found[n] == ',' || found[n] == '\0')
+            return true;
+    }
+    return strcmp(list, "all") == 0;
+}
+
+static bool compile_all(const Texts *at, const char *architectures, bool shows_registers) {
     Status status = STATUS_INIT;
     CudaPlaces places;
     Nvrtc nvrtc;
@@ -137,7 +147,8 @@ static bool compile_all(const Texts *at, bool shows_registers) {
     for (int i = 0; i < N_CAPABILITIES && is_open; i++) {
         char architecture[NVRTC_ARCHITECTURE_BYTES];
         Status unknown = STATUS_INIT;
-        if (nvrtc_architecture(&nvrtc, capabilities[i].major, capabilities[i].minor, architecture, &unknown))
+        if (nvrtc_architecture(&nvrtc, capabilities[i].major, capabilities[i].minor, architecture, &unknown) &&
+            is_wanted(architectures, architecture))
             is_good = compile_for(&nvrtc, at, architecture, text, shows_registers, &status) && is_good;
     }
     if (status.failed)
@@ -161,30 +172,31 @@ static void print_table(const Texts *at) {
     }
 }
 
-static bool run(Arena *arena, const char *path, bool compiles, bool shows_registers) {
+/* architectures NULL: prints the text. */
+static bool run(Arena *arena, const char *path, const char *architectures, bool shows_registers) {
     Texts *at = arena_new_of(arena, Texts);
     at->arena = arena;
     Module *module = module_read_file(arena, path);
     Kernels *kernels = module ? module_kernels(arena, module) : NULL;
     if (!kernels || !add_texts(at, kernels))
         return false;
-    for (size_t i = 0; i < at->n_texts && !compiles; i++)
+    for (size_t i = 0; i < at->n_texts && !architectures; i++)
         printf("%s%s", i > 0 ? "\n" : "", at->texts[i].cuda->text);
-    if (compiles)
+    if (architectures)
         print_table(at);
     printf("%s%s", at->n_texts > 0 && at->missing[0] != '\0' ? "\n" : "", at->missing);
-    return !compiles || compile_all(at, shows_registers);
+    return !architectures || compile_all(at, architectures, shows_registers);
 }
 
 int main(int n_arguments, char **arguments) {
     bool shows_registers = n_arguments > 1 && strcmp(arguments[1], "--registers") == 0;
     bool compiles = shows_registers || (n_arguments > 1 && strcmp(arguments[1], "--compile") == 0);
-    if (n_arguments != (compiles ? 3 : 2)) {
-        fputs("usage: cuda-kernels [--compile|--registers] FILE.ir\n", stderr);
+    if (n_arguments != (compiles ? 4 : 2)) {
+        fputs("usage: cuda-kernels [--compile|--registers ARCHITECTURES] FILE.ir\n", stderr);
         return 2;
     }
     Arena *arena = arena_new();
-    bool is_done = run(arena, arguments[n_arguments - 1], compiles, shows_registers);
+    bool is_done = run(arena, arguments[n_arguments - 1], compiles ? arguments[2] : NULL, shows_registers);
     arena_free(arena);
     return is_done ? 0 : 1;
 }
