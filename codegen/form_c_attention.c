@@ -72,6 +72,10 @@ static double work_of(const Form *form, int n_products) {
     return n_pairs * 2 * n_products * (double)(indices[ATTENTION_COLUMN].extent + 1);
 }
 
+/* Where there are pairs of a sequence and a group for all threads, the tasks of a pair follow each other on one, whose
+   caches hold what it reads again. */
+#define IS_BY_PAIR "B * G >= 4 * omp_get_max_threads()"
+
 /* ---- Forward -------------------------------------------------------------------------------------------------- */
 
 /* A task is a tile of queries, in all heads that share their keys. Queries are lanes of vectors, so that their maxima
@@ -94,6 +98,10 @@ static const char forward[] =
     "                    maximum[h][i] = -FLT_MAX / 2; /* above what is not seen */\n"
     "            }\n"
     "\n"
+    "            if (part + 1 < N_PARTS) {\n"
+    "                for (int64_t h = g * HEADS; h < (g + 1) * HEADS; h++)\n"
+    "                    moec_fetch_rows(q + b * Q_B + (first - QUERIES) * Q_T + h * Q_H, Q_T, QUERIES, D);\n"
+    "            }\n"
     "            int64_t first_seen = first < WINDOW ? 0 : (first - WINDOW + 1) / KEYS * KEYS;\n"
     "            for (int64_t s = first_seen; s < first + n_queries; s += KEYS) {\n"
     "                /* Query i sees keys (distance + i - WINDOW, distance + i] of the tile. */\n"
@@ -101,28 +109,30 @@ static const char forward[] =
     "                int n_keys = distance + n_queries < KEYS ? distance + n_queries : KEYS;\n"
     "                moec_copy_rows(keys[0], D, k + b * K_B + s * K_T + g * K_H, K_T, n_keys, D, 1.0f);\n"
     "                moec_copy_rows(values[0], WIDTH, v + b * V_B + s * V_T + g * V_H, V_T, n_keys, D, 1.0f);\n"
+    "                int n_next = moec_clamp(distance + n_queries - KEYS, KEYS);\n"
+    "                moec_fetch_rows(k + b * K_B + (s + KEYS) * K_T + g * K_H, K_T, n_next, D);\n"
+    "                moec_fetch_rows(v + b * V_B + (s + KEYS) * V_T + g * V_H, V_T, n_next, D);\n"
     "                for (int h = 0; h < HEADS; h++) {\n"
     "                    float scores[KEYS][QUERIES] MOEC_ALIGNED, corrections[QUERIES] MOEC_ALIGNED;\n"
     "                    for (int j = 0; j < n_keys; j += MOEC_TILE_ROWS) {\n"
     "                        int n_rows = n_keys - j < MOEC_TILE_ROWS ? n_keys - j : MOEC_TILE_ROWS;\n"
-    "                        int low = moec_clamp(j - distance, n_queries); /* queries [low, high) see some of the "
-    "keys */\n"
+    "                        /* Queries [low, high) see some of these keys. */\n"
+    "                        int low = moec_clamp(j - distance, n_queries);\n"
     "                        int high = moec_clamp(j + n_rows - 1 + WINDOW - distance, n_queries);\n"
     "                        int start = low / MOEC_LANES * MOEC_LANES;\n"
+    "                        int n = moec_whole_vectors(high - start);\n"
     "                        if (low < high)\n"
-    "                            moec_product(n_rows, moec_whole_vectors(high - start), D, keys[j], D, 1,\n"
-    "                                         queries[h][0] + start, QUERIES, MOEC_SET, NULL, scores[j] + start, "
-    "QUERIES);\n"
+    "                            moec_product(n_rows, n, D, keys[j], D, 1, queries[h][0] + start, QUERIES,\n"
+    "                                         MOEC_SET, NULL, 0, scores[j] + start, QUERIES);\n"
     "                    }\n"
-    "                    moec_attend(scores[0], QUERIES, n_keys, n_queries, distance - WINDOW + 1, distance + 1, "
-    "maximum[h],\n"
-    "                                sums[h], corrections);\n"
+    "                    moec_attend(scores[0], QUERIES, n_keys, n_queries, distance - WINDOW + 1, distance + 1,\n"
+    "                                maximum[h], sums[h], corrections);\n"
     "                    for (int i = 0; i < n_queries; i += MOEC_TILE_ROWS) {\n"
     "                        int n_rows = n_queries - i < MOEC_TILE_ROWS ? n_queries - i : MOEC_TILE_ROWS;\n"
     "                        int low = moec_clamp(distance + i - WINDOW + 1, n_keys);\n"
     "                        int high = moec_clamp(distance + i + n_rows, n_keys);\n"
     "                        moec_product(n_rows, WIDTH, high - low, &scores[low][i], 1, QUERIES, values[low], WIDTH,\n"
-    "                                     MOEC_SCALE, corrections + i, mean[h][i], WIDTH);\n"
+    "                                     MOEC_SCALE, corrections + i, 0, mean[h][i], WIDTH);\n"
     "                    }\n"
     "                }\n"
     "            }\n"
@@ -141,7 +151,7 @@ static const char forward[] =
 
 static void print_forward(CPrinter *c, const Form *form) {
     c_line(c, "enum { N_PARTS = (T + QUERIES - 1) / QUERIES };");
-    c_parallel(c, work_of(form, 2), "collapse(3) schedule(dynamic)");
+    c_parallel(c, work_of(form, 2), "collapse(3) schedule(dynamic, " IS_BY_PAIR " ? N_PARTS : 1)");
     c_text(c, forward);
 }
 
@@ -156,8 +166,7 @@ static const char backward_turns[] =
     "}\n";
 
 /* A task is a tile of keys, over all queries of its group's heads that see them. Tasks are begun in order, so the one
-   that others wait for is always under way. Where there are pairs of a sequence and a group for all threads, the tasks
-   of a pair follow each other on one thread, whose caches hold what it reads again. */
+   that others wait for is always under way. */
 static const char backward[] =
     "for (int64_t task = 0; task < N_BLOCKS * B * G; task++) {\n"
     "    int64_t block = is_by_pair ? task % N_BLOCKS : task / (B * G);\n"
@@ -179,16 +188,22 @@ static const char backward[] =
     "        int *turn = &turns[pair][first / QUERIES];\n"
     "        while (__atomic_load_n(turn, __ATOMIC_ACQUIRE) != block)\n"
     "            sched_yield();\n"
+    "        int n_next = moec_clamp(end - first - QUERIES, QUERIES);\n"
     "        for (int64_t h = g * HEADS; h < (g + 1) * HEADS; h++) {\n"
+    "            int64_t next = first + QUERIES;\n"
+    "            moec_fetch_rows(q + b * Q_B + next * Q_T + h * Q_H, Q_T, n_next, D);\n"
+    "            moec_fetch_rows(dout + b * DOUT_B + next * DOUT_T + h * DOUT_H, DOUT_T, n_next, D);\n"
+    "            moec_fetch_rows(out + b * OUT_B + next * OUT_T + h * OUT_H, OUT_T, n_next, D);\n"
+    "            moec_fetch_rows(dq + b * DQ_B + next * DQ_T + h * DQ_H, DQ_T, n_next, D);\n"
     "            const float *task_out = out + b * OUT_B + first * OUT_T + h * OUT_H;\n"
     "            float *task_dq = dq + b * DQ_B + first * DQ_T + h * DQ_H;\n"
-    "            float weights[QUERIES][KEYS] MOEC_ALIGNED, dscores[QUERIES][KEYS] MOEC_ALIGNED;\n"
+    "            float scores[2][QUERIES][KEYS] MOEC_ALIGNED; /* of each its weight, and its gradient */\n"
+    "            float(*weights)[KEYS] = scores[0], (*dscores)[KEYS] = scores[1];\n"
     "            float queries[QUERIES][WIDTH] MOEC_ALIGNED, douts[QUERIES][WIDTH] MOEC_ALIGNED;\n"
     "            float logsumexps[QUERIES], means[QUERIES]; /* negative, in bits and not */\n"
     "            moec_copy_rows(queries[0], WIDTH, q + b * Q_B + first * Q_T + h * Q_H, Q_T, n_queries, D, 1.0f);\n"
-    "            moec_copy_rows(douts[0], WIDTH, dout + b * DOUT_B + first * DOUT_T + h * DOUT_H, DOUT_T, n_queries, "
-    "D,\n"
-    "                           1.0f);\n"
+    "            moec_copy_rows(douts[0], WIDTH, dout + b * DOUT_B + first * DOUT_T + h * DOUT_H, DOUT_T,\n"
+    "                           n_queries, D, 1.0f);\n"
     "            moec_dots(means, douts[0], WIDTH, task_out, OUT_T, n_queries, D, -1.0f);\n"
     "            for (int i = 0; i < n_queries; i++)\n"
     "                logsumexps[i] = -MOEC_LOG2_E *\n"
@@ -202,28 +217,23 @@ static const char backward[] =
     "                int start = low / MOEC_LANES * MOEC_LANES, n = moec_whole_vectors(high - start);\n"
     "                if (low >= high)\n"
     "                    continue;\n"
-    "                moec_product(n_rows, n, D, queries[i], WIDTH, 1, keys[0] + start, KEYS, MOEC_FILL, logsumexps + "
-    "i,\n"
-    "                             weights[i] + start, KEYS);\n"
-    "                moec_product(n_rows, n, D, douts[i], WIDTH, 1, values[0] + start, KEYS, MOEC_FILL, means + i,\n"
-    "                             dscores[i] + start, KEYS);\n"
-    "                if (distance + 1 >= KEYS && last < WINDOW)\n"
-    "                    moec_attend_backward(weights[i], dscores[i], KEYS, n_rows, 0, KEYS, 0, KEYS, 1);\n"
-    "                else\n"
-    "                    moec_attend_backward(weights[i], dscores[i], KEYS, n_rows, start, start + n,\n"
-    "                                         distance - WINDOW + 1, distance + 1, 0);\n"
-    "                int start_dq = s == 0 || distance + 1 >= WINDOW ? MOEC_SET : MOEC_ADD; /* SET: its first block "
-    "*/\n"
+    "                moec_product_power(n_rows, n, D, queries[i], WIDTH, 1, keys[0] + start, KEYS, MOEC_FILL,\n"
+    "                                   logsumexps + i, 0, weights[i] + start, KEYS);\n"
+    "                if (distance + 1 < KEYS || last >= WINDOW) /* some see only some */\n"
+    "                    moec_hide(weights[i], dscores[i], KEYS, n_rows, start, start + n, distance - WINDOW + 1,\n"
+    "                              distance + 1);\n"
+    "                moec_product_times(n_rows, n, D, douts[i], WIDTH, 1, values[0] + start, KEYS, MOEC_FILL,\n"
+    "                                   means + i, -(QUERIES * KEYS), dscores[i] + start, KEYS);\n"
+    "                int is_first = s == 0 || distance + 1 >= WINDOW; /* of the blocks that the tile sees */\n"
+    "                int start_dq = is_first ? MOEC_SET : MOEC_ADD;\n"
     "                if (D % MOEC_LANES == 0) {\n"
-    "                    moec_product(n_rows, D, high - low, dscores[i] + low, KEYS, 1, key_rows[low], WIDTH, "
-    "start_dq,\n"
-    "                                 NULL, task_dq + i * DQ_T, DQ_T);\n"
+    "                    moec_product(n_rows, D, high - low, dscores[i] + low, KEYS, 1, key_rows[low], WIDTH,\n"
+    "                                 start_dq, NULL, 0, task_dq + i * DQ_T, DQ_T);\n"
     "                } else {\n"
     "                    float rows[MOEC_TILE_ROWS][WIDTH] MOEC_ALIGNED;\n"
     "                    moec_copy_rows(rows[0], WIDTH, task_dq + i * DQ_T, DQ_T, n_rows, D, 1.0f);\n"
-    "                    moec_product(n_rows, WIDTH, high - low, dscores[i] + low, KEYS, 1, key_rows[low], WIDTH, "
-    "start_dq,\n"
-    "                                 NULL, rows[0], WIDTH);\n"
+    "                    moec_product(n_rows, WIDTH, high - low, dscores[i] + low, KEYS, 1, key_rows[low], WIDTH,\n"
+    "                                 start_dq, NULL, 0, rows[0], WIDTH);\n"
     "                    for (int r = 0; r < n_rows; r++)\n"
     "                        moec_copy_rows(task_dq + (i + r) * DQ_T, D, rows[r], WIDTH, 1, D, 1.0f);\n"
     "                }\n"
@@ -236,12 +246,10 @@ static const char backward[] =
     "                int high = moec_clamp(s + j - first + n_rows - 1 + WINDOW, n_queries);\n"
     "                if (low >= high)\n"
     "                    continue;\n"
-    "                moec_product(n_rows, WIDTH, high - low, &weights[low][j], 1, KEYS, douts[low], WIDTH, MOEC_ADD, "
-    "NULL,\n"
-    "                             dvalues[j], WIDTH);\n"
-    "                moec_product(n_rows, WIDTH, high - low, &dscores[low][j], 1, KEYS, queries[low], WIDTH, "
-    "MOEC_ADD,\n"
-    "                             NULL, dkeys[j], WIDTH);\n"
+    "                moec_product(n_rows, WIDTH, high - low, &weights[low][j], 1, KEYS, douts[low], WIDTH,\n"
+    "                             MOEC_ADD, NULL, 0, dvalues[j], WIDTH);\n"
+    "                moec_product(n_rows, WIDTH, high - low, &dscores[low][j], 1, KEYS, queries[low], WIDTH,\n"
+    "                             MOEC_ADD, NULL, 0, dkeys[j], WIDTH);\n"
     "            }\n"
     "        }\n"
     "        __atomic_store_n(turn, (int)block + 1, __ATOMIC_RELEASE);\n"
@@ -256,7 +264,7 @@ static const char backward[] =
 static void print_backward(CPrinter *c, const Form *form) {
     c_line(c, "enum { N_BLOCKS = (T + KEYS - 1) / KEYS, N_PARTS = (T + QUERIES - 1) / QUERIES };");
     c_text(c, backward_turns);
-    c_line(c, "const int is_by_pair = B * G >= 4 * omp_get_max_threads();");
+    c_line(c, "const int is_by_pair = " IS_BY_PAIR ";");
     c_parallel(c, work_of(form, 5), "schedule(monotonic : dynamic, is_by_pair ? N_BLOCKS : 1)");
     c_text(c, backward);
 }

@@ -12,23 +12,30 @@ static int64_t extent_of(const Value *value, int dim) {
 
 /* ---- Tiles ------------------------------------------------------------------------------------------------------ */
 
-/* Keys that a core copies at a time: fewer where the sequence is that short. */
-static int64_t n_tile_keys(const Value *q) {
-    return extent_of(q, POSITION) <= 48 ? 48 : 96;
+/* There are tasks for many threads: tiles of so many positions, for each pair of a sequence and a head of keys. */
+static bool is_many_tasks(const Value *q, const Value *k, int64_t n_tile) {
+    int64_t n_positions = extent_of(q, POSITION), n_pairs = extent_of(k, SEQUENCE) * extent_of(k, HEAD);
+    return n_pairs * ((n_positions + n_tile - 1) / n_tile) >= 64;
+}
+
+/* Keys that a core copies at a time: fewer where the sequence is that short. Backward, more where they are short and
+   their tiles are the tasks: what queries need is read again for each. */
+static int64_t n_tile_keys(const Node *node) {
+    const Value *q = node->operands[0], *k = node->operands[1];
+    if (extent_of(q, POSITION) <= 48)
+        return 48;
+    return node->op == OP_attention_grad && extent_of(q, COLUMN) <= 64 && is_many_tasks(q, k, 192) ? 192 : 96;
 }
 
 /* Queries that share a tile of keys: as many while their results stay in a core's cache and there are tasks for many
    threads. */
-static int64_t n_tile_queries(const Value *q, const Value *k) {
-    enum { MAX_FLOATS = 1 << 16, MANY_TASKS = 64 };
-    int64_t n_positions = extent_of(q, POSITION), n_pairs = extent_of(k, SEQUENCE) * extent_of(k, HEAD);
+static int64_t n_tile_queries(const Node *node) {
+    enum { MAX_FLOATS = 1 << 15 };
+    const Value *q = node->operands[0], *k = node->operands[1];
     int64_t n_floats = extent_of(q, HEAD) / extent_of(k, HEAD) * extent_of(q, COLUMN); /* of a query's results */
-    int64_t n_queries = 96;
-    while (n_queries > 48 && n_pairs * ((n_positions + n_queries - 1) / n_queries) < MANY_TASKS)
-        n_queries /= 2;
-    while (n_queries > 6 && n_queries * n_floats > MAX_FLOATS)
-        n_queries /= 2;
-    return n_queries;
+    if (node->op == OP_attention_grad)
+        return extent_of(q, POSITION) <= 48 ? 48 : 96;
+    return is_many_tasks(q, k, 96) && 96 * n_floats <= MAX_FLOATS ? 96 : 48;
 }
 
 /* ---- Tensors ---------------------------------------------------------------------------------------------------- */
@@ -89,8 +96,8 @@ Form *lower_attention(Arena *arena, const Node *node, const char *name) {
     form->attention = (FormAttention){.n_shared = extent_of(q, HEAD) / extent_of(k, HEAD),
                                       .window = window > 0 && window < n_positions ? window : n_positions,
                                       .scale = attrs_float(&node->attrs, "scale", 1),
-                                      .tile_keys = n_tile_keys(q)};
-    form->attention.tile_queries = node->op == OP_attention ? n_tile_queries(q, k) : form->attention.tile_keys;
+                                      .tile_queries = n_tile_queries(node),
+                                      .tile_keys = n_tile_keys(node)};
     add_tensors(arena, form, node);
     return form;
 }
