@@ -18,6 +18,7 @@ static const char *const taken[] = {
     "fmaxf",    "normcdff",      "rsqrtf",      "FLT_MAX",   "lane",      "warp",      "thread",   "block",
     "vector",   "element",       "is_row",      "scratch",   "stop_",     "MOEC_",     "simt_",    "Simt",
     "loaded_",  "stored_",       "shared_",     "pieces_",   "cuda_",     "i_",        "place_",   "sum_",
+    "next",     "places",        "is_first",    "next_row",  "is_there",  "leads",     "zeros",    "stored",
     NULL,
 };
 

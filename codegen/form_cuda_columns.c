@@ -153,7 +153,7 @@ void cuda_print_kept(CudaPrinter *at) {
 void cuda_print_parts(CudaPrinter *at) {
     int n_dims = (at->n_vectors > 1) + (at->width > 1);
     for (size_t i = 0; i < at->base.body->n_instrs; i++) {
-        if (cuda_is_live(at, i, FORM_SUM_ROWS))
+        if (cuda_is_live(at, i, FORM_SUM_ROWS) || cuda_is_live(at, i, FORM_SCATTER))
             c_line(at->base.c, "float parts_%zu%s = %s;", i, extents_text(at),
                    n_dims == 2   ? "{{0.0f}}"
                    : n_dims == 1 ? "{0.0f}"
@@ -254,7 +254,9 @@ static void print_root(CudaPrinter *at, size_t i) {
     const FormInstr *instr = cuda_instr(at, i);
     CPrinter *c = at->base.c;
     const char *value = form_value_text(&at->base, instr->a), *element = at->width > 1 ? "[element]" : "";
-    if (form_instr_writes(instr) && cuda_is_vector(at, instr))
+    if (instr->op == FORM_SCATTER)
+        c_line(c, "parts_%zu%s += %s;", i, cuda_place_text(at), value);
+    else if (form_instr_writes(instr) && cuda_is_vector(at, instr))
         c_line(c, "stored_%zu[element] %s %s;", i, instr->op == FORM_ADD ? "+=" : "=", value);
     else if (form_instr_writes(instr))
         form_print_write(&at->base, instr);
