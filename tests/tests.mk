@@ -16,6 +16,8 @@ LIBTEST_RUNTIME := $(OUT)/libtest_runtime.a
 LIBTEST_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support_runtime/*.c))
 # NVIDIA's libraries for machines without a GPU: one object under all names.
 FAKE_CUDA := $(OUT)/tests/fake_cuda/libcuda.so.1
+# The same with kernels that run on the CPU.
+SIM_CUDA := $(OUT)/tests/sim_cuda/lib64/libcuda.so.1
 RUNTIME_TEST_LIBS := $(LIBRUNTIME) $(RUNTIME_LIBRARIES) -ldl
 
 .PHONY: test setup-test check units fuzzers lint tidy bench bench-gemm bench-kernels
@@ -75,7 +77,7 @@ $(OUT)/kernel_bench: tests/bench/kernel_bench.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTI
 	    $(RUNTIME_TEST_LIBS)
 
 # The unit tests' programs, and the script that lit runs them by.
-units: $(UNITS) $(OUT)/tests/units/run $(FAKE_CUDA)
+units: $(UNITS) $(OUT)/tests/units/run $(FAKE_CUDA) $(SIM_CUDA)
 
 $(OUT)/tests/units/run: tests/tools/run-unit
 	@mkdir -p $(@D)
@@ -93,6 +95,14 @@ $(FAKE_CUDA): $(wildcard tests/fake_cuda/*.c tests/fake_cuda/*.h) runtime/cuda_a
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(CFLAGS) -fPIC -shared -o $@ $(filter %.c,$^)
+	$(Q)ln -sf $(@F) $(@D)/libnvrtc.so.13 && ln -sf $(@F) $(@D)/libcublasLt.so.13
+
+SIM_CUDA_SOURCES := $(filter-out tests/fake_cuda/fake_code.c,$(wildcard tests/fake_cuda/*.c)) $(wildcard tests/sim_cuda/*.c) \
+    $(filter-out tests/simt/simt_load.c,$(wildcard tests/simt/*.c))
+$(SIM_CUDA): $(SIM_CUDA_SOURCES) $(wildcard tests/fake_cuda/*.h tests/simt/*.h) runtime/cuda_api.h
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) -fPIC -shared -o $@ $(filter %.c,$^) -lm
 	$(Q)ln -sf $(@F) $(@D)/libnvrtc.so.13 && ln -sf $(@F) $(@D)/libcublasLt.so.13
 
 # Tests of the runtime link the runtime only; the rest link the compiler; codegen's link both, and hold what generated

@@ -14,6 +14,7 @@ struct FakeCode {
 static const char mark[] = "\177FAKE";
 
 void fake_code_set_up(FakeCuda *fake) {
+    fake->device = "Fake GPU";
     fake->free_bytes = fake->total_bytes = (size_t)1 << 26;
 }
 

@@ -29,6 +29,7 @@ enum { FAKE_TEXT_BYTES = 256, FAKE_ARCHITECTURES = 4, FAKE_CANDIDATES = 4, FAKE_
 
 typedef struct {
     /* What the machine is, and which call fails; tests change it. */
+    const char *device; /* its name, which a number follows */
     int driver_version, nvrtc_major, nvrtc_minor, n_devices, major, minor;
     int architectures[FAKE_ARCHITECTURES]; /* that NVRTC knows, 0 ends them */
     size_t free_bytes, total_bytes;

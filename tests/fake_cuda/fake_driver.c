@@ -131,7 +131,7 @@ CudaResult cuDeviceGet(CUdevice *device, int ordinal) {
 CudaResult cuDeviceGetName(char *name, int size, CUdevice device) {
     if (fake_fails(__func__))
         return INJECTED;
-    snprintf(name, (size_t)size, "Fake GPU %d", device - 70);
+    snprintf(name, (size_t)size, "%s %d", fake.device, device - 70);
     return CUDA_RESULT_SUCCESS;
 }
 

@@ -71,9 +71,13 @@ static void make_runnable(SimtFiber *fiber) {
 }
 
 static const char *wait_name(const SimtFiber *fiber) {
-    static const char *const names[] = {
-        [SIMT_BARRIER] = "__syncthreads",       [SIMT_WARP_BARRIER] = "__syncwarp",   [SIMT_SHUFFLE] = "__shfl_sync",
-        [SIMT_SHUFFLE_XOR] = "__shfl_xor_sync", [SIMT_SHUFFLE_UP] = "__shfl_up_sync", [SIMT_BALLOT] = "__ballot_sync"};
+    static const char *const names[] = {[SIMT_BARRIER] = "__syncthreads",
+                                        [SIMT_WARP_BARRIER] = "__syncwarp",
+                                        [SIMT_SHUFFLE] = "__shfl_sync",
+                                        [SIMT_SHUFFLE_XOR] = "__shfl_xor_sync",
+                                        [SIMT_SHUFFLE_UP] = "__shfl_up_sync",
+                                        [SIMT_BALLOT] = "__ballot_sync",
+                                        [SIMT_PRODUCT] = "mma"};
     return names[fiber->meeting];
 }
 
@@ -112,6 +116,30 @@ void simt_sync_threads(int line) {
     leave();
 }
 
+static float from_bf16(uint32_t half) {
+    union {
+        uint32_t bits;
+        float number;
+    } word = {half << 16};
+    return word.number;
+}
+
+/* The lane has rows lane / 4 and 8 more of lhs, of k its columns lane % 4 * 2 and the next, and 8 more; row lane / 4 of
+   rhs; and columns lane % 4 * 2 and the next of the sums. */
+static void multiply(const SimtFiber *fiber, const SimtFiber *warp) {
+    int lane = fiber->thread % 32;
+    for (int quad = 0; quad < 8; quad++) {     /* of k: two columns */
+        for (int half = 0; half < 2; half++) { /* of the sums' rows */
+            uint32_t l = warp[lane / 4 * 4 + quad % 4].lhs[quad / 4 * 2 + half];
+            for (int column = 0; column < 2; column++) {
+                uint32_t r = warp[(lane % 4 * 2 + column) * 4 + quad % 4].rhs[quad / 4];
+                fiber->sums[half * 2 + column] += from_bf16(l & 0xffffu) * from_bf16(r & 0xffffu);
+                fiber->sums[half * 2 + column] += from_bf16(l >> 16) * from_bf16(r >> 16);
+            }
+        }
+    }
+}
+
 /* What the lane gets of the values of all, once they are there. */
 static void finish(SimtFiber *fiber, const SimtFiber *warp, SimtFiber *all) {
     int lane = fiber->thread % 32, source = lane;
@@ -127,6 +155,8 @@ static void finish(SimtFiber *fiber, const SimtFiber *warp, SimtFiber *all) {
         simt_fault("shuffles with lane %d, which is not in mask %x, in line %d", source, fiber->mask, fiber->line);
     }
     fiber->result = warp[source].value;
+    if (fiber->meeting == SIMT_PRODUCT)
+        multiply(fiber, warp);
     if (fiber->meeting != SIMT_BALLOT)
         return;
     fiber->result = 0;
@@ -193,6 +223,13 @@ int simt_shuffle_up(unsigned mask, int value, int distance, int line) {
 
 unsigned simt_ballot(unsigned mask, int predicate, int line) {
     return meet_in_warp(SIMT_BALLOT, mask, predicate != 0, 0, line);
+}
+
+void simt_product(float *sums, const uint32_t *lhs, const uint32_t *rhs, int line) {
+    simt.current->sums = sums;
+    simt.current->lhs = lhs;
+    simt.current->rhs = rhs;
+    meet_in_warp(SIMT_PRODUCT, 0xffffffffu, 0, 0, line);
 }
 
 SimtIndex simt_thread_index(void) {

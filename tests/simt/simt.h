@@ -40,6 +40,13 @@ typedef struct {
     char *constants, *constants_end;
 } SimtModule;
 
+/* A kernel in a table that compiled text may have. */
+typedef struct {
+    const char *name;
+    SimtKernel *call;
+    int n_parameters, n_threads;
+} SimtEntry;
+
 typedef struct {
     const char *name;
     SimtKernel *kernel;
@@ -71,6 +78,8 @@ uint32_t simt_shuffle(unsigned mask, uint32_t value, int lane, int line);
 float simt_shuffle_xor(unsigned mask, float value, int offset, int line);
 int simt_shuffle_up(unsigned mask, int value, int distance, int line);
 unsigned simt_ballot(unsigned mask, int predicate, int line);
+/* mma.m16n8k16 of bf16, as the PTX ISA has it. */
+void simt_product(float *sums, const uint32_t *lhs, const uint32_t *rhs, int line);
 
 #ifdef SIMT_TEXT /* the text, not the simulator */
 

@@ -13,7 +13,8 @@ typedef enum {
     SIMT_SHUFFLE,
     SIMT_SHUFFLE_XOR,
     SIMT_SHUFFLE_UP,
-    SIMT_BALLOT
+    SIMT_BALLOT,
+    SIMT_PRODUCT
 } SimtMeeting;
 
 typedef struct {
@@ -26,6 +27,9 @@ typedef struct {
     unsigned mask;
     uint32_t value, result; /* bits that it brings, and gets */
     int argument;
+    /* Of a product, what it adds to and what it has of both operands. */
+    float *sums;
+    const uint32_t *lhs, *rhs;
 } SimtFiber;
 
 /* Who touched a word last, and when. -1: several. */

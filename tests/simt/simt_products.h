@@ -1,5 +1,5 @@
-/* The tensor cores' instructions of codegen/prelude_cuda_products.c for the simulator, from shuffles: which lane holds
-   what is as the PTX ISA says of ldmatrix and of mma.m16n8k16. */
+/* The tensor cores' instructions of codegen/prelude_cuda_products.c for the simulator, which lane holds what is as the
+   PTX ISA says of ldmatrix and of mma.m16n8k16. */
 #ifndef MOEC_TESTS_SIMT_SIMT_PRODUCTS_H
 #define MOEC_TESTS_SIMT_SIMT_PRODUCTS_H
 
@@ -12,14 +12,6 @@ MOEC_DEVICE uint32_t simt_bf16(float value) {
         uint32_t bits;
     } word = {value};
     return value != value ? 0x7fffu : (word.bits + 0x7fffu + (word.bits >> 16 & 1)) >> 16;
-}
-
-MOEC_DEVICE float simt_from_bf16(uint32_t half) {
-    union {
-        uint32_t bits;
-        float number;
-    } word = {half << 16};
-    return word.number;
 }
 
 MOEC_DEVICE uint32_t moec_bf16x2(float low, float high) {
@@ -45,20 +37,8 @@ MOEC_DEVICE void moec_ldmatrix_transposed(uint32_t *to, const uint16_t *shared, 
     }
 }
 
-/* The lane has rows lane / 4 and 8 more of a, of k its columns lane % 4 * 2 and the next, and 8 more; row lane / 4 of
-   b; and columns lane % 4 * 2 and the next of the sums. */
 MOEC_DEVICE void moec_mma(float *sums, const uint32_t *a, const uint32_t *b) {
-    int lane = (int)threadIdx.x % 32;
-    for (int quad = 0; quad < 8; quad++) {     /* of k: two columns */
-        for (int half = 0; half < 2; half++) { /* of the sums' rows */
-            uint32_t own = __shfl_sync(0xffffffffu, a[quad / 4 * 2 + half], lane / 4 * 4 + quad % 4);
-            for (int column = 0; column < 2; column++) {
-                uint32_t other = __shfl_sync(0xffffffffu, b[quad / 4], (lane % 4 * 2 + column) * 4 + quad % 4);
-                sums[half * 2 + column] += simt_from_bf16(own & 0xffffu) * simt_from_bf16(other & 0xffffu);
-                sums[half * 2 + column] += simt_from_bf16(own >> 16) * simt_from_bf16(other >> 16);
-            }
-        }
-    }
+    simt_product(sums, a, b, __LINE__);
 }
 
 #endif

@@ -35,8 +35,8 @@ const char *simt_source_compile(SimtSource *source, bool checks) {
     if (failed)
         return "the text cannot be written";
     snprintf(command, sizeof command,
-             "exec >%s 2>&1; gcc %s %s -I%s -include tests/simt/simt.h -c -o %s/kernels.o %s/kernels.c && "
-             "gcc -shared -o %s %s/kernels.o",
+             "exec >%s 2>&1; LC_ALL=C gcc %s %s -I%s -include tests/simt/simt.h -c -o %s/kernels.o %s/kernels.c && "
+             "gcc -shared -o %s %s/kernels.o -lm",
              source->log, flags, checks ? checking_flags : "", root ? root : ".", source->folder, source->folder,
              source->object, source->folder);
     return system(command) == 0 ? NULL : "the compiler refuses the text";

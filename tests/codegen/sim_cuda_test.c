@@ -1,0 +1,318 @@
+// RUN: env MOEC_ROOT=%root %unit %s
+/* Forms on the software GPU of tests/sim_cuda, through the runtime's modules, against the interpreter; and what it says
+   of kernels that no GPU would run. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "codegen/form_cuda.h"
+#include "runtime/cuda_compile.h"
+#include "runtime/cuda_graph.h"
+#include "runtime/cuda_kernels.h"
+#include "runtime/cuda_memory.h"
+#include "tests/support/random_form.h"
+
+enum { MAX_ARGS = 32, TIMES = 2 };
+
+typedef struct {
+    CudaPlaces places;
+    CudaDriver driver;
+    Nvrtc nvrtc;
+    CudaDevice device;
+    CudaMemory memory; /* a part for each argument */
+    NvrtcOutput output;
+    CudaKernels kernels;
+} Gpu;
+
+static const char *text_of(Arena *arena, const char *kernels) {
+    char *text = NULL;
+    size_t n_bytes;
+    FILE *out = open_memstream(&text, &n_bytes);
+    form_cuda_print_prelude(out);
+    fprintf(out, "\n%s", kernels);
+    fclose(out);
+    const char *copy = arena_printf(arena, "%s", text);
+    free(text);
+    return copy;
+}
+
+static bool compile(Gpu *gpu, const CudaKernelSource *source, Status *status) {
+    Log log = {0};
+    const CudaCompiler compiler = {.nvrtc = &gpu->nvrtc, .architecture = "sm_90a", .keeps_ptx = true, .n_threads = 1};
+    return cuda_compile(&compiler, &source->text, 1, &gpu->output, &log, status);
+}
+
+/* The libraries stand beside the folder of the tests' programs. */
+static void add_places(CudaPlaces *places, Status *status) {
+    char path[512], folder[600];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    assert_true(length > 0);
+    path[length] = '\0';
+    *strrchr(path, '/') = '\0';
+    snprintf(folder, sizeof folder, "%s/../../sim_cuda/lib64", path);
+    cuda_places_add(places, folder, status);
+}
+
+static void gpu_close(Gpu *gpu, Status *status) {
+    if (gpu->kernels.device)
+        cuda_kernels_close(&gpu->kernels, status);
+    if (gpu->device.context)
+        cuda_memory_close(&gpu->memory, &gpu->device, status);
+    if (gpu->device.driver)
+        cuda_device_close(&gpu->device, status);
+    nvrtc_output_free(&gpu->output);
+    nvrtc_close(&gpu->nvrtc);
+    cuda_driver_close(&gpu->driver);
+    cuda_places_close(&gpu->places);
+}
+
+static bool gpu_open(Gpu *gpu, const CudaKernelSource *source, const CudaPart *parts, size_t n_parts, Status *status) {
+    *gpu = (Gpu){0};
+    add_places(&gpu->places, status);
+    return cuda_driver_open(&gpu->driver, &gpu->places, status) &&
+           nvrtc_open(&gpu->nvrtc, &gpu->places, gpu->driver.version, status) && compile(gpu, source, status) &&
+           cuda_device_open(&gpu->device, &gpu->driver, 0, status) &&
+           cuda_memory_open(&gpu->memory, &gpu->device, parts, n_parts, status) &&
+           cuda_kernels_open(&gpu->kernels, &gpu->device, source, &gpu->output, 1, status);
+}
+
+static void expect_success(const Status *status) {
+    if (status->failed)
+        fail_msg("%s", status->message);
+}
+
+static bool copy_in(Gpu *gpu, size_t part, const void *bytes, size_t n_bytes, Status *status) {
+    return CUDA_CALL(&gpu->driver, CUDA_TO("copy"), status, cuMemcpyHtoDAsync, gpu->memory.parts[part], bytes, n_bytes,
+                     gpu->device.work);
+}
+
+static bool copy_out(Gpu *gpu, size_t part, void *bytes, size_t n_bytes, Status *status) {
+    return CUDA_CALL(&gpu->driver, CUDA_TO("copy"), status, cuMemcpyDtoHAsync, bytes, gpu->memory.parts[part], n_bytes,
+                     gpu->device.work) &&
+           cuda_device_wait(&gpu->device, gpu->device.work, CUDA_TO("copy"), status);
+}
+
+/* ---- Forms ------------------------------------------------------------------------------------------------------- */
+
+/* What form_cuda gives, as the runtime takes it. */
+static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPart parts[MAX_ARGS]) {
+    const Form *form = random->form;
+    const char *error;
+    const FormCuda *cuda = form_cuda(arena, form, NULL, &error);
+    if (!cuda)
+        fail_msg("%s", error);
+    CudaFunctionSource *functions = arena_array_of(arena, CudaFunctionSource, (size_t)cuda->n_launches);
+    for (int i = 0; i < cuda->n_launches; i++)
+        functions[i] =
+            (CudaFunctionSource){cuda->launches[i].kernel, (uint32_t)cuda->launches[i].n_blocks,
+                                 (uint32_t)cuda->launches[i].n_threads, (uint32_t)cuda->launches[i].shared_bytes};
+    size_t n = form->n_args + (cuda->scratch_bytes > 0);
+    assert_true(n <= CUDA_MAX_PARTS && n <= MAX_ARGS);
+    for (size_t i = 0; i < form->n_args; i++)
+        parts[i] = (CudaPart){form->args[i].name, (uint64_t)form->args[i].n_elements * sizeof(float)};
+    if (cuda->scratch_bytes > 0)
+        parts[form->n_args] = (CudaPart){"scratch", (uint64_t)cuda->scratch_bytes};
+    return (CudaKernelSource){.text = {.name = form->name, .text = text_of(arena, cuda->text)},
+                              .functions = functions,
+                              .n_functions = (uint32_t)cuda->n_launches,
+                              .n_args = (uint32_t)n};
+}
+
+static void *elements_of(Arena *arena, const FormArg *arg, const double *values) {
+    float *elements = arena_array_of(arena, float, (size_t)arg->n_elements);
+    for (int64_t i = 0; i < arg->n_elements; i++) {
+        if (arg->dtype == DTYPE_I32)
+            ((int32_t *)(void *)elements)[i] = (int32_t)values[i];
+        else
+            elements[i] = (float)values[i];
+    }
+    return elements;
+}
+
+static bool copy_args(Gpu *gpu, const Form *form, void *const *elements, Status *status) {
+    for (size_t i = 0; i < form->n_args; i++) {
+        if (!copy_in(gpu, i, elements[i], (size_t)form->args[i].n_elements * sizeof(float), status))
+            return false;
+    }
+    return cuda_device_wait(&gpu->device, gpu->device.work, CUDA_TO("copy"), status);
+}
+
+/* Launched by itself and, on the same arguments again, from a graph. */
+static bool run_twice(Gpu *gpu, const Form *form, void *const *elements, void **results, Status *status) {
+    CudaGraph graph = {0};
+    const CudaLaunch launch = {&gpu->kernels.kernels[0], gpu->memory.parts, "%y.1", "test.moe:1:1"};
+    if (cuda_graph_begin(&gpu->device, status)) {
+        cuda_kernels_launch(&gpu->kernels, &launch, 1, false, status);
+        cuda_graph_end(&graph, &gpu->device, status);
+    }
+    for (int time = 0; time < TIMES && !status->failed; time++) {
+        copy_args(gpu, form, elements, status);
+        if (time == 0)
+            cuda_kernels_launch(&gpu->kernels, &launch, 1, true, status);
+        else
+            cuda_graph_launch(&graph, "test", status);
+        for (size_t i = 0; i < form->n_args && !status->failed; i++)
+            copy_out(gpu, i, results[(size_t)time * form->n_args + i], (size_t)form->args[i].n_elements * sizeof(float),
+                     status);
+    }
+    if (graph.device)
+        cuda_graph_close(&graph, status);
+    return !status->failed;
+}
+
+static void compare(const RandomForm *random, const FormArg *arg, const void *actual, const double *expected) {
+    for (int64_t i = 0; i < arg->n_elements; i++) {
+        double a = arg->dtype == DTYPE_I32 ? (double)((const int32_t *)actual)[i] : (double)((const float *)actual)[i];
+        if (!(fabs(a - expected[i]) <= random->tolerance * fmax(1, fabs(expected[i]))))
+            fail_msg("%s of %s, element %lld: %.9g, expected %.9g", arg->name, random->form->name, (long long)i, a,
+                     expected[i]);
+    }
+}
+
+static void expect_form(RandomForm random) {
+    Arena *arena = arena_new();
+    const Form *form = random.form;
+    Gpu gpu;
+    CudaPart parts[MAX_ARGS];
+    Status status = STATUS_INIT;
+    CudaKernelSource source = source_of(arena, &random, parts);
+    double **values = random_form_values(arena, &random, 100);
+    void **elements = arena_array_of(arena, void *, form->n_args);
+    void **results = arena_array_of(arena, void *, TIMES * form->n_args);
+    for (size_t i = 0; i < form->n_args; i++)
+        elements[i] = elements_of(arena, &form->args[i], values[i]);
+    for (size_t i = 0; i < TIMES * form->n_args; i++)
+        results[i] = arena_array_of(arena, float, (size_t)form->args[i % form->n_args].n_elements);
+    if (gpu_open(&gpu, &source, parts, source.n_args, &status))
+        run_twice(&gpu, form, elements, results, &status);
+    gpu_close(&gpu, &status);
+    expect_success(&status);
+    const char *error = form_interpret(arena, form, values);
+    if (error)
+        fail_msg("%s", error);
+    for (size_t i = 0; i < TIMES * form->n_args; i++) {
+        if (form->args[i % form->n_args].access != FORM_IN)
+            compare(&random, &form->args[i % form->n_args], results[i], values[i % form->n_args]);
+    }
+    arena_free(arena);
+}
+
+typedef RandomForm RandomMaker(Arena *arena, const char *name, uint64_t seed);
+
+static void expect_forms(RandomMaker *make, const char *name, int n) {
+    Arena *arena = arena_new();
+    for (int i = 0; i < n; i++)
+        expect_form(make(arena, arena_printf(arena, "%s_%d", name, i), (uint64_t)i));
+    arena_free(arena);
+}
+
+static void rows_run(void **state) {
+    (void)state;
+    expect_forms(random_form_rows, "rows", 4);
+}
+
+static void scatters_run(void **state) {
+    (void)state;
+    expect_forms(random_form_scatter, "scatter", 2);
+}
+
+static void products_run(void **state) {
+    (void)state;
+    expect_forms(random_form_product, "product", 6);
+}
+
+static void attention_runs(void **state) {
+    (void)state;
+    expect_forms(random_form_attention, "attention", 2);
+}
+
+/* ---- What goes wrong --------------------------------------------------------------------------------------------- */
+
+/* What becomes of a kernel of 64 threads that gets 64 floats; where it is launched, with its result. */
+static Status run_body(const char *body, float result[64]) {
+    static const CudaPart part = {"numbers", 64 * sizeof(float)};
+    static const CudaFunctionSource function = {"planted", 1, 64, 0};
+    Arena *arena = arena_new();
+    Status status = STATUS_INIT;
+    Gpu gpu;
+    const char *kernel = arena_printf(arena, "MOEC_KERNEL(64) void planted(float *__restrict__ y) {\n%s\n}\n", body);
+    const CudaKernelSource source = {.text = {.name = "planted", .text = text_of(arena, kernel)},
+                                     .functions = &function,
+                                     .n_functions = 1,
+                                     .n_args = 1};
+    if (gpu_open(&gpu, &source, &part, 1, &status)) {
+        const CudaLaunch launch = {&gpu.kernels.kernels[0], gpu.memory.parts, "%y.1", "test.moe:1:1"};
+        if (cuda_kernels_launch(&gpu.kernels, &launch, 1, true, &status))
+            copy_out(&gpu, 0, result, 64 * sizeof(float), &status);
+    }
+    gpu_close(&gpu, &status);
+    arena_free(arena);
+    return status;
+}
+
+static void expect_message(const Status *status, const char *part) {
+    if (!status->failed || !strstr(status->message, part))
+        fail_msg("expected \"%s\" in: %s", part, status->failed ? status->message : "(success)");
+}
+
+static void kernels_run_without_a_fault(void **state) {
+    (void)state;
+    float result[64];
+    Status status = run_body("y[threadIdx.x] = (float)threadIdx.x;", result);
+    expect_success(&status);
+    for (int i = 0; i < 64; i++)
+        assert_true(result[i] == (float)i);
+}
+
+static void text_that_does_not_compile_is_told(void **state) {
+    (void)state;
+    float result[64];
+    Status status = run_body("y[0] = x;", result);
+    expect_message(&status, "kernel planted");
+    expect_message(&status, "'x' undeclared");
+}
+
+static void faults_are_the_device_s(void **state) {
+    (void)state;
+    float result[64];
+    Status status = run_body("if (threadIdx.x < 32)\n    __syncthreads();", result);
+    expect_message(&status, "kernel planted");
+    expect_message(&status, "CUDA_ERROR_ILLEGAL_ADDRESS");
+}
+
+/* One element too far; unchecked, that is nobody's memory, but within the page that the part takes. */
+static void accesses_are_checked_if_wanted(void **state) {
+    (void)state;
+    float result[64];
+    static const char body[] = "y[threadIdx.x] = 1.0f;\nif (threadIdx.x == 0)\n    y[63] = 2.0f;";
+    setenv("MOEC_SIM_CHECK", "1", 1);
+    Status status = run_body(body, result);
+    expect_message(&status, "CUDA_ERROR_ILLEGAL_ADDRESS");
+    status = run_body("y[threadIdx.x] = 1.0f;", result);
+    expect_success(&status);
+    status = run_body("y[(int)threadIdx.x - 64] = 1.0f;", result);
+    expect_message(&status, "CUDA_ERROR_ILLEGAL_ADDRESS");
+    unsetenv("MOEC_SIM_CHECK");
+    status = run_body(body, result);
+    expect_success(&status);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_run),
+        cmocka_unit_test(scatters_run),
+        cmocka_unit_test(products_run),
+        cmocka_unit_test(attention_runs),
+        cmocka_unit_test(kernels_run_without_a_fault),
+        cmocka_unit_test(text_that_does_not_compile_is_told),
+        cmocka_unit_test(faults_are_the_device_s),
+        cmocka_unit_test(accesses_are_checked_if_wanted),
+    };
+    unsetenv("MOEC_SIM_CHECK");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
