@@ -99,7 +99,8 @@ static void print_plan(FILE *out, Arena *arena, const Plan *plan, const char *sy
     plan_print_table_fields(out, "kernels", "kernels", kernels_count(plan->kernels));
     plan_print_table_fields(out, "programs", "programs", plan->n_programs);
     plan_print_model_fields(out, plan);
-    fprintf(out, "    .precision = \"%s\",\n    .cpu_features = cpu_features,\n};\n", plan->figures.precision);
+    fprintf(out, "    .precision = \"%s\",\n    .cpu_features = cpu_features,\n    CUDA_FIELDS,\n};\n",
+            plan->figures.precision);
 }
 
 bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *options, Reporter *reporter) {
@@ -109,6 +110,7 @@ bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *optio
         fprintf(out, "/* Model %s, made by moec. */\n", module->name);
         kernels_print_prelude(out);
         print_kernels(out, plan->kernels);
+        plan_print_cuda(out, arena, plan);
         plan_print_programs(out, plan);
         plan_print_weights(out, plan);
         plan_print_configs(out, plan);

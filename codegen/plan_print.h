@@ -26,4 +26,7 @@ void plan_print_configs(FILE *out, const Plan *plan);
 /* The fields of MoecPlan that come from the last three. */
 void plan_print_model_fields(FILE *out, const Plan *plan);
 
+/* plan_print_cuda.c: all kernels as CUDA C, and CUDA_FIELDS, what a MoecPlan says of them. */
+void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan);
+
 #endif

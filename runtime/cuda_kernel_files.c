@@ -17,14 +17,14 @@ enum { NAME_BYTES = 128 };
 
 static void print_launches(FILE *out, const CudaKernelSource *source) {
     for (uint32_t i = 0; i < source->n_functions; i++) {
-        const CudaFunctionSource *function = &source->functions[i];
+        const MoecCudaFunction *function = &source->functions[i];
         fprintf(out, "// launch: %s blocks %" PRIu32 " threads %" PRIu32 " shared %" PRIu32 "\n", function->name,
                 function->n_blocks, function->n_threads, function->n_shared_bytes);
     }
 }
 
 /* Reads such a line about the function that is in it; what follows, or NULL. */
-static const char *read_launch(const char *text, CudaFunctionSource *function) {
+static const char *read_launch(const char *text, MoecCudaFunction *function) {
     char name[NAME_BYTES];
     int length = 0;
     int n = sscanf(text, "// launch: %127s blocks %" SCNu32 " threads %" SCNu32 " shared %" SCNu32 "%n", name,
@@ -35,7 +35,7 @@ static const char *read_launch(const char *text, CudaFunctionSource *function) {
 }
 
 /* Changes `functions`, those of the kernel, as the lines say; what follows these. A file without any leaves them. */
-static const char *read_launches(const char *path, const char *text, CudaFunctionSource *functions, uint32_t n,
+static const char *read_launches(const char *path, const char *text, MoecCudaFunction *functions, uint32_t n,
                                  Status *status) {
     static const char begin[] = "// launch:";
     if (strncmp(text, begin, sizeof begin - 1) != 0)
@@ -77,7 +77,7 @@ static char *read_file(const char *path, Status *status) {
     return content;
 }
 
-static bool is_same(const CudaFunctionSource *a, const CudaFunctionSource *b, uint32_t n) {
+static bool is_same(const MoecCudaFunction *a, const MoecCudaFunction *b, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         if (a[i].n_blocks != b[i].n_blocks || a[i].n_threads != b[i].n_threads ||
             a[i].n_shared_bytes != b[i].n_shared_bytes)
@@ -222,7 +222,7 @@ static bool write_text(Disk *disk, const char *folder, const CudaKernelSource *s
     return !status->failed;
 }
 
-static void print_row(FILE *out, const CudaFunctionSource *source, const CudaFunction *function) {
+static void print_row(FILE *out, const MoecCudaFunction *source, const CudaFunction *function) {
     fprintf(out, "%-32s %9d %11d %12" PRIu32 " %9" PRIu32 " %9d %10" PRIu32 "\n", source->name, function->n_registers,
             function->n_local_bytes, source->n_shared_bytes + (uint32_t)function->n_shared_bytes, source->n_threads,
             function->max_threads, source->n_blocks);

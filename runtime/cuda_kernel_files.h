@@ -13,7 +13,7 @@
 /* What a file has in place of a kernel of the executable; NULLs where it has nothing new. */
 typedef struct {
     char *content;
-    CudaFunctionSource *functions;
+    MoecCudaFunction *functions;
 } CudaKernelFile;
 
 /* The executable's kernels, or what a folder has in place of some. */

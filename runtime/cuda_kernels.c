@@ -13,7 +13,7 @@ static CudaPurpose purpose_of(const char *action, const CudaText *text, const ch
     return (CudaPurpose){.action = action, .kernel = function, .value = text->value, .source = text->source};
 }
 
-static bool check_geometry(const CudaDevice *device, const CudaFunctionSource *source, const CudaFunction *function,
+static bool check_geometry(const CudaDevice *device, const MoecCudaFunction *source, const CudaFunction *function,
                            Status *status) {
     uint64_t n_shared = (uint64_t)source->n_shared_bytes + (uint64_t)function->n_shared_bytes;
     if (source->n_threads > (uint32_t)function->max_threads)
@@ -27,7 +27,7 @@ static bool check_geometry(const CudaDevice *device, const CudaFunctionSource *s
     return true;
 }
 
-static bool load_function(const CudaDevice *device, const CudaKernel *kernel, const CudaFunctionSource *source,
+static bool load_function(const CudaDevice *device, const CudaKernel *kernel, const MoecCudaFunction *source,
                           CudaFunction *function, Status *status) {
     static const CudaEnum attributes[] = {CUDA_FUNCTION_REGISTERS, CUDA_FUNCTION_LOCAL_BYTES,
                                           CUDA_FUNCTION_SHARED_BYTES, CUDA_FUNCTION_MAX_THREADS};
@@ -93,7 +93,7 @@ void cuda_kernels_close(CudaKernels *kernels, Status *status) {
 
 static bool launch_function(const CudaDevice *device, const CudaLaunch *launch, uint32_t i, void **arguments,
                             bool waits, Status *status) {
-    const CudaFunctionSource *source = &launch->kernel->source->functions[i];
+    const MoecCudaFunction *source = &launch->kernel->source->functions[i];
     const CudaPurpose purpose = {
         .action = "to run", .kernel = source->name, .value = launch->value, .source = launch->source};
     return CUDA_CALL(device->driver, &purpose, status, cuLaunchKernel, launch->kernel->functions[i].handle,

@@ -4,20 +4,14 @@
 
 #include "runtime/cuda_device.h"
 #include "runtime/cuda_nvrtc.h"
-
-/* A function of a kernel's text, and how it is launched: on a one-dimensional grid. */
-typedef struct {
-    const char *name;
-    uint32_t n_blocks, n_threads; /* n_threads: of a block */
-    uint32_t n_shared_bytes;      /* of a block, that a launch asks for, beside what the text declares */
-} CudaFunctionSource;
+#include "runtime/plan.h"
 
 /* A kernel as the compiler makes it: functions that run one after the other, all with the same arguments, which are
    addresses in the device's memory. */
 typedef struct {
     CudaText text;
-    const CudaFunctionSource *functions; /* [n_functions] */
-    uint32_t n_functions, n_args;        /* at most CUDA_MAX_FUNCTIONS, CUDA_MAX_ARGS */
+    const MoecCudaFunction *functions; /* [n_functions] */
+    uint32_t n_functions, n_args;      /* at most CUDA_MAX_FUNCTIONS, CUDA_MAX_ARGS */
 } CudaKernelSource;
 
 enum { CUDA_MAX_FUNCTIONS = 16, CUDA_MAX_ARGS = 512 /* 4 KiB of addresses, what every CUDA 12 takes */ };

@@ -14,10 +14,9 @@ static bool compute_logits(Dump *dump, Session *session, Status *status) {
     if (!program_open(&generate, session->plan, "generate", &session->memory, status))
         return false;
     int32_t *tokens = program_input(&generate, "tokens");
-    if (data_stream_head(&session->data, session->plan->generate_sequence, tokens, status)) {
-        program_run(&generate);
+    if (data_stream_head(&session->data, session->plan->generate_sequence, tokens, status) &&
+        program_run(&generate, status))
         memcpy(dump->logits, program_output(&generate, "logits"), (size_t)dump->n_logits * sizeof(float));
-    }
     program_close(&generate);
     return !status->failed;
 }

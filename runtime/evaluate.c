@@ -44,7 +44,8 @@ bool evaluate(Session *session, const Program *eval, const DataStream *stream, E
         log_live(&session->log, "%-9s %" PRId64 "/%" PRId64, "validate", i, n_batches);
         if (!read_batch(eval, stream, (uint64_t)(i * batch), batch, status))
             return false;
-        program_run(eval);
+        if (!program_run(eval, status))
+            return false;
         sum += (double)*nll;
     }
     *evaluation = (Evaluation){.nll = sum / (double)n_batches,

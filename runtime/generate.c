@@ -41,14 +41,16 @@ static int32_t choose(const float *logits, int64_t vocab, double temperature, do
     return (int32_t)best; /* rounding left a rest */
 }
 
-/* The text's last `window` ids stand at position 0 and on; causal attention makes what follows them irrelevant. */
-static const float *compute_logits(const Generator *generator) {
+/* The text's last `window` ids stand at position 0 and on; causal attention makes what follows them irrelevant. NULL
+   after a failure. */
+static const float *compute_logits(const Generator *generator, Status *status) {
     size_t window = (size_t)generator->session->plan->generate_sequence;
     size_t n = generator->n_ids < window ? generator->n_ids : window;
     int32_t *tokens = program_input(&generator->program, "tokens");
     memset(tokens, 0, window * sizeof *tokens);
     memcpy(tokens, generator->ids + generator->n_ids - n, n * sizeof *tokens);
-    program_run(&generator->program);
+    if (!program_run(&generator->program, status))
+        return NULL;
     return program_output(&generator->program, "logits") + (int64_t)(n - 1) * generator->session->plan->vocab;
 }
 
@@ -102,8 +104,10 @@ static bool add_tokens(Generator *generator, Status *status) {
     const MoecPlan *plan = generator->session->plan;
     RandomStream stream = random_stream((uint64_t)options->seed, "generate");
     for (int64_t i = 0; i < options->n_tokens; i++) {
-        int32_t id =
-            choose(compute_logits(generator), plan->vocab, options->temperature, random_uniform(&stream, (uint64_t)i));
+        const float *logits = compute_logits(generator, status);
+        if (!logits)
+            return false;
+        int32_t id = choose(logits, plan->vocab, options->temperature, random_uniform(&stream, (uint64_t)i));
         if (id < 0)
             return status_fail(status, STATUS_DIVERGED, "--generate: the logits are NaN: so are some weights");
         if (tokenizer_ends_text(generator->tokenizer, id))

@@ -20,6 +20,13 @@ uint64_t gradients_bytes(const MoecPlan *plan, int64_t n_micro_batches) {
     return is_needed ? plan->space_bytes[MOEC_SPACE_GRAD] : 0;
 }
 
+bool gradients_are_added(const MoecPlan *plan, int64_t n_micro_batches) {
+    bool are = false;
+    for (uint32_t i = 0; i < plan->n_weights && n_micro_batches > 1; i++)
+        are = are || is_in_arena(&plan->weights[i]);
+    return are;
+}
+
 static void add(float *restrict sums, const float *restrict terms, int64_t n) {
 #pragma omp parallel for simd
     for (int64_t i = 0; i < n; i++)

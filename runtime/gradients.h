@@ -8,6 +8,9 @@
 /* Bytes of MOEC_SPACE_GRAD that a step needs. */
 uint64_t gradients_bytes(const MoecPlan *plan, int64_t n_micro_batches);
 
+/* Whether gradients_add does anything. */
+bool gradients_are_added(const MoecPlan *plan, int64_t n_micro_batches);
+
 /* After "train" has run for micro-batch `i`. */
 void gradients_add(const MoecPlan *plan, const Memory *memory, int64_t i, int64_t n_micro_batches);
 

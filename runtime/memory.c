@@ -110,8 +110,10 @@ static bool take(Memory *memory, int space, uint64_t n_bytes, Status *status) {
         munmap(block, before);
     if (n_mapped - before > kept)
         munmap(base + kept, n_mapped - before - kept);
-    madvise(base, kept, MADV_HUGEPAGE); /* only faster where it works */
-    touch(base, n_bytes);
+    if (!memory->gpu) {
+        madvise(base, kept, MADV_HUGEPAGE); /* only faster where it works */
+        touch(base, n_bytes);
+    }
     memory->spaces[space] = base;
     memory->n_bytes[space] = n_bytes;
     return true;
@@ -135,9 +137,10 @@ static bool check_available(const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *st
                        (double)n_needed / 0x1p30, parts, (double)available / 0x1p30);
 }
 
-bool memory_open(Memory *memory, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status) {
-    *memory = (Memory){0};
-    if (!check_available(n_bytes, status))
+bool memory_open(Memory *memory, const uint64_t n_bytes[MOEC_SPACE_COUNT], struct Gpu *gpu, Status *status) {
+    const uint64_t weights[MOEC_SPACE_COUNT] = {[MOEC_SPACE_WEIGHT] = n_bytes[MOEC_SPACE_WEIGHT]};
+    *memory = (Memory){.gpu = gpu};
+    if (!check_available(gpu ? weights : n_bytes, status))
         return false;
     for (int space = 0; space < MOEC_SPACE_COUNT; space++) {
         if (!take(memory, space, n_bytes[space], status)) {

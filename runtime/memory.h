@@ -8,12 +8,13 @@
 typedef struct {
     void *spaces[MOEC_SPACE_COUNT]; /* bases, of one page even for 0 bytes; all bytes 0 */
     uint64_t n_bytes[MOEC_SPACE_COUNT];
+    struct Gpu *gpu; /* where programs run, on twins of the spaces (runtime/gpu.h); NULL: here */
     bool fills_ends; /* for --check memory: what a value was in becomes NaN when its life has ended */
 } Memory;
 
 /* A block of n_bytes[s] for each space s. Fails before it takes anything where the machine has less than all of them
-   need. */
-bool memory_open(Memory *memory, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status);
+   need; where programs run on `gpu`, less than weights, as the rest is mostly never touched. */
+bool memory_open(Memory *memory, const uint64_t n_bytes[MOEC_SPACE_COUNT], struct Gpu *gpu, Status *status);
 void memory_close(Memory *memory);
 
 uint64_t memory_bytes(const Memory *memory);

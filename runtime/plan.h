@@ -28,7 +28,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MOEC_PLAN_VERSION 3
+#define MOEC_PLAN_VERSION 4
 
 /* Memory kinds; a run allocates each once. ARENA holds activations and is shared by all programs in turn. */
 typedef enum {
@@ -66,6 +66,26 @@ typedef struct {
     const char *name;
     double flops, bytes; /* of one launch */
 } MoecKernel;
+
+/* A function of a kernel's CUDA C, and the one-dimensional grid that it is launched on. */
+typedef struct {
+    const char *name;
+    uint32_t n_blocks, n_threads; /* n_threads: of a block */
+    uint32_t n_shared_bytes;      /* of a block, that the launch asks for */
+} MoecCudaFunction;
+
+/* The same kernel as CUDA C: functions that run one after the other, with the same parameters. These are addresses: of
+   the kernel's arguments, in order, then of its scratch memory, if it needs some. Where `pieces` of a parameter is not
+   0, so many of the kernel's arguments make up an array in the device's memory, which the parameter is the address of.
+ */
+typedef struct {
+    const char *text; /* behind MoecPlan.cuda_prelude; NULL: the kernel runs on the host, and has no operands */
+    const MoecCudaFunction *functions;
+    uint32_t n_functions;
+    const uint32_t *pieces; /* [n_parameters] */
+    uint32_t n_parameters;  /* without scratch memory */
+    uint64_t scratch_bytes;
+} MoecCudaKernel;
 
 typedef struct {
     uint32_t kernel;    /* index into MoecPlan.kernels */
@@ -161,7 +181,9 @@ typedef struct {
     const MoecConfigValue *export_config; /* what the exported config.json says on top of it */
     uint32_t n_export_config;
     MoecTrainConfig train;
-    const char *precision;    /* what most matrix products round their operands to: "f32" (nothing) or "bf16" */
+    const char *precision; /* what most matrix products round their operands to: "f32" (nothing) or "bf16" */
+    const MoecCudaKernel *cuda_kernels; /* one a kernel; NULL: there are none, and cuda_missing says why */
+    const char *cuda_prelude, *cuda_missing;
     const char *cpu_features; /* blank-separated, "avx2 fma": what the kernels need, checked at start; "" any x86-64 */
 } MoecPlan;
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/gpu.h"
 #include "runtime/meter.h"
 
 static const MoecProgram *find_program(const MoecPlan *plan, const char *name) {
@@ -81,8 +82,10 @@ static void fill_ends(const Program *program, const MoecLaunch *launch) {
     }
 }
 
-void program_run(const Program *program) {
+bool program_run(const Program *program, Status *status) {
     const MoecProgram *code = program->program;
+    if (program->memory->gpu)
+        return gpu_run(program->memory->gpu, code, program->memory, status);
     for (uint32_t i = 0; i < code->n_launches; i++) {
         if (program->profile)
             run_timed(program, &code->launches[i]);
@@ -91,6 +94,7 @@ void program_run(const Program *program) {
         if (program->memory->fills_ends)
             fill_ends(program, &code->launches[i]);
     }
+    return true;
 }
 
 int64_t tensor_elements(const MoecTensor *tensor) {

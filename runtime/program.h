@@ -31,7 +31,8 @@ void *program_input(const Program *program, const char *name);
 const float *program_output(const Program *program, const char *name);
 const MoecTensor *program_output_tensor(const Program *program, const char *name);
 
-void program_run(const Program *program);
+/* On a GPU it can fail; inputs and outputs are in the host's memory all the same. */
+bool program_run(const Program *program, Status *status);
 
 int64_t tensor_elements(const MoecTensor *tensor);
 

@@ -140,7 +140,8 @@ static void count_memory(const Session *session, uint64_t n_bytes[MOEC_SPACE_COU
 static bool open_memory(Session *session, Status *status) {
     uint64_t n_bytes[MOEC_SPACE_COUNT], available = memory_available();
     count_memory(session, n_bytes);
-    if (!memory_open(&session->memory, n_bytes, status))
+    if ((session->gpu && !gpu_start(session->gpu, n_bytes, &session->log, status)) ||
+        !memory_open(&session->memory, n_bytes, session->gpu, status))
         return false;
     session->memory.fills_ends = strcmp(session->options->check, "memory") == 0;
     const struct {
@@ -242,6 +243,46 @@ static bool open_weights(Session *session, Status *status) {
     return true;
 }
 
+/* ---- The GPU ---------------------------------------------------------------------------------------------------- */
+
+/* What is done on the host's memory alone. */
+static bool check_gpu(const Session *session, Status *status) {
+    const Options *options = session->options;
+    if (!session->gpu)
+        return true;
+    if (options->profile)
+        return status_fail(status, STATUS_USAGE, "--profile: launches are timed on the CPU only; add --device cpu");
+    if (strcmp(options->check, "none") != 0)
+        return status_fail(status, STATUS_USAGE, "--check %s: memory is checked on the CPU only; add --device cpu",
+                           options->check);
+    if (is_on_blas(options))
+        return status_fail(status, STATUS_USAGE, "--matmul blas: OpenBLAS runs on the CPU only; add --device cpu");
+    if (is_training(session) && gradients_are_added(session->plan, options->global_batch / session->plan->micro_batch))
+        return status_fail(
+            status, STATUS_USAGE,
+            "--global-batch %" PRId64 ": this build keeps gradients of one micro-batch of %" PRId64
+            " sequences on the GPU; build with that global_batch in the train clause, or add --device cpu",
+            options->global_batch, session->plan->micro_batch);
+    return true;
+}
+
+static bool upload(Session *session, Status *status) {
+    return !session->gpu || (gpu_upload(session->gpu, &session->memory, MOEC_SPACE_WEIGHT, status) &&
+                             gpu_upload(session->gpu, &session->memory, MOEC_SPACE_MOMENT1, status) &&
+                             gpu_upload(session->gpu, &session->memory, MOEC_SPACE_MOMENT2, status));
+}
+
+bool session_fetch(Session *session, Status *status) {
+    return !session->gpu || (gpu_download(session->gpu, &session->memory, MOEC_SPACE_WEIGHT, status) &&
+                             gpu_download(session->gpu, &session->memory, MOEC_SPACE_MOMENT1, status) &&
+                             gpu_download(session->gpu, &session->memory, MOEC_SPACE_MOMENT2, status));
+}
+
+bool session_fetch_gradients(Session *session, Status *status) {
+    return !session->gpu || (gpu_download(session->gpu, &session->memory, MOEC_SPACE_GRAD, status) &&
+                             gpu_download(session->gpu, &session->memory, MOEC_SPACE_ARENA, status));
+}
+
 /* ---- The whole -------------------------------------------------------------------------------------------------- */
 
 static bool open_log(Session *session, Status *status) {
@@ -252,7 +293,8 @@ static bool open_log(Session *session, Status *status) {
 
 static void measure(Session *session, int n_threads) {
     char text[TEXT_BYTES];
-    if (!is_training(session) || (!session->log.out && !session->log.json && !session->options->profile))
+    if (session->gpu || !is_training(session) ||
+        (!session->log.out && !session->log.json && !session->options->profile))
         return;
     bool is_bf16 = strcmp(session->plan->precision, "bf16") == 0;
     session->ceiling = is_bf16 ? meter_ceiling_bf16() : meter_ceiling();
@@ -268,11 +310,13 @@ static bool open_all(Session *session, Status *status) {
         return false;
     int n_threads = cpu_set_threads(session->options->n_threads);
     say_model(session);
-    if (!open_data(session, status))
+    if (!open_data(session, status) ||
+        !gpu_open(&session->gpu, session->plan, session->options->device, &session->log, status) ||
+        !check_gpu(session, status))
         return false;
     measure(session, n_threads);
     gemm_choose_blas(is_on_blas(session->options));
-    return open_memory(session, status) && open_weights(session, status);
+    return open_memory(session, status) && open_weights(session, status) && upload(session, status);
 }
 
 bool session_open(Session *session, const MoecPlan *plan, const Options *options, Status *status) {
@@ -287,6 +331,7 @@ void session_close(Session *session) {
     data_stream_close(&session->val);
     model_extras_free(&session->extras);
     memory_close(&session->memory);
+    gpu_close(session->gpu);
     free(session->checkpoint);
     log_close(&session->log);
     moec_gemm_release();

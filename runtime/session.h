@@ -4,6 +4,7 @@
 #define MOEC_RUNTIME_SESSION_H
 
 #include "runtime/data_stream.h"
+#include "runtime/gpu.h"
 #include "runtime/log.h"
 #include "runtime/memory.h"
 #include "runtime/model_dir.h"
@@ -14,6 +15,7 @@ typedef struct {
     const Options *options;
     Log log;
     Memory memory;
+    Gpu *gpu; /* NULL: programs run on the CPU */
     ModelExtras extras;
     DataStream data, val; /* no sources: not given */
     char *checkpoint;     /* that the run goes on from, or NULL */
@@ -26,5 +28,9 @@ typedef struct {
 /* `plan` and `options` must outlive the session. On failure nothing is left open. */
 bool session_open(Session *session, const MoecPlan *plan, const Options *options, Status *status);
 void session_close(Session *session);
+
+/* Weights and moments, or gradients, of a run on a GPU come to the host's memory, where they are read from. */
+bool session_fetch(Session *session, Status *status);
+bool session_fetch_gradients(Session *session, Status *status);
 
 #endif

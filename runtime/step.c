@@ -113,7 +113,8 @@ static bool run_micro_batches(Stepper *stepper, StepResult *result, bool *is_sto
         show_micro_batch(stepper, i);
         if (!set_inputs(stepper, status))
             return false;
-        program_run(&stepper->train);
+        if (!program_run(&stepper->train, status))
+            return false;
         gradients_add(stepper->session->plan, &stepper->session->memory, i, stepper->n_micro_batches);
         add_outputs(stepper, result);
         if (!isfinite(result->loss))
@@ -168,10 +169,13 @@ bool step_run(Stepper *stepper, Dump *dump, StepResult *result, bool *is_stopped
            (size_t)(stepper->session->plan->n_moe_layers * stepper->n_experts) * sizeof *stepper->rows);
     if (!run_micro_batches(stepper, result, is_stopped, status) || *is_stopped)
         return !status->failed;
+    if (dump && !session_fetch_gradients(stepper->session, status))
+        return false;
     if (dump)
         dump_step(dump, &stepper->session->memory, result->loss, result->nll);
     set_update_inputs(stepper, result);
-    program_run(&stepper->update);
+    if (!program_run(&stepper->update, status))
+        return false;
     result->grad_norm = (double)*program_output(&stepper->update, "grad_norm");
     if (!isfinite(result->grad_norm))
         return fail_diverged(stepper, "norm of the gradient", result->grad_norm, status);

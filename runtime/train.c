@@ -120,7 +120,7 @@ static bool save(Trainer *trainer, Status *status) {
     log_live(&session->log, "%-9s %s", "save", session->options->out);
     if (!state.data)
         status_fail(status, STATUS_SYSTEM, "%s: no memory to save", session->options->out);
-    else if (checkpoint_save(&target, &state, status)) {
+    else if (session_fetch(session, status) && checkpoint_save(&target, &state, status)) {
         char name[CHECKPOINT_NAME_BYTES];
         checkpoint_name(session->step, name);
         trainer->saved_step = session->step;
@@ -168,11 +168,11 @@ static bool run_steps(Trainer *trainer, Status *status) {
     return true;
 }
 
-static bool write_export(const Session *session, Log *log, Status *status) {
+static bool write_export(Session *session, Log *log, Status *status) {
     const Options *options = session->options;
     ExportOptions how = {.dtype = strcmp(options->export_dtype, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32};
-    if (!export_model(session->plan, session->memory.spaces[MOEC_SPACE_WEIGHT], &session->extras, &how, options->export,
-                      status))
+    if (!session_fetch(session, status) || !export_model(session->plan, session->memory.spaces[MOEC_SPACE_WEIGHT],
+                                                         &session->extras, &how, options->export, status))
         return false;
     log_line(log, "export", "%s (%s)", options->export, options->export_dtype);
     return true;

@@ -106,10 +106,10 @@ static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPa
     const FormCuda *cuda = form_cuda(arena, form, NULL, &error);
     if (!cuda)
         fail_msg("%s", error);
-    CudaFunctionSource *functions = arena_array_of(arena, CudaFunctionSource, (size_t)cuda->n_launches);
+    MoecCudaFunction *functions = arena_array_of(arena, MoecCudaFunction, (size_t)cuda->n_launches);
     for (int i = 0; i < cuda->n_launches; i++)
         functions[i] =
-            (CudaFunctionSource){cuda->launches[i].kernel, (uint32_t)cuda->launches[i].n_blocks,
+            (MoecCudaFunction){cuda->launches[i].kernel, (uint32_t)cuda->launches[i].n_blocks,
                                  (uint32_t)cuda->launches[i].n_threads, (uint32_t)cuda->launches[i].shared_bytes};
     size_t n = form->n_args + (cuda->scratch_bytes > 0);
     assert_true(n <= CUDA_MAX_PARTS && n <= MAX_ARGS);
@@ -236,7 +236,7 @@ static void attention_runs(void **state) {
 /* What becomes of a kernel of 64 threads that gets 64 floats; where it is launched, with its result. */
 static Status run_body(const char *body, float result[64]) {
     static const CudaPart part = {"numbers", 64 * sizeof(float)};
-    static const CudaFunctionSource function = {"planted", 1, 64, 0};
+    static const MoecCudaFunction function = {"planted", 1, 64, 0};
     Arena *arena = arena_new();
     Status status = STATUS_INIT;
     Gpu gpu;

@@ -48,13 +48,13 @@ static void run(const MoecLaunch *launches, bool fills_ends, float *x, float *y,
     Memory memory;
     Program program;
     Status status = {0};
-    assert_true(memory_open(&memory, n_bytes, &status));
+    assert_true(memory_open(&memory, n_bytes, NULL, &status));
     memory.fills_ends = fills_ends;
     assert_true(program_open(&program, &plan, "main", &memory, &status));
     float *in = program_input(&program, "x");
     for (int i = 0; i < N; i++)
         in[i] = 1.0f;
-    program_run(&program);
+    assert_true(program_run(&program, &status));
     *x = in[0];
     *y = ((float *)memory_at(&memory, (MoecAddress){MOEC_SPACE_ARENA, 64}))[0];
     *z = program_output(&program, "z")[0];

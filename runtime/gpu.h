@@ -1,0 +1,31 @@
+/* A run on a GPU: what the plan says, on its memory. The host's memory (runtime/memory.h) stays as it is: it is where
+   weights are loaded and saved, and where inputs and outputs of programs are; its spaces have twins on the GPU.
+
+   In: a plan with CUDA C, a device. Out: programs that run there. Never here: what a step is, what is trained. */
+#ifndef MOEC_RUNTIME_GPU_H
+#define MOEC_RUNTIME_GPU_H
+
+#include "runtime/log.h"
+#include "runtime/memory.h"
+
+typedef struct Gpu Gpu;
+
+/* What --device says: "cpu" is no GPU, *gpu is NULL; "cuda" the first one, "cuda:N" number N; "auto" the first one
+   where the plan has CUDA C and the driver has a device, else none. The caller closes it. */
+bool gpu_open(Gpu **gpu, const MoecPlan *plan, const char *device, Log *log, Status *status);
+
+/* Takes memory for spaces of n_bytes each, all of it 0, compiles and loads the plan's kernels. Fails before anything is
+   taken where the device has less memory than that. Once, before the rest. */
+bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Log *log, Status *status);
+
+/* Whatever is open; NULL: nothing. */
+void gpu_close(Gpu *gpu);
+
+/* All of a space from the host's memory to its twin, and back. */
+bool gpu_upload(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status);
+bool gpu_download(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status);
+
+/* Runs a program of the plan: its inputs come from the host's memory, and its outputs are there afterwards. */
+bool gpu_run(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status);
+
+#endif
