@@ -110,7 +110,7 @@ static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPa
     for (int i = 0; i < cuda->n_launches; i++)
         functions[i] =
             (MoecCudaFunction){cuda->launches[i].kernel, (uint32_t)cuda->launches[i].n_blocks,
-                                 (uint32_t)cuda->launches[i].n_threads, (uint32_t)cuda->launches[i].shared_bytes};
+                               (uint32_t)cuda->launches[i].n_threads, (uint32_t)cuda->launches[i].shared_bytes};
     size_t n = form->n_args + (cuda->scratch_bytes > 0);
     assert_true(n <= CUDA_MAX_PARTS && n <= MAX_ARGS);
     for (size_t i = 0; i < form->n_args; i++)
