@@ -40,6 +40,9 @@ static const char *const *taken_names(Arena *arena, const Form *form) {
     return names;
 }
 
+/* Bytes of scratch memory; what is more may be counted as one more of these, and is refused. */
+static const int64_t MAX_SCRATCH = (int64_t)1 << 48;
+
 /* ---- Kernels ---------------------------------------------------------------------------------------------------- */
 
 /* const float *__restrict__ x */
@@ -71,11 +74,13 @@ const char *cuda_arguments_text(const CudaPrinter *at) {
 }
 
 void cuda_open_kernel(CudaPrinter *at, int64_t n_blocks, int n_threads) {
-    assert(at->out->n_launches < FORM_CUDA_MAX_LAUNCHES);
     const Form *form = at->base.form;
-    int number = at->out->n_launches++;
+    int number = at->out->n_launches;
     const char *name = number == 0 ? form->name : arena_printf(at->base.c->arena, "%s_%d", form->name, number);
-    at->out->launches[number] = (FormCudaLaunch){.kernel = name, .n_blocks = n_blocks, .n_threads = n_threads};
+    FormCudaLaunch launch = {.kernel = name, .n_blocks = n_blocks, .n_threads = n_threads};
+    size_t n_launches = (size_t)number;
+    arena_push(at->base.c->arena, at->out->launches, n_launches, at->launches_capacity, launch);
+    at->out->n_launches = (int)n_launches;
     if (number > 0)
         c_text(at->base.c, "\n");
     c_open(at->base.c, "MOEC_KERNEL(%d) void %s(%s)", n_threads, name, cuda_parameters_text(at));
@@ -83,7 +88,8 @@ void cuda_open_kernel(CudaPrinter *at, int64_t n_blocks, int n_threads) {
 
 int64_t cuda_add_scratch(CudaPrinter *at, int64_t n) {
     int64_t first = at->out->scratch_bytes / (int64_t)sizeof(float);
-    at->out->scratch_bytes += (n + 3) / 4 * 4 * (int64_t)sizeof(float);
+    int64_t n_bytes = n < MAX_SCRATCH ? (n + 3) / 4 * 4 * (int64_t)sizeof(float) : MAX_SCRATCH;
+    at->out->scratch_bytes += n_bytes < MAX_SCRATCH ? n_bytes : MAX_SCRATCH;
     return first;
 }
 
@@ -111,7 +117,20 @@ void cuda_print_form_of_rows(CudaPrinter *at, Form *rows) {
     assert(at->out->scratch_bytes == 0 && at->out->n_launches == 0);
     CudaPrinter printer = printer_new(at->base.c, rows, at->out);
     cuda_print_rows(&printer, rows);
+    at->launches_capacity = printer.launches_capacity;
     assert(at->out->scratch_bytes == 0 && "rows of scores have no parts");
+}
+
+/* NULL, or what no GPU has. */
+static const char *too_large(Arena *arena, const Form *form, const FormCuda *cuda) {
+    if (cuda->scratch_bytes >= MAX_SCRATCH)
+        return arena_printf(arena, "form %s needs 2^48 bytes of scratch memory or more", form->name);
+    for (int i = 0; i < cuda->n_launches; i++) {
+        if (cuda->launches[i].n_blocks > INT32_MAX)
+            return arena_printf(arena, "form %s needs %lld blocks, and a grid has at most %d", form->name,
+                                (long long)cuda->launches[i].n_blocks, INT32_MAX);
+    }
+    return NULL;
 }
 
 const FormCuda *form_cuda(Arena *arena, const Form *given, const char *heading, const char **error) {
@@ -140,5 +159,6 @@ const FormCuda *form_cuda(Arena *arena, const Form *given, const char *heading, 
     fclose(c.out);
     out->text = arena_strndup(arena, buffer, n_bytes);
     free(buffer);
-    return out;
+    *error = too_large(arena, form, out);
+    return *error ? NULL : out;
 }

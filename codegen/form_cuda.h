@@ -11,8 +11,6 @@
 
 #include "codegen/form.h"
 
-enum { FORM_CUDA_MAX_LAUNCHES = 16 };
-
 /* One launch of a one-dimensional grid. */
 typedef struct {
     const char *kernel; /* the function */
@@ -28,12 +26,12 @@ typedef struct {
 typedef struct {
     const char *text; /* the kernels */
     int n_launches;   /* one after the other */
-    FormCudaLaunch launches[FORM_CUDA_MAX_LAUNCHES];
+    FormCudaLaunch *launches;
     int64_t scratch_bytes;
 } FormCuda;
 
 /* On the arena. The heading stands above the first kernel as a comment (NULL: none). NULL with *error on the arena
-   where there is no way to do this form yet. */
+   where there is no way to do this form. */
 const FormCuda *form_cuda(Arena *arena, const Form *form, const char *heading, const char **error);
 
 /* What stands once before the kernels of a text: the functions that they call. */

@@ -16,6 +16,7 @@ enum {
 typedef struct {
     FormPrinter base;
     FormCuda *out;
+    size_t launches_capacity;
     Phases phases;
     bool *is_needed;      /* by the loop at hand */
     int first_col;        /* the first column index */

@@ -290,26 +290,25 @@ static void print_row_sums(CudaPrinter *at, const int64_t *places) {
     cuda_open_kernel(at, (n_cols + CUDA_WARP - 1) / CUDA_WARP, N_WARPS * CUDA_WARP);
     print_partials(at, places, false);
     c_line(c, "int lane = threadIdx.x %% 32, warp = threadIdx.x / 32;");
-    c_line(c, "%s %s = blockIdx.x * 32 + lane;", at->int_type, col);
-    for (size_t i = 0; i < body->n_instrs; i++) {
-        if (!cuda_is_live(at, i, FORM_SUM_ROWS))
-            continue;
-        c_line(c, "MOEC_SHARED float shared_%zu[%d][32];", i, N_WARPS);
-        c_line(c, "float sum_%zu = 0.0f;", i);
-        c_line(c, "for (int chunk = warp; chunk < %lld && %s < %lld; chunk += %d)", n_chunks, col, n_cols, N_WARPS);
-        c_line(c, "    sum_%zu += partial_%zu[(int64_t)chunk * %lld + %s];", i, i, n_cols, col);
-        c_line(c, "shared_%zu[warp][lane] = sum_%zu;", i, i);
-    }
-    c_line(c, "__syncthreads();");
-    c_line(c, "if (warp > 0 || %s >= %lld)", col, n_cols);
-    c_line(c, "    return;");
+    c_line(c, "%s %s = (%s)blockIdx.x * 32 + lane;", at->int_type, col, at->int_type);
+    c_line(c, "MOEC_SHARED float shared_sums[%d][32];", N_WARPS);
+    bool is_second = false;
     for (size_t i = 0; i < body->n_instrs; i++) {
         if (!cuda_is_live(at, i, FORM_SUM_ROWS))
             continue;
         c_line(c, "float v%zu = 0.0f;", i);
-        c_line(c, "for (int i = 0; i < %d; i++)", N_WARPS);
-        c_line(c, "    v%zu += shared_%zu[i][lane];", i, i);
+        c_line(c, "for (int chunk = warp; chunk < %lld && %s < %lld; chunk += %d)", n_chunks, col, n_cols, N_WARPS);
+        c_line(c, "    v%zu += partial_%zu[(int64_t)chunk * %lld + %s];", i, i, n_cols, col);
+        if (is_second)
+            c_line(c, "__syncthreads();");
+        is_second = true;
+        c_line(c, "shared_sums[warp][lane] = v%zu;", i);
+        c_line(c, "__syncthreads();");
+        c_line(c, "for (int i = 1; i < %d && warp == 0; i++)", N_WARPS);
+        c_line(c, "    v%zu += shared_sums[i][lane];", i);
     }
+    c_line(c, "if (warp > 0 || %s >= %lld)", col, n_cols);
+    c_line(c, "    return;");
     cuda_print_col_indices(at);
     for (size_t i = 0; i < body->n_instrs; i++) {
         if (form_instr_writes(cuda_instr(at, i)) && cuda_instr(at, i)->level == FORM_LEVEL_COL)

@@ -7,6 +7,7 @@
 
 #include "codegen/form.h"
 #include "codegen/form_c.h"
+#include "codegen/form_cuda.h"
 
 static void fail(const char *what, const char *why) {
     fprintf(stderr, "%s: %s\n", what, why);
@@ -41,7 +42,7 @@ static void check_text(Arena *arena, const Form *form) {
 /* Blocks have no more nodes than about this; what to keep of more takes long to choose. */
 static const size_t MAX_INSTRS = 100;
 
-static void check_c(Arena *arena, const Form *form) {
+static void check_kernels(Arena *arena, const Form *form) {
     size_t n_bytes, n_instrs = form->body.n_instrs;
     for (int i = 0; i < form->n_operands; i++)
         n_instrs += form->operands[i].part != NULL ? form->operands[i].part->n_instrs : 0;
@@ -54,6 +55,9 @@ static void check_c(Arena *arena, const Form *form) {
     form_print_c(out, arena, form, "a form");
     fclose(out);
     free(text);
+    const char *error;
+    if (form_cuda(arena, form, "a form", &error) == NULL && error == NULL)
+        fail("no CUDA C", "and no error");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes);
@@ -64,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     Form *form = form_read(arena, (const char *)data, n_bytes, &error);
     if (form != NULL) {
         check_text(arena, form);
-        check_c(arena, form);
+        check_kernels(arena, form);
         form_merge_indices(form);
         const char *broken = form_verify(arena, form);
         if (broken != NULL)
