@@ -137,12 +137,15 @@ static bool check_dtypes(const Kernels *kernels, const Node *node, Reporter *rep
 
 /* Whether the operands are where passes/layout.c leaves them. */
 static bool is_laid_out(const Node *node) {
-    bool reads_any = op_reads_affine(node->op);
     for (int i = 0; i < node->n_operands; i++) {
         View view;
         if (!view_of(node->operands[i], &view))
             return false;
-        if (!reads_any && (!kernel_operand_is_argument(node, i) || !view_is_dense(&view, &node->operands[i]->type)))
+        if (op_reads_affine(node->op))
+            continue;
+        const Type *type = &node->operands[i]->type;
+        bool fits = op_reads_vectors(node->op) ? view_has_vectors(&view, type) : view_is_dense(&view, type);
+        if (!fits || !kernel_operand_is_argument(node, i))
             return false;
     }
     return true;

@@ -40,27 +40,30 @@ static int64_t n_tile_queries(const Node *node) {
 
 /* ---- Tensors ---------------------------------------------------------------------------------------------------- */
 
-/* A logsumexp, [B, H, T], has no columns. */
-static void set_strides(FormAccessMap *map, Value *value, FormAttentionTensor tensor) {
+/* The map to the value's elements from its first on; returns how far they reach. A logsumexp, [B, H, T], has no
+   columns. */
+static int64_t set_strides(FormAccessMap *map, Value *value, FormAttentionTensor tensor) {
     static const int vector_dims[] = {SEQUENCE, POSITION, HEAD, COLUMN}, number_dims[] = {SEQUENCE, HEAD, POSITION};
     View view;
     bool has_map = view_of(value, &view);
     assert(has_map);
     (void)has_map;
     bool has_columns = tensor != ATTENTION_LOGSUMEXP;
+    int64_t last = 0;
     for (int dim = 0; dim < (has_columns ? 4 : 3); dim++) {
         int index = has_columns ? vector_dims[dim] : number_dims[dim];
         map->strides[index] = index == COLUMN ? 1 : extent_of(value, dim) > 1 ? view.strides[dim] : 0;
+        last += (extent_of(value, dim) - 1) * map->strides[index];
     }
+    return last + 1;
 }
 
 static void add_tensor(Arena *arena, Form *form, Value *value, FormAttentionTensor tensor, const char *name,
                        bool is_result) {
-    FormArg arg = {.name = name, .dtype = DTYPE_F32, .n_elements = 1, .access = is_result ? FORM_OUT : FORM_IN};
+    FormArg arg = {.name = name, .dtype = DTYPE_F32, .access = is_result ? FORM_OUT : FORM_IN};
     FormAccessMap *map = &form->attention.maps[tensor];
     *map = (FormAccessMap){.arg = (uint32_t)form->n_args, .gather = FORM_NONE};
-    set_strides(map, value, tensor);
-    arg.n_elements = type_n_elements(&value->type);
+    arg.n_elements = set_strides(map, value, tensor);
     arena_push(arena, form->args, form->n_args, form->args_capacity, arg);
 }
 

@@ -160,7 +160,7 @@ typedef enum {
     OP_CLASS_MAP,      /* one element of the result from the same element of each operand */
     OP_CLASS_REDUCE,   /* whole dims of the operand fold into one element */
     OP_CLASS_CONTRACT, /* matrix products */
-    OP_CLASS_SPECIAL,  /* dense operands */
+    OP_CLASS_SPECIAL,  /* others; most read dense operands */
     OP_CLASS_UPDATE,   /* writes in place into the storage of its first operands (states) */
 } OpClass;
 

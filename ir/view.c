@@ -6,6 +6,10 @@ bool op_reads_affine(OpKind op) {
     return op_info(op)->class == OP_CLASS_MAP || op == OP_reduce_sum;
 }
 
+bool op_reads_vectors(OpKind op) {
+    return op == OP_attention || op == OP_attention_grad;
+}
+
 /* Result i of an update is operand i. */
 Value *view_source(const Value *value) {
     const Node *node = value->def;
@@ -21,6 +25,11 @@ Value *view_owner(Value *value) {
     for (Value *next; (next = view_source(value)) != NULL;)
         value = next;
     return value;
+}
+
+bool view_has_vectors(const View *view, const Type *type) {
+    int last = type->rank - 1;
+    return type->rank == 0 || type->dims[last].extent == 1 || view->strides[last] == 1;
 }
 
 bool view_is_dense(const View *view, const Type *type) {

@@ -8,9 +8,10 @@
 
 #include "ir/ir.h"
 
-/* Whether kernels of the op read operands through any affine map; those of the others want them dense: spec/ir.md,
-   "Layout". */
+/* How kernels of the op read operands: through any affine map; or such whose last dim's elements follow each other; or
+   dense. spec/ir.md, "Layout". */
 bool op_reads_affine(OpKind op);
+bool op_reads_vectors(OpKind op);
 
 /* Element [i0, i1, ..] of the value is element offset + sum(i_d * strides[d]) of `owner`, in row-major order. */
 typedef struct {
@@ -27,6 +28,9 @@ bool view_on(Value *value, Value *base, View *out);
 
 /* The operand that `value` shares storage with: a view's, or the one that an update writes. NULL: it owns its own. */
 Value *view_source(const Value *value);
+
+/* Whether elements along the last dim follow each other. */
+bool view_has_vectors(const View *view, const Type *type);
 
 /* Whether the value's elements follow each other in row-major order from `offset` on. */
 bool view_is_dense(const View *view, const Type *type);

@@ -13,9 +13,10 @@
 #include "passes/simplify.h"
 
 typedef enum {
-    NEED_AFFINE, /* maps, reduce_sum: any affine map, constants too */
-    NEED_DENSE,  /* the other kernels: row-major storage */
-    NEED_OWN,    /* outputs: row-major storage that a kernel of this graph has filled */
+    NEED_AFFINE,  /* maps, reduce_sum: any affine map, constants too */
+    NEED_VECTORS, /* attention: storage whose elements along the last dim follow each other */
+    NEED_DENSE,   /* the other kernels: row-major storage */
+    NEED_OWN,     /* outputs: row-major storage that a kernel of this graph has filled */
     NEED_COUNT
 } Need;
 
@@ -45,7 +46,10 @@ static bool is_state_storage(const Value *value) {
 /* Whether `value` serves the need if `base`, some link of its chain, holds dense storage of its own. */
 static bool fits_on_copy(Value *value, Value *base, Need need) {
     View view;
-    return view_on(value, base, &view) && (need == NEED_AFFINE || view_is_dense(&view, &value->type));
+    if (!view_on(value, base, &view))
+        return false;
+    return need == NEED_AFFINE || (need == NEED_VECTORS && view_has_vectors(&view, &value->type)) ||
+           view_is_dense(&view, &value->type);
 }
 
 static bool fits(Value *value, Need need) {
@@ -136,14 +140,17 @@ static Value *fitting_value(Layout *layout, Value *value, Need need) {
 
 /* ---- The walk -------------------------------------------------------------------------------------------------- */
 
+static Need need_of(OpKind op) {
+    return op_reads_affine(op) ? NEED_AFFINE : op_reads_vectors(op) ? NEED_VECTORS : NEED_DENSE;
+}
+
 static void fit_operands(Layout *layout, Node *node) {
     OpClass class = op_info(node->op)->class;
     if (class == OP_CLASS_LEAF || class == OP_CLASS_VIEW)
         return;
     int first = class == OP_CLASS_UPDATE ? node->n_results : 0; /* those before are states, written in place */
     for (int i = first; i < node->n_operands; i++)
-        node->operands[i] =
-            fitting_value(layout, node->operands[i], op_reads_affine(node->op) ? NEED_AFFINE : NEED_DENSE);
+        node->operands[i] = fitting_value(layout, node->operands[i], need_of(node->op));
 }
 
 /* ---- Sums ------------------------------------------------------------------------------------------------------ */

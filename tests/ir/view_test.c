@@ -136,6 +136,9 @@ static bool check_value(Value *value, Value *owner, const double *elements) {
     assert_ptr_equal(view.owner, owner);
     if (!shows(&view, &value->type, elements))
         fail_msg("the map of %s is wrong", op_info(value->def->op)->name);
+    int rank = value->type.rank;
+    int64_t n_columns = rank > 0 ? value->type.dims[rank - 1].extent : 1; /* the first vector is as all others */
+    assert_int_equal(view_has_vectors(&view, &value->type), is_in_sequence(elements, n_columns));
     assert_int_equal(view_is_dense(&view, &value->type), is_in_sequence(elements, type_n_elements(&value->type)));
     return true;
 }

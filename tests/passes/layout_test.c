@@ -24,7 +24,8 @@ static void check_operand(const Node *node, int i) {
         fail_msg("operand %d of %s has no affine map", i, op_info(node->op)->name);
     if (reads_any)
         return;
-    if (!view_is_dense(&view, &operand->type))
+    bool reads_vectors = node->op == OP_attention || node->op == OP_attention_grad;
+    if (!(reads_vectors ? view_has_vectors(&view, &operand->type) : view_is_dense(&view, &operand->type)))
         fail_msg("operand %d of %s is not dense", i, op_info(node->op)->name);
     if (view.owner->def->op == OP_constant)
         fail_msg("operand %d of %s is a constant", i, op_info(node->op)->name);
@@ -162,6 +163,24 @@ static void dense_views_are_read_as_they_are(void **state) {
                      0);
 }
 
+/* Heads before positions, and a slice of each vector. Vectors whose elements are apart have a copy. */
+static void attention_reads_vectors_where_they_are(void **state) {
+    (void)state;
+    assert_int_equal(copies_of("  %q = reshape %x : f32[1, 3, 4, 2]\n"
+                               "  %h = transpose %q {perm = [0, 2, 1, 3]} : f32[1, 4, 3, 2]\n"
+                               "  %k = slice %h {dim = 3, start = 1} : f32[1, 4, 3, 1]\n"
+                               "  %o, %l = attention %k, %k, %k {scale = 1.0} : f32[1, 4, 3, 1], f32[1, 3, 4]\n"
+                               "  %p, %m = attention %h, %h, %h {scale = 1.0} : f32[1, 4, 3, 2], f32[1, 3, 4]\n"
+                               "  output \"o\" = %o\n"
+                               "  output \"p\" = %p\n"),
+                     0);
+    assert_int_equal(copies_of("  %q = reshape %x : f32[1, 3, 2, 4]\n"
+                               "  %h = transpose %q {perm = [0, 3, 1, 2]} : f32[1, 4, 3, 2]\n"
+                               "  %o, %l = attention %h, %h, %h {scale = 1.0} : f32[1, 4, 3, 2], f32[1, 3, 4]\n"
+                               "  output \"o\" = %o\n"),
+                     1);
+}
+
 static void outputs_that_no_kernel_fills_are_copied(void **state) {
     (void)state;
     assert_int_equal(copies_of("  %r = reshape %x : f32[2, 12]\n"
@@ -217,6 +236,7 @@ int main(void) {
         cmocka_unit_test(others_share_one_copy),
         cmocka_unit_test(the_inner_view_is_copied),
         cmocka_unit_test(dense_views_are_read_as_they_are),
+        cmocka_unit_test(attention_reads_vectors_where_they_are),
         cmocka_unit_test(outputs_that_no_kernel_fills_are_copied),
         cmocka_unit_test(views_without_affine_map_get_a_copy_in_between),
         cmocka_unit_test(the_small_side_of_a_broadcast_is_copied),
