@@ -6,20 +6,24 @@
 #include <unistd.h>
 
 #include "runtime/cuda_compile.h"
-#include "runtime/cuda_kernels.h"
+#include "runtime/cuda_graph.h"
+#include "runtime/cuda_kernel_files.h"
 #include "runtime/cuda_memory.h"
 #include "runtime/cuda_transfer.h"
 #include "runtime/meter.h"
 #include "runtime/program.h"
 
-/* Parts of the device's memory: the plan's spaces, then these. */
-enum { PART_SCRATCH = MOEC_SPACE_COUNT, PART_TABLES, N_PARTS };
+/* Parts of the device's memory: the plan's spaces, then these. MADE: what kernels of the host make, of all launches;
+   TABLES: arrays of addresses. */
+enum { PART_SCRATCH = MOEC_SPACE_COUNT, PART_MADE, PART_TABLES, N_PARTS, MADE_ALIGNMENT = 256 };
 enum { BUFFER_BYTES = 16 << 20, MOST_COMPILER_THREADS = 16 };
 
 /* A program with its addresses those of the device. */
 typedef struct {
-    CudaLaunch *launches; /* [n_launches]; of kernels of the host, kernel is NULL */
+    CudaLaunch *launches; /* [n_launches]. Of a kernel of the host, kernel is NULL, and args where its result is kept */
     CUdeviceptr *args;    /* of all launches */
+    CudaGraph graph;      /* all launches in one; not there before the second run */
+    bool has_run;
 } GpuProgram;
 
 struct Gpu {
@@ -32,11 +36,13 @@ struct Gpu {
     CudaKernelSource *sources; /* of the kernels that have CUDA C */
     char **texts;
     size_t n_sources;
-    size_t *numbers; /* of each kernel of the plan among these */
+    size_t *numbers;       /* of each kernel of the plan among these */
+    CudaKernelFiles files; /* the same, or what a folder has in their place */
     CudaKernels kernels;
     GpuProgram *programs; /* [plan->n_programs] */
-    uint64_t *tables;     /* arrays of addresses, as they are in the device's memory */
+    uint64_t *tables;     /* as they are in the device's memory */
     size_t n_tables, next_table;
+    uint64_t next_made; /* bytes */
 };
 
 /* ---- Which device ------------------------------------------------------------------------------------------------ */
@@ -113,6 +119,22 @@ static size_t count_tables(const MoecPlan *plan) {
     return n;
 }
 
+/* A kernel of the host has no operands, and one result: its bytes are that one's. */
+static uint64_t made_bytes(const MoecPlan *plan, const MoecLaunch *launch) {
+    bool is_of_host = !plan->cuda_kernels[launch->kernel].text;
+    uint64_t n_bytes = is_of_host ? (uint64_t)plan->kernels[launch->kernel].bytes : 0;
+    return (n_bytes + MADE_ALIGNMENT - 1) / MADE_ALIGNMENT * MADE_ALIGNMENT;
+}
+
+static uint64_t all_made_bytes(const MoecPlan *plan) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < plan->n_programs; i++) {
+        for (uint32_t j = 0; j < plan->programs[i].n_launches; j++)
+            n += made_bytes(plan, &plan->programs[i].launches[j]);
+    }
+    return n;
+}
+
 static bool clear(Gpu *gpu, MoecSpace space, uint64_t n_bytes, Status *status) {
     return n_bytes == 0 || CUDA_CALL(&gpu->driver, CUDA_TO("clear memory"), status, cuMemsetD8Async,
                                      gpu->memory.parts[space], 0, n_bytes, gpu->device.work);
@@ -121,10 +143,10 @@ static bool clear(Gpu *gpu, MoecSpace space, uint64_t n_bytes, Status *status) {
 static bool take_memory(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status) {
     gpu->n_tables = count_tables(gpu->plan);
     CudaPart parts[N_PARTS] = {
-        {"weights", n_bytes[MOEC_SPACE_WEIGHT]},           {"gradients", n_bytes[MOEC_SPACE_GRAD]},
-        {"first moments", n_bytes[MOEC_SPACE_MOMENT1]},    {"second moments", n_bytes[MOEC_SPACE_MOMENT2]},
-        {"activations", n_bytes[MOEC_SPACE_ARENA]},        {"scratch", scratch_bytes(gpu->plan)},
-        {"addresses", gpu->n_tables * sizeof *gpu->tables}};
+        {"weights", n_bytes[MOEC_SPACE_WEIGHT]},        {"gradients", n_bytes[MOEC_SPACE_GRAD]},
+        {"first moments", n_bytes[MOEC_SPACE_MOMENT1]}, {"second moments", n_bytes[MOEC_SPACE_MOMENT2]},
+        {"activations", n_bytes[MOEC_SPACE_ARENA]},     {"scratch", scratch_bytes(gpu->plan)},
+        {"tables", all_made_bytes(gpu->plan)},          {"addresses", gpu->n_tables * sizeof *gpu->tables}};
     if (!cuda_memory_open(&gpu->memory, &gpu->device, parts, N_PARTS, status) ||
         !cuda_transfer_open(&gpu->transfer, &gpu->device, BUFFER_BYTES, status))
         return false;
@@ -230,35 +252,40 @@ static int count_threads(void) {
     return n < 1 ? 1 : n > MOST_COMPILER_THREADS ? MOST_COMPILER_THREADS : (int)n;
 }
 
-static bool compile(Gpu *gpu, const Nvrtc *nvrtc, const CudaCache *cache, NvrtcOutput *outputs, Log *log,
-                    Status *status) {
+static bool compile(Gpu *gpu, const Nvrtc *nvrtc, const CudaCache *cache, const GpuFolders *folders,
+                    NvrtcOutput *outputs, Log *log, Status *status) {
     static const char *const options[] = {"--std=c++17"};
     char architecture[NVRTC_ARCHITECTURE_BYTES];
-    CudaText *texts = calloc(gpu->n_sources + 1, sizeof *texts);
+    size_t n = gpu->n_sources;
+    CudaText *texts = calloc(n + 1, sizeof *texts);
     if (!texts)
         return status_fail_errno(status, "kernels");
-    for (size_t i = 0; i < gpu->n_sources; i++)
-        texts[i] = gpu->sources[i].text;
+    for (size_t i = 0; i < n; i++)
+        texts[i] = gpu->files.sources[i].text;
     if (nvrtc_architecture(nvrtc, gpu->device.major, gpu->device.minor, architecture, status)) {
         const CudaCompiler compiler = {.nvrtc = nvrtc,
                                        .architecture = architecture,
                                        .options = options,
                                        .n_options = sizeof options / sizeof *options,
                                        .cache = cache,
+                                       .keeps_ptx = folders->dump,
                                        .n_threads = count_threads()};
-        if (cuda_compile(&compiler, texts, gpu->n_sources, outputs, log, status)) {
-            cuda_kernels_open(&gpu->kernels, &gpu->device, gpu->sources, outputs, gpu->n_sources, status);
-            cuda_compile_free(outputs, gpu->n_sources);
+        if (cuda_compile(&compiler, texts, n, outputs, log, status)) {
+            if (cuda_kernels_open(&gpu->kernels, &gpu->device, gpu->files.sources, outputs, n, status) && folders->dump)
+                cuda_kernel_files_write(disk_system(), folders->dump, &gpu->kernels, outputs, status);
+            cuda_compile_free(outputs, n);
         }
     }
     free(texts);
     return !status->failed;
 }
 
-static bool load_kernels(Gpu *gpu, Log *log, Status *status) {
+static bool load_kernels(Gpu *gpu, const GpuFolders *folders, Log *log, Status *status) {
     Nvrtc nvrtc;
     CudaCache cache;
-    if (!add_sources(gpu, status) || !nvrtc_open(&nvrtc, &gpu->places, gpu->driver.version, status))
+    if (!add_sources(gpu, status) ||
+        !cuda_kernel_files_open(&gpu->files, gpu->sources, gpu->n_sources, folders->edited, log, status) ||
+        !nvrtc_open(&nvrtc, &gpu->places, gpu->driver.version, status))
         return false;
     char *folder = cuda_cache_folder();
     bool has_cache = folder && cuda_cache_open(&cache, disk_system(), folder, CUDA_CACHE_BYTES, status);
@@ -266,7 +293,7 @@ static bool load_kernels(Gpu *gpu, Log *log, Status *status) {
     if (!outputs)
         status_fail_errno(status, "kernels");
     if (!status->failed)
-        compile(gpu, &nvrtc, has_cache ? &cache : NULL, outputs, log, status);
+        compile(gpu, &nvrtc, has_cache ? &cache : NULL, folders, outputs, log, status);
     free(outputs);
     if (has_cache)
         cuda_cache_close(&cache);
@@ -287,13 +314,27 @@ static CUdeviceptr parameter(Gpu *gpu, const MoecAddress *from, uint32_t n_piece
     return table;
 }
 
-static void set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, CudaLaunch *out,
-                       CUdeviceptr *args) {
+/* Runs a kernel of the host, once and for all, and keeps on the device what it made. */
+static bool make(Gpu *gpu, const MoecLaunch *launch, CUdeviceptr *at, Status *status) {
+    const MoecKernel *kernel = &gpu->plan->kernels[launch->kernel];
+    void *result = calloc(1, (size_t)kernel->bytes + 1);
+    if (!result)
+        return status_fail_errno(status, "%s", kernel->name);
+    *at = gpu->memory.parts[PART_MADE] + gpu->next_made;
+    gpu->next_made += made_bytes(gpu->plan, launch);
+    kernel->function((void *const[]){result});
+    copy_to_device(gpu, *at, result, (uint64_t)kernel->bytes, kernel->name, status);
+    free(result);
+    return !status->failed;
+}
+
+static bool set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, CudaLaunch *out,
+                       CUdeviceptr *args, Status *status) {
     const MoecCudaKernel *kernel = &gpu->plan->cuda_kernels[launch->kernel];
     const MoecAddress *from = program->args + launch->first_arg;
     *out = (CudaLaunch){.args = args, .value = launch->value, .source = launch->source};
     if (!kernel->text)
-        return;
+        return make(gpu, launch, args, status);
     out->kernel = &gpu->kernels.kernels[gpu->numbers[launch->kernel]];
     for (uint32_t i = 0; i < kernel->n_parameters; i++) {
         *args++ = parameter(gpu, from, kernel->pieces[i]);
@@ -301,6 +342,7 @@ static void set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *l
     }
     if (kernel->scratch_bytes > 0)
         *args = gpu->memory.parts[PART_SCRATCH];
+    return true;
 }
 
 static bool set_program(Gpu *gpu, const MoecProgram *program, GpuProgram *out, Status *status) {
@@ -313,7 +355,8 @@ static bool set_program(Gpu *gpu, const MoecProgram *program, GpuProgram *out, S
         return status_fail_errno(status, "program \"%s\"", program->name);
     CUdeviceptr *args = out->args;
     for (uint32_t i = 0; i < program->n_launches; i++) {
-        set_launch(gpu, program, &program->launches[i], &out->launches[i], args);
+        if (!set_launch(gpu, program, &program->launches[i], &out->launches[i], args, status))
+            return false;
         args += gpu->plan->cuda_kernels[program->launches[i].kernel].n_parameters + 1;
     }
     return true;
@@ -332,8 +375,9 @@ static bool set_programs(Gpu *gpu, Status *status) {
                           "addresses", status);
 }
 
-bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Log *log, Status *status) {
-    return take_memory(gpu, n_bytes, status) && load_kernels(gpu, log, status) && set_programs(gpu, status);
+bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuFolders *folders, Log *log,
+               Status *status) {
+    return take_memory(gpu, n_bytes, status) && load_kernels(gpu, folders, log, status) && set_programs(gpu, status);
 }
 
 void gpu_close(Gpu *gpu) {
@@ -341,6 +385,8 @@ void gpu_close(Gpu *gpu) {
     if (!gpu)
         return;
     for (uint32_t i = 0; i < gpu->plan->n_programs && gpu->programs; i++) {
+        if (gpu->programs[i].graph.device)
+            cuda_graph_close(&gpu->programs[i].graph, &ignored);
         free(gpu->programs[i].launches);
         free(gpu->programs[i].args);
     }
@@ -348,6 +394,7 @@ void gpu_close(Gpu *gpu) {
     free(gpu->tables);
     if (gpu->kernels.device)
         cuda_kernels_close(&gpu->kernels, &ignored);
+    cuda_kernel_files_close(&gpu->files);
     for (size_t i = 0; i < gpu->n_sources; i++)
         free(gpu->texts[i]);
     free(gpu->sources);
@@ -371,30 +418,41 @@ static uint64_t tensor_bytes(const MoecTensor *tensor) {
     return (uint64_t)tensor_elements(tensor) * BYTES;
 }
 
-/* A kernel of the host has no operands, and one result: its bytes are that one's. */
-static bool run_on_host(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, const Memory *memory,
-                        Status *status) {
+/* Puts what a kernel of the host made where the launch leaves it. */
+static bool place(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, CUdeviceptr made, Status *status) {
     const MoecKernel *kernel = &gpu->plan->kernels[launch->kernel];
-    MoecAddress at = program->args[launch->first_arg];
-    void *result = memory_at(memory, at);
-    kernel->function(&result);
-    return cuda_device_wait(&gpu->device, gpu->device.work, CUDA_TO("finish what is before a table"), status) &&
-           copy_to_device(gpu, device_at(gpu, at), result, (uint64_t)kernel->bytes, kernel->name, status);
+    return CUDA_CALL(&gpu->driver, CUDA_TO("place a table"), status, cuMemcpyDtoDAsync,
+                     device_at(gpu, program->args[launch->first_arg]), made, (size_t)kernel->bytes, gpu->device.work);
 }
 
-static bool run_launches(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
-    const GpuProgram *on_device = &gpu->programs[program - gpu->plan->programs];
+static bool run_launches(Gpu *gpu, const MoecProgram *program, const GpuProgram *on_device, Status *status) {
     uint32_t first = 0;
     for (uint32_t i = 0; i <= program->n_launches; i++) {
         bool is_end = i == program->n_launches;
         if (!is_end && on_device->launches[i].kernel)
             continue;
         if (!cuda_kernels_launch(&gpu->kernels, on_device->launches + first, i - first, false, status) ||
-            (!is_end && !run_on_host(gpu, program, &program->launches[i], memory, status)))
+            (!is_end && !place(gpu, program, &program->launches[i], *on_device->launches[i].args, status)))
             return false;
         first = i + 1;
     }
     return true;
+}
+
+/* The first time launch by launch; then they are recorded, and given to the device as one. */
+static bool run_program(Gpu *gpu, const MoecProgram *program, GpuProgram *on_device, Status *status) {
+    if (!on_device->has_run) {
+        on_device->has_run = true;
+        return run_launches(gpu, program, on_device, status);
+    }
+    if (!on_device->graph.device) {
+        if (!cuda_graph_begin(&gpu->device, status))
+            return false;
+        run_launches(gpu, program, on_device, status);
+        if (!cuda_graph_end(&on_device->graph, &gpu->device, status))
+            return false;
+    }
+    return cuda_graph_launch(&on_device->graph, program->name, status);
 }
 
 bool gpu_run(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
@@ -404,7 +462,7 @@ bool gpu_run(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status 
                             input->name, status))
             return false;
     }
-    if (!run_launches(gpu, program, memory, status))
+    if (!run_program(gpu, program, &gpu->programs[program - gpu->plan->programs], status))
         return false;
     for (uint32_t i = 0; i < program->n_outputs; i++) {
         const MoecTensor *output = &program->outputs[i];

@@ -14,9 +14,15 @@ typedef struct Gpu Gpu;
    where the plan has CUDA C and the driver has a device, else none. The caller closes it. */
 bool gpu_open(Gpu **gpu, const MoecPlan *plan, const char *device, Log *log, Status *status);
 
+/* Kernels as files (runtime/cuda_kernel_files.h): where they are written, and where edited ones are read from. NULL:
+   nowhere. */
+typedef struct {
+    const char *dump, *edited;
+} GpuFolders;
+
 /* Takes memory for spaces of n_bytes each, all of it 0, compiles and loads the plan's kernels. Fails before anything is
    taken where the device has less memory than that. Once, before the rest. */
-bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Log *log, Status *status);
+bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuFolders *folders, Log *log, Status *status);
 
 /* Whatever is open; NULL: nothing. */
 void gpu_close(Gpu *gpu);

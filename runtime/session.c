@@ -140,7 +140,8 @@ static void count_memory(const Session *session, uint64_t n_bytes[MOEC_SPACE_COU
 static bool open_memory(Session *session, Status *status) {
     uint64_t n_bytes[MOEC_SPACE_COUNT], available = memory_available();
     count_memory(session, n_bytes);
-    if ((session->gpu && !gpu_start(session->gpu, n_bytes, &session->log, status)) ||
+    const GpuFolders folders = {session->options->dump_kernels, getenv("MOEC_KERNEL_DIR")};
+    if ((session->gpu && !gpu_start(session->gpu, n_bytes, &folders, &session->log, status)) ||
         !memory_open(&session->memory, n_bytes, session->gpu, status))
         return false;
     session->memory.fills_ends = strcmp(session->options->check, "memory") == 0;
@@ -249,7 +250,9 @@ static bool open_weights(Session *session, Status *status) {
 static bool check_gpu(const Session *session, Status *status) {
     const Options *options = session->options;
     if (!session->gpu)
-        return true;
+        return !options->dump_kernels ||
+               status_fail(status, STATUS_USAGE, "--dump-kernels %s: writes a GPU's kernels; add --device cuda",
+                           options->dump_kernels);
     if (options->profile)
         return status_fail(status, STATUS_USAGE, "--profile: launches are timed on the CPU only; add --device cpu");
     if (strcmp(options->check, "none") != 0)
