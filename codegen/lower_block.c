@@ -85,6 +85,7 @@ static FormAccess state_access(const Node *update) {
 /* The argument that starts at the place, or FORM_NONE. */
 static uint32_t find_argument(const Lowering *at, const View *view, bool is_in_pieces) {
     for (size_t i = 0; i < at->form->n_args; i++) {
+        assert(at->arguments);
         const LoweredArgument *known = &at->arguments[form_arg_entry(at->form, i)];
         bool is_same = known->owner == view->owner || known->replaced == view->owner;
         if (is_same && known->offset == view->offset && at->form->args[i].is_in_pieces == is_in_pieces)

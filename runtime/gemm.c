@@ -365,22 +365,22 @@ static void pack_tile(const Team *team, const GemmRound *round, const GemmGroup 
     }
 }
 
-/* Computes tile number `tile`, of `width` panels, of the columns of a piece whose rows are all of its group's, and
-   packed. */
-static void multiply_tile(Team *team, Piece *piece, int64_t width, int64_t tile) {
+/* Computes tile number `tile`, of `width` panels, of the columns of `rows`, all of a group's, which are packed. */
+static void multiply_tile(Team *team, const Piece *rows, int64_t width, int64_t tile) {
     const GemmCall *call = &team->call;
-    int64_t index = piece->group->group;
+    Piece piece = *rows;
+    int64_t index = rows->group->group;
     GemmRound round = {.first_group = index,
                        .end_group = index + 1,
                        .first_panel = tile * width,
                        .end_panel = least((tile + 1) * width, call->n_panels)};
-    float *rhs = gemm_workspace(GEMM_BUFFER_RHS, gemm_rhs_floats(call, &round, piece->group));
-    pack_tile(team, &round, piece->group, rhs);
-    piece->round = &round;
-    piece->rhs = rhs;
-    piece->first_panel = round.first_panel;
-    piece->end_panel = round.end_panel;
-    compute_piece(piece);
+    float *rhs = gemm_workspace(GEMM_BUFFER_RHS, gemm_rhs_floats(call, &round, rows->group));
+    pack_tile(team, &round, rows->group, rhs);
+    piece.round = &round;
+    piece.rhs = rhs;
+    piece.first_panel = round.first_panel;
+    piece.end_panel = round.end_panel;
+    compute_piece(&piece);
 }
 
 static int64_t count_tiles(const GemmCall *call, const GemmGroup *group, int64_t *width) {

@@ -212,12 +212,9 @@ static CUdeviceptr device_at(const Gpu *gpu, MoecAddress address) {
 /* ---- Kernels ----------------------------------------------------------------------------------------------------- */
 
 static char *joined(const char *first, const char *second) {
-    size_t n = strlen(first), m = strlen(second);
-    char *text = malloc(n + m + 1);
-    if (text) {
-        memcpy(text, first, n);
-        memcpy(text + n, second, m + 1);
-    }
+    char *text = malloc(strlen(first) + strlen(second) + 1);
+    if (text)
+        stpcpy(stpcpy(text, first), second);
     return text;
 }
 

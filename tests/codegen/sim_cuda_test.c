@@ -112,7 +112,7 @@ static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPa
             (MoecCudaFunction){cuda->launches[i].kernel, (uint32_t)cuda->launches[i].n_blocks,
                                (uint32_t)cuda->launches[i].n_threads, (uint32_t)cuda->launches[i].shared_bytes};
     size_t n = form->n_args + (cuda->scratch_bytes > 0);
-    assert_true(n <= CUDA_MAX_PARTS && n <= MAX_ARGS);
+    assert_true(n <= CUDA_MAX_PARTS);
     for (size_t i = 0; i < form->n_args; i++)
         parts[i] = (CudaPart){form->args[i].name, (uint64_t)form->args[i].n_elements * sizeof(float)};
     if (cuda->scratch_bytes > 0)
