@@ -4,7 +4,9 @@
 
 /* Where the text is compiled for something else than a GPU, that has defined these before. */
 static const char names[] = "#ifndef MOEC_KERNEL\n"
-                            "#define MOEC_KERNEL(n_threads) extern \"C\" __global__ __launch_bounds__(n_threads)\n"
+                            "/* Of small blocks, rather fewer run at once than that their registers are spilled. */\n"
+                            "#define MOEC_KERNEL(n_threads) \\\n"
+                            "    extern \"C\" __global__ __launch_bounds__(n_threads, (n_threads) <= 128 ? 1 : 0)\n"
                             "#define MOEC_DEVICE static __device__ __forceinline__\n"
                             "#define MOEC_CONSTANT static __device__\n"
                             "#define MOEC_SHARED __shared__\n"

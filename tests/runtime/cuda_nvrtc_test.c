@@ -1,5 +1,5 @@
 // REQUIRES: nvrtc
-// RUN: %unit %s
+// RUN: %nvrtc %unit %s
 /* The real NVRTC, where one is installed; it needs no GPU. */
 #include <setjmp.h>
 #include <stdarg.h>
