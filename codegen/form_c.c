@@ -157,17 +157,19 @@ static void print_gathered_row(FormPrinter *at, uint32_t instr) {
            (long long)map->gather_stride);
 }
 
-/* The element that the instruction reads, or what stands for it where a position says to read none. */
-static void print_read(FormPrinter *at, uint32_t instr, const char *type, const char *missing) {
+/* The element that the instruction reads; where a position says to read none, that of row 0. */
+static void print_read(FormPrinter *at, uint32_t instr, const char *type) {
+    const FormAccessMap *map = &at->body->instrs[instr].map;
+    const char *before = map->gather == FORM_NONE ? "" : arena_printf(at->c->arena, "v%u_at", instr);
+    c_line(at->c, "%s v%u = %s;", type, instr, element_text(at, map, before));
+}
+
+/* What stands for it there. */
+static void print_otherwise(FormPrinter *at, uint32_t instr, const char *missing) {
     const FormInstr *read = &at->body->instrs[instr];
-    if (read->map.gather == FORM_NONE) {
-        c_line(at->c, "%s v%u = %s;", type, instr, form_element_text(at, &read->map));
+    if (read->map.gather == FORM_NONE)
         return;
-    }
-    if (form_instr_n_operands(read) > 0)
-        missing = form_value_text(at, read->a);
-    c_line(at->c, "%s v%u = %s;", type, instr,
-           element_text(at, &read->map, arena_printf(at->c->arena, "v%u_at", instr)));
+    missing = form_instr_n_operands(read) > 0 ? form_value_text(at, read->a) : missing;
     c_line(at->c, "v%u = v%u_is ? v%u : %s;", instr, instr, instr, missing);
 }
 
@@ -181,11 +183,13 @@ static void print_position(FormPrinter *at, uint32_t instr) {
     else if (is_number)
         c_line(at->c, "int64_t v%u = %s;", instr, number);
     else
-        print_read(at, instr, "int64_t", "-1");
+        print_read(at, instr, "int64_t");
     if (position->op == FORM_POSITION && position->divisor != 1)
-        c_line(at->c, "v%u = v%u < 0 ? -1 : v%u / %lld;", instr, instr, instr, (long long)position->divisor);
+        c_line(at->c, "v%u = v%u < 0 ? v%u : v%u / %lld;", instr, instr, instr, instr, (long long)position->divisor);
     if (position->limit > 0)
         c_line(at->c, "v%u = (uint64_t)v%u < %lld ? v%u : -1;", instr, instr, (long long)position->limit, instr);
+    if (!is_number)
+        print_otherwise(at, instr, "-1");
     for (size_t i = instr + 1; i < at->body->n_instrs; i++) {
         const FormInstr *gathering = &at->body->instrs[i];
         if (form_instr_has_map(gathering) && gathering->map.gather == instr)
@@ -230,10 +234,12 @@ void form_print_value(FormPrinter *at, uint32_t instr) {
     const FormInstr *value = &at->body->instrs[instr];
     if (form_instr_is_position(value))
         print_position(at, instr);
-    else if (value->op == FORM_LOAD)
-        print_read(at, instr, "float", "0.0f");
-    else
+    else if (value->op != FORM_LOAD)
         print_computed(at, instr);
+    else {
+        print_read(at, instr, "float");
+        print_otherwise(at, instr, "0.0f");
+    }
 }
 
 const char *form_scatter_text(FormPrinter *at, const FormInstr *scatter, const char *place) {

@@ -123,6 +123,13 @@ void cuda_print_form_of_rows(CudaPrinter *at, Form *rows) {
 
 /* NULL, or what no GPU has. */
 static const char *too_large(Arena *arena, const Form *form, const FormCuda *cuda) {
+    enum { MOST_PARAMETERS = 512, MOST_FACTORS = 3 };
+    if (form->n_args >= MOST_PARAMETERS)
+        return arena_printf(arena, "form %s has %zu arguments, and a launch at most %d with scratch memory", form->name,
+                            form->n_args, MOST_PARAMETERS);
+    if (form->n_products > MOST_FACTORS)
+        return arena_printf(arena, "form %s has %d products, and the CUDA C of one kernel at most %d", form->name,
+                            form->n_products, MOST_FACTORS);
     if (cuda->scratch_bytes >= MAX_SCRATCH)
         return arena_printf(arena, "form %s needs 2^48 bytes of scratch memory or more", form->name);
     for (int i = 0; i < cuda->n_launches; i++) {

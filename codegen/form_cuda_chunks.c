@@ -107,10 +107,10 @@ static void open_launch(CudaPrinter *at, const Chunks *chunks, int phase, int64_
     cuda_print_shared(at);
     c_line(c, "int thread = threadIdx.x;");
     if (chunks->n_rows > 1 && n_chunks > 1)
-        c_line(c, "int %s = blockIdx.x / %lld, chunk = blockIdx.x %% %lld;", cuda_row_name(at), (long long)n_chunks,
-               (long long)n_chunks);
+        c_line(c, "%s %s = blockIdx.x / %lld, chunk = blockIdx.x %% %lld;", at->int_type, cuda_row_name(at),
+               (long long)n_chunks, (long long)n_chunks);
     else if (chunks->n_rows > 1)
-        c_line(c, writes ? "int %s = blockIdx.x;" : "int %s = blockIdx.x, chunk = 0;", cuda_row_name(at));
+        c_line(c, writes ? "%s %s = blockIdx.x;" : "%s %s = blockIdx.x, chunk = 0;", at->int_type, cuda_row_name(at));
     else if (!writes)
         c_line(c, "int chunk = blockIdx.x;");
     if (chunks->n_rows > 1)

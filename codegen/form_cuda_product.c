@@ -398,7 +398,7 @@ static void print_results(ProductPrinter *at) {
 static void print_ragged_rows(ProductPrinter *at) {
     CPrinter *c = at->c;
     const char *offsets = at->cuda->base.arg_names[at->form->offsets], *type = at->cuda->int_type;
-    c_line(c, "int group = 0;");
+    c_line(c, "%s group = 0;", type);
     c_line(c, "%s row_at = 0, row_end = 0;", type);
     c_open(c, "for (; group < %lld; group++)", (long long)at->form->n_groups);
     c_line(c, "row_at = %s[group] + row_tile * %d;", offsets, at->n_tile_rows);
@@ -419,7 +419,7 @@ static void print_tile(ProductPrinter *at) {
     c_line(c, "int tile = (int)blockIdx.x;");
     if (form->ragged == FORM_RAGGED_K) {
         const char *offsets = at->cuda->base.arg_names[form->offsets];
-        c_line(c, "int group = tile / %lld;", n_rows * n_cols);
+        c_line(c, "%s group = tile / %lld;", type, n_rows * n_cols);
         c_line(c, "tile %%= %lld;", n_rows * n_cols);
         c_line(c, "%s group_first = %s[group], group_end = %s[group + 1];", type, offsets, offsets);
     }

@@ -160,7 +160,8 @@ static const char *check_map(const Verifier *v, const FormAccessMap *map) {
         return broken(v, is_index ? "it is of no argument" : "it has no argument");
     const FormArg *arg = gives_number ? NULL : &v->form->args[map->arg];
     int64_t room = (is_index ? FORM_INDEX_END : gives_number ? MAX_ELEMENTS : arg->n_elements) - 1;
-    bool is_negative = map->offset < (gives_number && !is_index ? -MAX_ELEMENTS : 0);
+    bool counts_back = v->instr->op == FORM_POSITION && gives_number;
+    bool is_negative = map->offset < (counts_back ? -MAX_ELEMENTS : 0);
     room = map->offset > room ? -1 : room - map->offset;
     for (int i = 0; i < body->n_indices && !is_negative; i++) {
         is_negative = map->strides[i] < 0;

@@ -87,6 +87,8 @@ bool gpu_open(Gpu **gpu, const MoecPlan *plan, const char *device, Log *log, Sta
     opened->plan = plan;
     if (!open_device(opened, ordinal, &tried)) {
         gpu_close(opened);
+        if (is_auto)
+            log_line(log, "device", "the CPU: %s", tried.message);
         return is_auto || status_fail(status, tried.code, "%s", tried.message);
     }
     char bytes[32];

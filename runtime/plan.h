@@ -12,7 +12,8 @@
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
      disk, output, export, checkpoint, _dir      what is written, whole or not at all
-     cuda_api, _library, _error, _driver         a GPU, which no run uses yet (spec/cuda.md): NVIDIA's libraries
+     gpu                                         programs on a GPU (spec/cuda.md), which stands on:
+     cuda_api, _library, _error, _driver         NVIDIA's libraries
      cuda_device, _memory, _transfer             the device, what it holds, copies
      cuda_nvrtc, _cache, _compile                kernels become code
      cuda_kernels, _kernel_files                 they run, and are written and edited as files

@@ -159,7 +159,7 @@ static bool open_memory(Session *session, Status *status) {
             length += (size_t)snprintf(line + length, sizeof line - length, "%s%s %s", length ? ", " : "",
                                        parts[i].name, meter_bytes(text, sizeof text, (double)parts[i].n_bytes));
     }
-    if (available != UINT64_MAX)
+    if (available != UINT64_MAX && !session->gpu)
         snprintf(line + length, sizeof line - length, "; %s available",
                  meter_bytes(text, sizeof text, (double)available));
     log_line(&session->log, "memory", "%s: %s", meter_bytes(text, sizeof text, (double)memory_bytes(&session->memory)),
@@ -275,8 +275,12 @@ static bool upload(Session *session, Status *status) {
                              gpu_upload(session->gpu, &session->memory, MOEC_SPACE_MOMENT2, status));
 }
 
+bool session_fetch_weights(Session *session, Status *status) {
+    return !session->gpu || gpu_download(session->gpu, &session->memory, MOEC_SPACE_WEIGHT, status);
+}
+
 bool session_fetch(Session *session, Status *status) {
-    return !session->gpu || (gpu_download(session->gpu, &session->memory, MOEC_SPACE_WEIGHT, status) &&
+    return !session->gpu || (session_fetch_weights(session, status) &&
                              gpu_download(session->gpu, &session->memory, MOEC_SPACE_MOMENT1, status) &&
                              gpu_download(session->gpu, &session->memory, MOEC_SPACE_MOMENT2, status));
 }

@@ -29,7 +29,8 @@ typedef struct {
 bool session_open(Session *session, const MoecPlan *plan, const Options *options, Status *status);
 void session_close(Session *session);
 
-/* Weights and moments, or gradients, of a run on a GPU come to the host's memory, where they are read from. */
+/* Weights, weights and moments, or gradients, of a run on a GPU come to the host's memory, where they are read from. */
+bool session_fetch_weights(Session *session, Status *status);
 bool session_fetch(Session *session, Status *status);
 bool session_fetch_gradients(Session *session, Status *status);
 

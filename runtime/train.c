@@ -171,8 +171,9 @@ static bool run_steps(Trainer *trainer, Status *status) {
 static bool write_export(Session *session, Log *log, Status *status) {
     const Options *options = session->options;
     ExportOptions how = {.dtype = strcmp(options->export_dtype, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32};
-    if (!session_fetch(session, status) || !export_model(session->plan, session->memory.spaces[MOEC_SPACE_WEIGHT],
-                                                         &session->extras, &how, options->export, status))
+    if (!session_fetch_weights(session, status) ||
+        !export_model(session->plan, session->memory.spaces[MOEC_SPACE_WEIGHT], &session->extras, &how, options->export,
+                      status))
         return false;
     log_line(log, "export", "%s (%s)", options->export, options->export_dtype);
     return true;

@@ -9,7 +9,18 @@ out = os.path.abspath(os.environ.get("MOEC_OUT", os.path.join(root, "build/relea
 config.name = "moec"
 config.test_format = lit.formats.ShTest(execute_external=True)
 config.suffixes = [".moe", ".ir", ".c", ".test"]
-config.excludes = ["Inputs", "corpus", "tools", "support", "support_runtime", "fake_cuda", "sim_cuda", "bench", "gpu"]
+config.excludes = [
+    "Inputs",
+    "corpus",
+    "tools",
+    "support",
+    "support_runtime",
+    "fake_cuda",
+    "sim_cuda",
+    "simt",
+    "bench",
+    "gpu",
+]
 config.test_source_root = os.path.join(root, "tests")
 config.test_exec_root = os.path.join(out, "tests")
 # Several tests run at once: threads that spin while they wait would take each other's cores.
