@@ -6,7 +6,6 @@
 
 #include "codegen/form_c.h"
 #include "codegen/lower.h"
-#include "codegen/lower_attention.h"
 #include "ir/names.h"
 #include "ir/text.h"
 #include "ir/view.h"
@@ -151,24 +150,6 @@ static bool is_laid_out(const Node *node) {
     return true;
 }
 
-static void add_arg(KernelCall *call, Value *value) {
-    View view;
-    bool has_map = view_of(value, &view);
-    assert(has_map);
-    (void)has_map;
-    call->args[call->n_args++] = (LoweredArgument){view.owner, view.offset, NULL};
-}
-
-static void set_args(Arena *arena, KernelCall *call, Node *node) {
-    call->args = arena_array_of(arena, LoweredArgument, node->n_results + node->n_operands);
-    for (int i = 0; i < node->n_results; i++)
-        add_arg(call, &node->results[i]);
-    for (int i = 0; i < node->n_operands; i++) {
-        if (kernel_operand_is_argument(node, i))
-            add_arg(call, node->operands[i]);
-    }
-}
-
 /* ---- The table ------------------------------------------------------------------------------------------------- */
 
 /* Whether there is a kernel with the key; if not, it is to be added as the next. */
@@ -280,21 +261,6 @@ static void add_node(Kernels *kernels, Node *node, KernelCall *call) {
     push(kernels, kernel);
 }
 
-static void add_attention(Kernels *kernels, Node *node, KernelCall *call) {
-    Arena *arena = kernels->arena;
-    assert(is_laid_out(node));
-    set_args(arena, call, node);
-    const char *key = form_text(arena, lower_attention(arena, node, "kernel"));
-    if (find_kernel(kernels, key, &call->kernel))
-        return;
-    Kernel kernel = {
-        .name = next_name(kernels, node->op), .key = key, .flops = node_flops(node), .bytes = node_bytes(node)};
-    kernel.form = lower_attention(arena, node, kernel.name);
-    kernel.heading = heading_text(kernels, &node, 1, &kernel);
-    kernel.text = printed_form(arena, kernel.form, kernel.heading);
-    push(kernels, kernel);
-}
-
 bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const LoweredStorage *storage, Reporter *reporter,
                  KernelCall *call) {
     const char *reason;
@@ -307,8 +273,6 @@ bool kernels_add(Kernels *kernels, Node *const *nodes, size_t n, const LoweredSt
     assert((space || n == 1) && "fuse makes no block that has no space");
     if (space)
         add_block(kernels, space, nodes, n, storage, call);
-    else if (nodes[0]->op == OP_attention || nodes[0]->op == OP_attention_grad)
-        add_attention(kernels, nodes[0], call);
     else
         add_node(kernels, nodes[0], call);
     return true;

@@ -1,4 +1,5 @@
-#include "codegen/lower_attention.h"
+/* Attention and its gradient as forms. */
+#include "codegen/lower.h"
 
 #include <assert.h>
 
@@ -58,49 +59,44 @@ static int64_t set_strides(FormAccessMap *map, Value *value, FormAttentionTensor
     return last + 1;
 }
 
-static void add_tensor(Arena *arena, Form *form, Value *value, FormAttentionTensor tensor, const char *name,
-                       bool is_result) {
-    FormArg arg = {.name = name, .dtype = DTYPE_F32, .access = is_result ? FORM_OUT : FORM_IN};
+static void add_tensor(NodeLowering *at, Value *value, FormAttentionTensor tensor, const char *name, bool is_result) {
+    Form *form = at->lowered->form;
     FormAccessMap *map = &form->attention.maps[tensor];
     *map = (FormAccessMap){.arg = (uint32_t)form->n_args, .gather = FORM_NONE};
-    arg.n_elements = set_strides(map, value, tensor);
-    arena_push(arena, form->args, form->n_args, form->args_capacity, arg);
+    int64_t n_elements = set_strides(map, value, tensor);
+    lower_argument(at, name, value, n_elements, is_result ? FORM_OUT : FORM_IN);
 }
 
-static void add_tensors(Arena *arena, Form *form, const Node *node) {
+static void add_tensors(NodeLowering *at) {
     static const char *const names[] = {
 #define X(id, name, has_kv_heads) [ATTENTION_##id] = name,
         FORM_ATTENTION_TENSORS(X)
 #undef X
     };
+    Node *node = at->node;
     for (int i = 0; i < node->n_results; i++) {
         int tensor = node->n_operands + i;
-        add_tensor(arena, form, (Value *)&node->results[i], (FormAttentionTensor)tensor, names[tensor], true);
+        add_tensor(at, &node->results[i], (FormAttentionTensor)tensor, names[tensor], true);
     }
     for (int i = 0; i < node->n_operands; i++)
-        add_tensor(arena, form, node->operands[i], (FormAttentionTensor)i, names[i], false);
+        add_tensor(at, node->operands[i], (FormAttentionTensor)i, names[i], false);
 }
 
 /* ---- Nodes ------------------------------------------------------------------------------------------------------ */
 
-Form *lower_attention(Arena *arena, const Node *node, const char *name) {
+void lower_attention(NodeLowering *at) {
     static const char *const index_names[RANK] = {"b", "t", "h", "d"};
+    const Node *node = at->node;
     const Value *q = node->operands[0], *k = node->operands[1];
     int64_t n_positions = extent_of(q, POSITION), window = attrs_int(&node->attrs, "window", 0);
-    Form *form = arena_new_of(arena, Form);
-    *form = (Form){.name = name,
-                   .kind = node->op == OP_attention ? FORM_KIND_ATTENTION : FORM_KIND_ATTENTION_GRAD,
-                   .n_groups = 1,
-                   .offsets = FORM_NONE,
-                   .body.n_indices = RANK,
-                   .body.yield = FORM_NONE};
+    Form *form = at->lowered->form;
+    form->kind = node->op == OP_attention ? FORM_KIND_ATTENTION : FORM_KIND_ATTENTION_GRAD;
     for (int dim = 0; dim < RANK; dim++)
-        form->body.indices[dim] = (FormIndex){index_names[dim], extent_of(q, dim), dim == COLUMN};
+        lower_index(at, index_names[dim], extent_of(q, dim), dim == COLUMN);
     form->attention = (FormAttention){.n_shared = extent_of(q, HEAD) / extent_of(k, HEAD),
                                       .window = window > 0 && window < n_positions ? window : n_positions,
                                       .scale = attrs_float(&node->attrs, "scale", 1),
                                       .tile_queries = n_tile_queries(node),
                                       .tile_keys = n_tile_keys(node)};
-    add_tensors(arena, form, node);
-    return form;
+    add_tensors(at);
 }
