@@ -320,7 +320,7 @@ static void form_test(void **state) {
     const Case *of = *state;
     const Form *form = of->random.form;
     if (!of->cuda)
-        return;
+        skip();
     double **values = random_form_values(fixture.arena, &of->random, 100);
     double **again = random_form_values(fixture.arena, &of->random, 100);
     Memory *memory = memory_new(form, of->cuda, values);

@@ -22,7 +22,8 @@ static void the_driver_opens(void **state) {
     cuda_driver_open(&driver, &fixture.places, &status);
     expect_success(&status);
     assert_int_equal(driver.version, 13000);
-    assert_non_null(strstr(driver.library.path, "fake_cuda/libcuda.so.1"));
+    const CudaLibrary *opened = &driver.library;
+    assert_non_null(strstr(opened->path, "fake_cuda/libcuda.so.1"));
     cuda_driver_close(&driver);
     cuda_fixture_close(&fixture);
 }
