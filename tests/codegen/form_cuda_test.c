@@ -113,7 +113,7 @@ static const struct {
     int n;
 } kinds[] = {
     {"rows", random_form_rows, 90},       {"scatter", random_form_scatter, 20},     {"pieces", random_form_pieces, 16},
-    {"product", random_form_product, 40}, {"attention", random_form_attention, 20},
+    {"product", random_form_product, 40}, {"attention", random_form_attention, 20}, {"route", random_form_route, 40},
 };
 
 enum { N_RANDOM = 90 + 20 + 16 + 40 + 20 + 40, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
@@ -179,6 +179,7 @@ static int set_up(void **state) {
             add_case(&fixture.cases[n], kinds[kind].make(fixture.arena, name, (uint64_t)n), &text);
         }
     }
+    assert_true(error || n == N_RANDOM);
     for (int i = 0; i < (int)N_GIVEN && !error; i++)
         add_case(&fixture.cases[N_RANDOM + i], read_given(i), &text);
     if (!error)

@@ -22,8 +22,8 @@ static void the_driver_opens(void **state) {
     cuda_driver_open(&driver, &fixture.places, &status);
     expect_success(&status);
     assert_int_equal(driver.version, 13000);
-    const CudaLibrary *opened = &driver.library;
-    assert_non_null(strstr(opened->path, "fake_cuda/libcuda.so.1"));
+    const CudaDriver *opened = &driver;
+    assert_non_null(strstr(opened->library.path, "fake_cuda/libcuda.so.1"));
     cuda_driver_close(&driver);
     cuda_fixture_close(&fixture);
 }
