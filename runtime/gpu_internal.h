@@ -1,0 +1,70 @@
+/* What the files of gpu.h share: gpu.c opens and closes all of it, gpu_memory.c has the device's memory, gpu_kernels.c
+   compiles, gpu_program.c runs. */
+#ifndef MOEC_RUNTIME_GPU_INTERNAL_H
+#define MOEC_RUNTIME_GPU_INTERNAL_H
+
+#include "runtime/cuda_graph.h"
+#include "runtime/cuda_kernel_files.h"
+#include "runtime/cuda_memory.h"
+#include "runtime/cuda_transfer.h"
+#include "runtime/gpu.h"
+
+/* Parts of the device's memory: the plan's spaces, then these. MADE: what kernels of the host make, of all launches;
+   TABLES: arrays of addresses. */
+enum { PART_SCRATCH = MOEC_SPACE_COUNT, PART_MADE, PART_TABLES, N_PARTS, MADE_ALIGNMENT = 256 };
+enum { BUFFER_BYTES = 16 << 20, MOST_COMPILER_THREADS = 16 };
+
+/* A program with its addresses those of the device. */
+typedef struct {
+    CudaLaunch *launches; /* [n_launches]. Of a kernel of the host, kernel is NULL, and args where its result is kept */
+    CUdeviceptr *args;    /* of all launches */
+    CudaGraph graph;      /* all launches in one; not there before the second run */
+    bool has_run;
+} GpuProgram;
+
+struct Gpu {
+    const MoecPlan *plan;
+    CudaPlaces places;
+    CudaDriver driver;
+    CudaDevice device;
+    CudaMemory memory;
+    CudaTransfer transfer;
+    CudaKernelSource *sources; /* of the kernels that have CUDA C */
+    char **texts;
+    size_t n_sources;
+    size_t *numbers;       /* of each kernel of the plan among these */
+    CudaKernelFiles files; /* the same, or what a folder has in their place */
+    CudaKernels kernels;
+    GpuProgram *programs; /* [plan->n_programs] */
+    uint64_t *tables;     /* as they are in the device's memory */
+    size_t n_tables, next_table;
+    uint64_t next_made; /* bytes */
+};
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
+
+/* Takes memory for all parts, of which spaces have n_bytes each; those are filled with 0. */
+bool gpu_memory_open(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status);
+
+CUdeviceptr gpu_at(const Gpu *gpu, MoecAddress address);
+
+/* A kernel of the host has no operands, and one result: its bytes are that one's. 0 of other kernels. */
+uint64_t gpu_made_bytes(const MoecPlan *plan, const MoecLaunch *launch);
+
+/* Between the host's memory and the device's, done when they return. `name`: of what is copied, for errors. */
+bool gpu_copy_to_device(Gpu *gpu, CUdeviceptr to, const void *from, uint64_t n_bytes, const char *name, Status *status);
+bool gpu_copy_to_host(Gpu *gpu, void *to, CUdeviceptr from, uint64_t n_bytes, const char *name, Status *status);
+
+/* ---- Kernels ----------------------------------------------------------------------------------------------------- */
+
+/* Compiles and loads the plan's kernels. */
+bool gpu_kernels_open(Gpu *gpu, const GpuFolders *folders, Log *log, Status *status);
+void gpu_kernels_close(Gpu *gpu, Status *status);
+
+/* ---- Programs ---------------------------------------------------------------------------------------------------- */
+
+/* Gives all launches their addresses. */
+bool gpu_programs_open(Gpu *gpu, Status *status);
+void gpu_programs_close(Gpu *gpu, Status *status);
+
+#endif

@@ -1,0 +1,106 @@
+#include "runtime/gpu_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/cuda_compile.h"
+
+static char *joined(const char *first, const char *second) {
+    char *text = malloc(strlen(first) + strlen(second) + 1);
+    if (text)
+        stpcpy(stpcpy(text, first), second);
+    return text;
+}
+
+static bool add_source(Gpu *gpu, uint32_t number, Status *status) {
+    const MoecCudaKernel *kernel = &gpu->plan->cuda_kernels[number];
+    char *text = joined(gpu->plan->cuda_prelude, kernel->text);
+    gpu->texts[gpu->n_sources] = text;
+    gpu->numbers[number] = gpu->n_sources;
+    gpu->sources[gpu->n_sources++] = (CudaKernelSource){.text = {.name = gpu->plan->kernels[number].name, .text = text},
+                                                        .functions = kernel->functions,
+                                                        .n_functions = kernel->n_functions,
+                                                        .n_args = kernel->n_parameters + (kernel->scratch_bytes > 0)};
+    return text || status_fail_errno(status, "kernels");
+}
+
+static bool add_sources(Gpu *gpu, Status *status) {
+    uint32_t n = gpu->plan->n_kernels;
+    gpu->sources = calloc((size_t)n + 1, sizeof *gpu->sources);
+    gpu->texts = calloc((size_t)n + 1, sizeof *gpu->texts);
+    gpu->numbers = calloc((size_t)n + 1, sizeof *gpu->numbers);
+    if (!gpu->sources || !gpu->texts || !gpu->numbers)
+        return status_fail_errno(status, "kernels");
+    for (uint32_t i = 0; i < n; i++) {
+        if (gpu->plan->cuda_kernels[i].text && !add_source(gpu, i, status))
+            return false;
+    }
+    return true;
+}
+
+static int count_threads(void) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > MOST_COMPILER_THREADS ? MOST_COMPILER_THREADS : (int)n;
+}
+
+static bool compile(Gpu *gpu, const Nvrtc *nvrtc, const CudaCache *cache, const GpuFolders *folders,
+                    NvrtcOutput *outputs, Log *log, Status *status) {
+    static const char *const options[] = {"--std=c++17"};
+    char architecture[NVRTC_ARCHITECTURE_BYTES];
+    size_t n = gpu->n_sources;
+    CudaText *texts = calloc(n + 1, sizeof *texts);
+    if (!texts)
+        return status_fail_errno(status, "kernels");
+    for (size_t i = 0; i < n; i++)
+        texts[i] = gpu->files.sources[i].text;
+    if (nvrtc_architecture(nvrtc, gpu->device.major, gpu->device.minor, architecture, status)) {
+        const CudaCompiler compiler = {.nvrtc = nvrtc,
+                                       .architecture = architecture,
+                                       .options = options,
+                                       .n_options = sizeof options / sizeof *options,
+                                       .cache = cache,
+                                       .keeps_ptx = folders->dump,
+                                       .n_threads = count_threads()};
+        if (cuda_compile(&compiler, texts, n, outputs, log, status)) {
+            if (cuda_kernels_open(&gpu->kernels, &gpu->device, gpu->files.sources, outputs, n, status) && folders->dump)
+                cuda_kernel_files_write(disk_system(), folders->dump, &gpu->kernels, outputs, status);
+            cuda_compile_free(outputs, n);
+        }
+    }
+    free(texts);
+    return !status->failed;
+}
+
+bool gpu_kernels_open(Gpu *gpu, const GpuFolders *folders, Log *log, Status *status) {
+    Nvrtc nvrtc;
+    CudaCache cache;
+    if (!add_sources(gpu, status) ||
+        !cuda_kernel_files_open(&gpu->files, gpu->sources, gpu->n_sources, folders->edited, log, status) ||
+        !nvrtc_open(&nvrtc, &gpu->places, gpu->driver.version, status))
+        return false;
+    char *folder = cuda_cache_folder();
+    bool has_cache = folder && cuda_cache_open(&cache, disk_system(), folder, CUDA_CACHE_BYTES, status);
+    NvrtcOutput *outputs = calloc(gpu->n_sources + 1, sizeof *outputs);
+    if (!outputs)
+        status_fail_errno(status, "kernels");
+    if (!status->failed)
+        compile(gpu, &nvrtc, has_cache ? &cache : NULL, folders, outputs, log, status);
+    free(outputs);
+    if (has_cache)
+        cuda_cache_close(&cache);
+    free(folder);
+    nvrtc_close(&nvrtc);
+    return !status->failed;
+}
+
+void gpu_kernels_close(Gpu *gpu, Status *status) {
+    if (gpu->kernels.device)
+        cuda_kernels_close(&gpu->kernels, status);
+    cuda_kernel_files_close(&gpu->files);
+    for (size_t i = 0; i < gpu->n_sources; i++)
+        free(gpu->texts[i]);
+    free(gpu->sources);
+    free(gpu->texts);
+    free(gpu->numbers);
+}

@@ -1,0 +1,112 @@
+#include "runtime/gpu_internal.h"
+
+#include <string.h>
+
+static uint64_t scratch_bytes(const MoecPlan *plan) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < plan->n_kernels; i++)
+        most = plan->cuda_kernels[i].scratch_bytes > most ? plan->cuda_kernels[i].scratch_bytes : most;
+    return most;
+}
+
+/* Addresses in arrays, of all launches. */
+static size_t count_tables(const MoecPlan *plan) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < plan->n_programs; i++) {
+        for (uint32_t j = 0; j < plan->programs[i].n_launches; j++) {
+            const MoecCudaKernel *kernel = &plan->cuda_kernels[plan->programs[i].launches[j].kernel];
+            for (uint32_t k = 0; k < kernel->n_parameters; k++)
+                n += kernel->pieces[k];
+        }
+    }
+    return n;
+}
+
+uint64_t gpu_made_bytes(const MoecPlan *plan, const MoecLaunch *launch) {
+    bool is_of_host = !plan->cuda_kernels[launch->kernel].text;
+    uint64_t n_bytes = is_of_host ? (uint64_t)plan->kernels[launch->kernel].bytes : 0;
+    return (n_bytes + MADE_ALIGNMENT - 1) / MADE_ALIGNMENT * MADE_ALIGNMENT;
+}
+
+static uint64_t all_made_bytes(const MoecPlan *plan) {
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < plan->n_programs; i++) {
+        for (uint32_t j = 0; j < plan->programs[i].n_launches; j++)
+            n += gpu_made_bytes(plan, &plan->programs[i].launches[j]);
+    }
+    return n;
+}
+
+static bool clear(Gpu *gpu, MoecSpace space, uint64_t n_bytes, Status *status) {
+    return n_bytes == 0 || CUDA_CALL(&gpu->driver, CUDA_TO("clear memory"), status, cuMemsetD8Async,
+                                     gpu->memory.parts[space], 0, n_bytes, gpu->device.work);
+}
+
+bool gpu_memory_open(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status) {
+    gpu->n_tables = count_tables(gpu->plan);
+    CudaPart parts[N_PARTS] = {
+        {"weights", n_bytes[MOEC_SPACE_WEIGHT]},        {"gradients", n_bytes[MOEC_SPACE_GRAD]},
+        {"first moments", n_bytes[MOEC_SPACE_MOMENT1]}, {"second moments", n_bytes[MOEC_SPACE_MOMENT2]},
+        {"activations", n_bytes[MOEC_SPACE_ARENA]},     {"scratch", scratch_bytes(gpu->plan)},
+        {"tables", all_made_bytes(gpu->plan)},          {"addresses", gpu->n_tables * sizeof *gpu->tables}};
+    if (!cuda_memory_open(&gpu->memory, &gpu->device, parts, N_PARTS, status) ||
+        !cuda_transfer_open(&gpu->transfer, &gpu->device, BUFFER_BYTES, status))
+        return false;
+    for (int space = 0; space < MOEC_SPACE_COUNT; space++) {
+        if (!clear(gpu, (MoecSpace)space, n_bytes[space], status))
+            return false;
+    }
+    return cuda_device_wait(&gpu->device, gpu->device.work, CUDA_TO("clear memory"), status);
+}
+
+/* Bytes of the host. */
+typedef struct {
+    CudaReader reader; /* first, so that a pointer to it is one to the whole */
+    const char *bytes;
+} HostReader;
+
+typedef struct {
+    CudaWriter writer;
+    char *bytes;
+} HostWriter;
+
+static bool read_host(CudaReader *reader, void *bytes, uint64_t offset, size_t n, Status *status) {
+    (void)status;
+    memcpy(bytes, ((const HostReader *)reader)->bytes + offset, n);
+    return true;
+}
+
+static bool write_host(CudaWriter *writer, const void *bytes, uint64_t offset, size_t n, Status *status) {
+    (void)status;
+    memcpy(((HostWriter *)writer)->bytes + offset, bytes, n);
+    return true;
+}
+
+bool gpu_copy_to_device(Gpu *gpu, CUdeviceptr to, const void *from, uint64_t n_bytes, const char *name,
+                        Status *status) {
+    HostReader reader = {{read_host}, from};
+    return n_bytes == 0 || (cuda_transfer_upload(&gpu->transfer, to, n_bytes, &reader.reader, name, status) &&
+                            cuda_transfer_finish(&gpu->transfer, status));
+}
+
+bool gpu_copy_to_host(Gpu *gpu, void *to, CUdeviceptr from, uint64_t n_bytes, const char *name, Status *status) {
+    HostWriter writer = {{write_host}, to};
+    return n_bytes == 0 || cuda_transfer_download(&gpu->transfer, from, n_bytes, &writer.writer, name, status);
+}
+
+static const char *const space_names[MOEC_SPACE_COUNT] = {"weights", "gradients", "first moments", "second moments",
+                                                          "activations"};
+
+bool gpu_upload(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status) {
+    return gpu_copy_to_device(gpu, gpu->memory.parts[space], memory->spaces[space], memory->n_bytes[space],
+                              space_names[space], status);
+}
+
+bool gpu_download(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status) {
+    return gpu_copy_to_host(gpu, memory->spaces[space], gpu->memory.parts[space], memory->n_bytes[space],
+                            space_names[space], status);
+}
+
+CUdeviceptr gpu_at(const Gpu *gpu, MoecAddress address) {
+    return gpu->memory.parts[address.space] + address.offset;
+}

@@ -1,0 +1,152 @@
+#include "runtime/gpu_internal.h"
+
+#include <stdlib.h>
+
+#include "runtime/program.h"
+
+/* ---- Addresses ----------------------------------------------------------------------------------------------------
+ */
+
+/* The parameter of a launch that is made of the kernel's arguments from `from` on. */
+static CUdeviceptr parameter(Gpu *gpu, const MoecAddress *from, uint32_t n_pieces) {
+    if (n_pieces == 0)
+        return gpu_at(gpu, *from);
+    CUdeviceptr table = gpu->memory.parts[PART_TABLES] + gpu->next_table * sizeof *gpu->tables;
+    for (uint32_t i = 0; i < n_pieces; i++)
+        gpu->tables[gpu->next_table++] = gpu_at(gpu, from[i]);
+    return table;
+}
+
+/* Runs a kernel of the host, once and for all, and keeps on the device what it made. */
+static bool make(Gpu *gpu, const MoecLaunch *launch, CUdeviceptr *at, Status *status) {
+    const MoecKernel *kernel = &gpu->plan->kernels[launch->kernel];
+    void *result = calloc(1, (size_t)kernel->bytes + 1);
+    if (!result)
+        return status_fail_errno(status, "%s", kernel->name);
+    *at = gpu->memory.parts[PART_MADE] + gpu->next_made;
+    gpu->next_made += gpu_made_bytes(gpu->plan, launch);
+    kernel->function((void *const[]){result});
+    gpu_copy_to_device(gpu, *at, result, (uint64_t)kernel->bytes, kernel->name, status);
+    free(result);
+    return !status->failed;
+}
+
+static bool set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, CudaLaunch *out,
+                       CUdeviceptr *args, Status *status) {
+    const MoecCudaKernel *kernel = &gpu->plan->cuda_kernels[launch->kernel];
+    const MoecAddress *from = program->args + launch->first_arg;
+    *out = (CudaLaunch){.args = args, .value = launch->value, .source = launch->source};
+    if (!kernel->text)
+        return make(gpu, launch, args, status);
+    out->kernel = &gpu->kernels.kernels[gpu->numbers[launch->kernel]];
+    for (uint32_t i = 0; i < kernel->n_parameters; i++) {
+        *args++ = parameter(gpu, from, kernel->pieces[i]);
+        from += kernel->pieces[i] > 0 ? kernel->pieces[i] : 1;
+    }
+    if (kernel->scratch_bytes > 0)
+        *args = gpu->memory.parts[PART_SCRATCH];
+    return true;
+}
+
+static bool set_program(Gpu *gpu, const MoecProgram *program, GpuProgram *out, Status *status) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < program->n_launches; i++)
+        n += gpu->plan->cuda_kernels[program->launches[i].kernel].n_parameters + 1;
+    out->launches = calloc((size_t)program->n_launches + 1, sizeof *out->launches);
+    out->args = calloc(n + 1, sizeof *out->args);
+    if (!out->launches || !out->args)
+        return status_fail_errno(status, "program \"%s\"", program->name);
+    CUdeviceptr *args = out->args;
+    for (uint32_t i = 0; i < program->n_launches; i++) {
+        if (!set_launch(gpu, program, &program->launches[i], &out->launches[i], args, status))
+            return false;
+        args += gpu->plan->cuda_kernels[program->launches[i].kernel].n_parameters + 1;
+    }
+    return true;
+}
+
+bool gpu_programs_open(Gpu *gpu, Status *status) {
+    gpu->programs = calloc((size_t)gpu->plan->n_programs + 1, sizeof *gpu->programs);
+    gpu->tables = calloc(gpu->n_tables + 1, sizeof *gpu->tables);
+    if (!gpu->programs || !gpu->tables)
+        return status_fail_errno(status, "programs");
+    for (uint32_t i = 0; i < gpu->plan->n_programs; i++) {
+        if (!set_program(gpu, &gpu->plan->programs[i], &gpu->programs[i], status))
+            return false;
+    }
+    return gpu_copy_to_device(gpu, gpu->memory.parts[PART_TABLES], gpu->tables, gpu->n_tables * sizeof *gpu->tables,
+                              "addresses", status);
+}
+
+void gpu_programs_close(Gpu *gpu, Status *status) {
+    for (uint32_t i = 0; i < gpu->plan->n_programs && gpu->programs; i++) {
+        if (gpu->programs[i].graph.device)
+            cuda_graph_close(&gpu->programs[i].graph, status);
+        free(gpu->programs[i].launches);
+        free(gpu->programs[i].args);
+    }
+    free(gpu->programs);
+    free(gpu->tables);
+}
+
+/* ---- Running ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t tensor_bytes(const MoecTensor *tensor) {
+    enum { BYTES = 4 }; /* of an f32 and of an i32, which all inputs and outputs are */
+    return (uint64_t)tensor_elements(tensor) * BYTES;
+}
+
+/* Puts what a kernel of the host made where the launch leaves it. */
+static bool place(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, CUdeviceptr made, Status *status) {
+    const MoecKernel *kernel = &gpu->plan->kernels[launch->kernel];
+    return CUDA_CALL(&gpu->driver, CUDA_TO("place a table"), status, cuMemcpyDtoDAsync,
+                     gpu_at(gpu, program->args[launch->first_arg]), made, (size_t)kernel->bytes, gpu->device.work);
+}
+
+static bool run_launches(Gpu *gpu, const MoecProgram *program, const GpuProgram *on_device, Status *status) {
+    uint32_t first = 0;
+    for (uint32_t i = 0; i <= program->n_launches; i++) {
+        bool is_end = i == program->n_launches;
+        if (!is_end && on_device->launches[i].kernel)
+            continue;
+        if (!cuda_kernels_launch(&gpu->kernels, on_device->launches + first, i - first, false, status) ||
+            (!is_end && !place(gpu, program, &program->launches[i], *on_device->launches[i].args, status)))
+            return false;
+        first = i + 1;
+    }
+    return true;
+}
+
+/* The first time launch by launch; then they are recorded, and given to the device as one. */
+static bool run_program(Gpu *gpu, const MoecProgram *program, GpuProgram *on_device, Status *status) {
+    if (!on_device->has_run) {
+        on_device->has_run = true;
+        return run_launches(gpu, program, on_device, status);
+    }
+    if (!on_device->graph.device) {
+        if (!cuda_graph_begin(&gpu->device, status))
+            return false;
+        run_launches(gpu, program, on_device, status);
+        if (!cuda_graph_end(&on_device->graph, &gpu->device, status))
+            return false;
+    }
+    return cuda_graph_launch(&on_device->graph, program->name, status);
+}
+
+bool gpu_run(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
+    for (uint32_t i = 0; i < program->n_inputs; i++) {
+        const MoecTensor *input = &program->inputs[i];
+        if (!gpu_copy_to_device(gpu, gpu_at(gpu, input->at), memory_at(memory, input->at), tensor_bytes(input),
+                                input->name, status))
+            return false;
+    }
+    if (!run_program(gpu, program, &gpu->programs[program - gpu->plan->programs], status))
+        return false;
+    for (uint32_t i = 0; i < program->n_outputs; i++) {
+        const MoecTensor *output = &program->outputs[i];
+        if (!gpu_copy_to_host(gpu, memory_at(memory, output->at), gpu_at(gpu, output->at), tensor_bytes(output),
+                              output->name, status))
+            return false;
+    }
+    return true;
+}
