@@ -14,6 +14,9 @@ LIBTEST_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support/*.c tests/
 # The same for tests of the runtime, which see nothing else.
 LIBTEST_RUNTIME := $(OUT)/libtest_runtime.a
 LIBTEST_RUNTIME_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support_runtime/*.c))
+# What runs kernels on a device; sees both.
+LIBTEST_GPU := $(OUT)/libtest_gpu.a
+LIBTEST_GPU_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/gpu/*.c))
 # NVIDIA's libraries for machines without a GPU: one object under all names.
 FAKE_CUDA := $(OUT)/tests/fake_cuda/libcuda.so.1
 # The same with kernels that run on the CPU.
@@ -91,6 +94,10 @@ $(LIBTEST_RUNTIME): $(LIBTEST_RUNTIME_OBJECTS)
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+$(LIBTEST_GPU): $(LIBTEST_GPU_OBJECTS)
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+
 $(FAKE_CUDA): $(wildcard tests/fake_cuda/*.c tests/fake_cuda/*.h) runtime/cuda_api.h
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
@@ -113,10 +120,10 @@ $(OUT)/tests/units/runtime/%: tests/runtime/%.c $(LIBTEST_RUNTIME) $(LIBRUNTIME)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -o $@ $< $(LIBTEST_RUNTIME) -lcmocka $(RUNTIME_TEST_LIBS)
 
-$(OUT)/tests/units/codegen/%: tests/codegen/%.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
+$(OUT)/tests/units/codegen/%: tests/codegen/%.c $(LIBTEST_GPU) $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
-	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST) -lcmocka $(LIBMOEC) $(RUNTIME_TEST_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST_GPU) $(LIBTEST) -lcmocka $(LIBMOEC) $(RUNTIME_TEST_LIBS)
 
 $(OUT)/tests/units/%: tests/%.c $(LIBTEST) $(LIBMOEC)
 	@mkdir -p $(@D)
@@ -170,4 +177,4 @@ $(filter-out $(patsubst %,$(OUT)/fuzz/%,$(COMPILER_FUZZERS)),$(FUZZERS)): $(OUT)
 	@echo "  LINK  $@"
 	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(RUNTIME_LIBRARIES)
 
--include $(LIBTEST_OBJECTS:.o=.d) $(LIBTEST_RUNTIME_OBJECTS:.o=.d) $(FUZZ_COMPILER_OBJECTS:.o=.d) $(FUZZ_RUNTIME_OBJECTS:.o=.d)
+-include $(LIBTEST_OBJECTS:.o=.d) $(LIBTEST_GPU_OBJECTS:.o=.d) $(LIBTEST_RUNTIME_OBJECTS:.o=.d) $(FUZZ_COMPILER_OBJECTS:.o=.d) $(FUZZ_RUNTIME_OBJECTS:.o=.d)

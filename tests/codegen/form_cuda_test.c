@@ -1,6 +1,7 @@
 // RUN: env MOEC_ROOT=%root %unit %s
-/* Random forms, and a few given ones, as CUDA C under the simulator of tests/simt, against the interpreter, and with
-   other orders of threads against themselves. */
+/* Random forms, and a few given ones, as CUDA C against the interpreter, and once more against themselves: under the
+   simulator of tests/simt with other orders of threads, or with MOEC_FORMS_ON=device on a CUDA device through the
+   runtime's modules. MOEC_FORMS_STEP=N: every N-th form only. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include "codegen/form_cuda.h"
 #include "codegen/form_internal.h"
+#include "tests/gpu/device_kernels.h"
 #include "tests/simt/simt_load.h"
 #include "tests/support/random_form.h"
 
@@ -122,18 +124,23 @@ enum { MOST_ELEMENTS = 400000, MAX_BUFFERS = 400 };
 typedef struct {
     RandomForm random;
     const FormCuda *cuda; /* NULL: it is left out */
-    int first_kernel;
+    int first_kernel;     /* of the shared object; on a device the number of its source */
 } Case;
 
 typedef struct {
     Arena *arena;
     Case cases[N_FORMS];
     SimtObject object;
+    bool is_on_device;
+    DeviceKernels device;
+    CudaKernelSource sources[N_FORMS];
+    size_t n_sources;
+    int step;
 } Fixture;
 
 static Fixture fixture;
 
-/* ---- The shared object ------------------------------------------------------------------------------------------ */
+/* ---- The cases -------------------------------------------------------------------------------------------------- */
 
 static RandomForm read_given(int index) {
     const char *error = NULL;
@@ -151,48 +158,93 @@ static int64_t count_elements(const Form *form) {
     return n;
 }
 
-static void add_case(Case *added, RandomForm random, SimtText *text) {
+static void add_case(Case *added, RandomForm random) {
     const char *error;
     *added = (Case){.random = random};
-    if (count_elements(random.form) > MOST_ELEMENTS)
+    if (count_elements(random.form) > MOST_ELEMENTS || (added - fixture.cases) % fixture.step != 0)
         return;
     added->cuda = form_cuda(fixture.arena, random.form, "a random form", &error);
     if (!added->cuda)
         fail_msg("%s", error);
-    fprintf(text->out, "\n%s", added->cuda->text);
-    for (int i = 0; i < added->cuda->n_launches; i++) {
-        size_t n_parameters = random.form->n_args + (added->cuda->scratch_bytes > 0);
-        int number = simt_text_add_kernel(text, added->cuda->launches[i].kernel, n_parameters);
-        added->first_kernel = i == 0 ? number : added->first_kernel;
+}
+
+static void add_cases(void) {
+    int n = 0;
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
+        for (int i = 0; i < kinds[kind].n; i++, n++) {
+            const char *name = arena_printf(fixture.arena, "form_%d", n);
+            add_case(&fixture.cases[n], kinds[kind].make(fixture.arena, name, (uint64_t)n));
+        }
+    }
+    assert_true(n == N_RANDOM);
+    for (int i = 0; i < (int)N_GIVEN; i++)
+        add_case(&fixture.cases[N_RANDOM + i], read_given(i));
+}
+
+/* ---- As a shared object, or on a device -------------------------------------------------------------------------- */
+
+static void add_kernels(Case *of, SimtText *text) {
+    fprintf(text->out, "\n%s", of->cuda->text);
+    for (int i = 0; i < of->cuda->n_launches; i++) {
+        size_t n_parameters = of->random.form->n_args + (of->cuda->scratch_bytes > 0);
+        int number = simt_text_add_kernel(text, of->cuda->launches[i].kernel, n_parameters);
+        of->first_kernel = i == 0 ? number : of->first_kernel;
     }
 }
 
-static int set_up(void **state) {
-    (void)state;
+static void compile_for_simulator(void) {
     SimtText text;
-    int n = 0;
-    fixture.arena = arena_new();
     const char *error = simt_text_open(&text);
-    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds && !error; kind++) {
-        for (int i = 0; i < kinds[kind].n; i++, n++) {
-            const char *name = arena_printf(fixture.arena, "form_%d", n);
-            add_case(&fixture.cases[n], kinds[kind].make(fixture.arena, name, (uint64_t)n), &text);
-        }
+    for (int i = 0; i < N_FORMS && !error; i++) {
+        if (fixture.cases[i].cuda)
+            add_kernels(&fixture.cases[i], &text);
     }
-    assert_true(error || n == N_RANDOM);
-    for (int i = 0; i < (int)N_GIVEN && !error; i++)
-        add_case(&fixture.cases[N_RANDOM + i], read_given(i), &text);
     if (!error)
         error = simt_text_close(&text, &fixture.object);
     if (error)
         fail_msg("%s", error);
+}
+
+static void compile_for_device(void) {
+    Status status = STATUS_INIT;
+    for (int i = 0; i < N_FORMS; i++) {
+        Case *of = &fixture.cases[i];
+        if (!of->cuda)
+            continue;
+        of->first_kernel = (int)fixture.n_sources;
+        fixture.sources[fixture.n_sources++] = device_kernel_source(fixture.arena, of->random.form, of->cuda);
+    }
+    if (!device_kernels_open(&fixture.device, NULL, &status) ||
+        !device_kernels_load(&fixture.device, fixture.sources, fixture.n_sources, &status))
+        fail_msg("%s", status.message);
+    print_message("on %s, %s\n", fixture.device.device.name, fixture.device.architecture);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    const char *on = getenv("MOEC_FORMS_ON"), *step = getenv("MOEC_FORMS_STEP");
+    fixture.arena = arena_new();
+    fixture.step = step ? atoi(step) : 1;
+    fixture.is_on_device = on && strcmp(on, "device") == 0;
+    assert_true(fixture.step > 0);
+    add_cases();
+    if (fixture.is_on_device)
+        compile_for_device();
+    else
+        compile_for_simulator();
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    simt_unload(&fixture.object);
+    Status status = STATUS_INIT;
+    if (fixture.is_on_device)
+        device_kernels_close(&fixture.device, &status);
+    else
+        simt_unload(&fixture.object);
     arena_free(fixture.arena);
+    if (status.failed)
+        fail_msg("%s", status.message);
     return 0;
 }
 
@@ -237,7 +289,7 @@ static Memory *memory_new(const Form *form, const FormCuda *cuda, double *const 
             memory->args[memory->n_args++] = add_elements(memory, arg, values[i], arg->n_elements, keeps_rows);
             continue;
         }
-        void **pieces = add_buffer(memory, "a table of pieces", form->n_pieces * sizeof(void *), true);
+        void **pieces = add_buffer(memory, DEVICE_TABLE, form->n_pieces * sizeof(void *), true);
         int64_t first = 0;
         for (size_t j = 0; j < form->n_pieces; first += form->pieces[j++])
             pieces[j] = add_elements(memory, arg, values[i] + first, form->pieces[j], false);
@@ -259,23 +311,36 @@ static void show(const Case *of) {
     fputs(of->cuda->text, stderr);
 }
 
-static void run(const Case *of, Memory *memory, uint64_t seed) {
-    for (int i = 0; i < of->cuda->n_launches; i++) {
+static const char *simulate(const Case *of, const Memory *memory, uint64_t seed) {
+    const char *error = NULL;
+    for (int i = 0; i < of->cuda->n_launches && !error; i++) {
         const FormCudaLaunch *launch = &of->cuda->launches[i];
-        const char *error = simt_launch(&(SimtLaunch){.name = launch->kernel,
-                                                      .kernel = fixture.object.kernels[of->first_kernel + i],
-                                                      .args = memory->args,
-                                                      .n_blocks = launch->n_blocks,
-                                                      .n_threads = launch->n_threads,
-                                                      .module = fixture.object.module,
-                                                      .buffers = memory->buffers,
-                                                      .n_buffers = memory->n_buffers,
-                                                      .seed = seed});
-        if (!error)
-            continue;
-        show(of);
-        fail_msg("%s", error);
+        error = simt_launch(&(SimtLaunch){.name = launch->kernel,
+                                          .kernel = fixture.object.kernels[of->first_kernel + i],
+                                          .args = memory->args,
+                                          .n_blocks = launch->n_blocks,
+                                          .n_threads = launch->n_threads,
+                                          .module = fixture.object.module,
+                                          .buffers = memory->buffers,
+                                          .n_buffers = memory->n_buffers,
+                                          .seed = seed});
     }
+    return error;
+}
+
+/* `seed`: of the order of threads, which a device chooses itself. */
+static void run(const Case *of, const Memory *memory, uint64_t seed) {
+    Status status = STATUS_INIT;
+    const char *error = NULL;
+    if (!fixture.is_on_device)
+        error = simulate(of, memory, seed);
+    else if (!device_kernels_run(&fixture.device, (size_t)of->first_kernel, memory->args, memory->buffers,
+                                 memory->n_buffers, &status))
+        error = status.message;
+    if (!error)
+        return;
+    show(of);
+    fail_msg("%s", error);
 }
 
 static void compare(const Case *of, const FormArg *arg, const void *actual, const double *expected, int64_t n) {
@@ -308,7 +373,7 @@ static void run_again(const Case *of, double *const *values, const Memory *befor
     run(of, memory, seed);
     for (size_t i = 0; i < memory->n_buffers; i++) {
         const SimtBuffer *buffer = &memory->buffers[i];
-        if (strcmp(buffer->name, "a table of pieces") == 0 ||
+        if (strcmp(buffer->name, DEVICE_TABLE) == 0 ||
             memcmp(buffer->data, before->buffers[i].data, buffer->n_bytes) == 0)
             continue;
         show(of);

@@ -10,75 +10,41 @@
 
 #include <cmocka.h>
 
-#include "codegen/form_cuda.h"
-#include "runtime/cuda_compile.h"
 #include "runtime/cuda_graph.h"
-#include "runtime/cuda_kernels.h"
 #include "runtime/cuda_memory.h"
+#include "tests/gpu/device_kernels.h"
 #include "tests/support/random_form.h"
 
 enum { MAX_ARGS = 32, TIMES = 2 };
 
 typedef struct {
-    CudaPlaces places;
-    CudaDriver driver;
-    Nvrtc nvrtc;
-    CudaDevice device;
+    DeviceKernels at;
     CudaMemory memory; /* a part for each argument */
-    NvrtcOutput output;
-    CudaKernels kernels;
 } Gpu;
 
-static const char *text_of(Arena *arena, const char *kernels) {
-    char *text = NULL;
-    size_t n_bytes;
-    FILE *out = open_memstream(&text, &n_bytes);
-    form_cuda_print_prelude(out);
-    fprintf(out, "\n%s", kernels);
-    fclose(out);
-    const char *copy = arena_printf(arena, "%s", text);
-    free(text);
-    return copy;
-}
-
-static bool compile(Gpu *gpu, const CudaKernelSource *source, Status *status) {
-    Log log = {0};
-    const CudaCompiler compiler = {.nvrtc = &gpu->nvrtc, .architecture = "sm_90a", .keeps_ptx = true, .n_threads = 1};
-    return cuda_compile(&compiler, &source->text, 1, &gpu->output, &log, status);
-}
-
 /* The libraries stand beside the folder of the tests' programs. */
-static void add_places(CudaPlaces *places, Status *status) {
-    char path[512], folder[600];
+static void find_libraries(char folder[600]) {
+    char path[512];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     assert_true(length > 0);
     path[length] = '\0';
     *strrchr(path, '/') = '\0';
-    snprintf(folder, sizeof folder, "%s/../../sim_cuda/lib64", path);
-    cuda_places_add(places, folder, status);
+    snprintf(folder, 600, "%s/../../sim_cuda/lib64", path);
 }
 
 static void gpu_close(Gpu *gpu, Status *status) {
-    if (gpu->kernels.device)
-        cuda_kernels_close(&gpu->kernels, status);
-    if (gpu->device.context)
-        cuda_memory_close(&gpu->memory, &gpu->device, status);
-    if (gpu->device.driver)
-        cuda_device_close(&gpu->device, status);
-    nvrtc_output_free(&gpu->output);
-    nvrtc_close(&gpu->nvrtc);
-    cuda_driver_close(&gpu->driver);
-    cuda_places_close(&gpu->places);
+    if (gpu->at.device.context)
+        cuda_memory_close(&gpu->memory, &gpu->at.device, status);
+    device_kernels_close(&gpu->at, status);
 }
 
 static bool gpu_open(Gpu *gpu, const CudaKernelSource *source, const CudaPart *parts, size_t n_parts, Status *status) {
+    char folder[600];
     *gpu = (Gpu){0};
-    add_places(&gpu->places, status);
-    return cuda_driver_open(&gpu->driver, &gpu->places, status) &&
-           nvrtc_open(&gpu->nvrtc, &gpu->places, gpu->driver.version, status) && compile(gpu, source, status) &&
-           cuda_device_open(&gpu->device, &gpu->driver, 0, status) &&
-           cuda_memory_open(&gpu->memory, &gpu->device, parts, n_parts, status) &&
-           cuda_kernels_open(&gpu->kernels, &gpu->device, source, &gpu->output, 1, status);
+    find_libraries(folder);
+    return device_kernels_open(&gpu->at, folder, status) &&
+           cuda_memory_open(&gpu->memory, &gpu->at.device, parts, n_parts, status) &&
+           device_kernels_load(&gpu->at, source, 1, status);
 }
 
 static void expect_success(const Status *status) {
@@ -87,14 +53,14 @@ static void expect_success(const Status *status) {
 }
 
 static bool copy_in(Gpu *gpu, size_t part, const void *bytes, size_t n_bytes, Status *status) {
-    return CUDA_CALL(&gpu->driver, CUDA_TO("copy"), status, cuMemcpyHtoDAsync, gpu->memory.parts[part], bytes, n_bytes,
-                     gpu->device.work);
+    return CUDA_CALL(&gpu->at.driver, CUDA_TO("copy"), status, cuMemcpyHtoDAsync, gpu->memory.parts[part], bytes,
+                     n_bytes, gpu->at.device.work);
 }
 
 static bool copy_out(Gpu *gpu, size_t part, void *bytes, size_t n_bytes, Status *status) {
-    return CUDA_CALL(&gpu->driver, CUDA_TO("copy"), status, cuMemcpyDtoHAsync, bytes, gpu->memory.parts[part], n_bytes,
-                     gpu->device.work) &&
-           cuda_device_wait(&gpu->device, gpu->device.work, CUDA_TO("copy"), status);
+    return CUDA_CALL(&gpu->at.driver, CUDA_TO("copy"), status, cuMemcpyDtoHAsync, bytes, gpu->memory.parts[part],
+                     n_bytes, gpu->at.device.work) &&
+           cuda_device_wait(&gpu->at.device, gpu->at.device.work, CUDA_TO("copy"), status);
 }
 
 /* ---- Forms ------------------------------------------------------------------------------------------------------- */
@@ -106,21 +72,13 @@ static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPa
     const FormCuda *cuda = form_cuda(arena, form, NULL, &error);
     if (!cuda)
         fail_msg("%s", error);
-    MoecCudaFunction *functions = arena_array_of(arena, MoecCudaFunction, (size_t)cuda->n_launches);
-    for (int i = 0; i < cuda->n_launches; i++)
-        functions[i] =
-            (MoecCudaFunction){cuda->launches[i].kernel, (uint32_t)cuda->launches[i].n_blocks,
-                               (uint32_t)cuda->launches[i].n_threads, (uint32_t)cuda->launches[i].shared_bytes};
     size_t n = form->n_args + (cuda->scratch_bytes > 0);
     assert_true(n <= CUDA_MAX_PARTS);
     for (size_t i = 0; i < form->n_args; i++)
         parts[i] = (CudaPart){form->args[i].name, (uint64_t)form->args[i].n_elements * sizeof(float)};
     if (cuda->scratch_bytes > 0)
         parts[form->n_args] = (CudaPart){"scratch", (uint64_t)cuda->scratch_bytes};
-    return (CudaKernelSource){.text = {.name = form->name, .text = text_of(arena, cuda->text)},
-                              .functions = functions,
-                              .n_functions = (uint32_t)cuda->n_launches,
-                              .n_args = (uint32_t)n};
+    return device_kernel_source(arena, form, cuda);
 }
 
 static void *elements_of(Arena *arena, const FormArg *arg, const double *values) {
@@ -139,21 +97,21 @@ static bool copy_args(Gpu *gpu, const Form *form, void *const *elements, Status 
         if (!copy_in(gpu, i, elements[i], (size_t)form->args[i].n_elements * sizeof(float), status))
             return false;
     }
-    return cuda_device_wait(&gpu->device, gpu->device.work, CUDA_TO("copy"), status);
+    return cuda_device_wait(&gpu->at.device, gpu->at.device.work, CUDA_TO("copy"), status);
 }
 
 /* Launched by itself and, on the same arguments again, from a graph. */
 static bool run_twice(Gpu *gpu, const Form *form, void *const *elements, void **results, Status *status) {
     CudaGraph graph = {0};
-    const CudaLaunch launch = {&gpu->kernels.kernels[0], gpu->memory.parts, "%y.1", "test.moe:1:1"};
-    if (cuda_graph_begin(&gpu->device, status)) {
-        cuda_kernels_launch(&gpu->kernels, &launch, 1, false, status);
-        cuda_graph_end(&graph, &gpu->device, status);
+    const CudaLaunch launch = {&gpu->at.kernels.kernels[0], gpu->memory.parts, "%y.1", "test.moe:1:1"};
+    if (cuda_graph_begin(&gpu->at.device, status)) {
+        cuda_kernels_launch(&gpu->at.kernels, &launch, 1, false, status);
+        cuda_graph_end(&graph, &gpu->at.device, status);
     }
     for (int time = 0; time < TIMES && !status->failed; time++) {
         copy_args(gpu, form, elements, status);
         if (time == 0)
-            cuda_kernels_launch(&gpu->kernels, &launch, 1, true, status);
+            cuda_kernels_launch(&gpu->at.kernels, &launch, 1, true, status);
         else
             cuda_graph_launch(&graph, "test", status);
         for (size_t i = 0; i < form->n_args && !status->failed; i++)
@@ -236,18 +194,19 @@ static void attention_runs(void **state) {
 /* What becomes of a kernel of 64 threads that gets 64 floats; where it is launched, with its result. */
 static Status run_body(const char *body, float result[64]) {
     static const CudaPart part = {"numbers", 64 * sizeof(float)};
-    static const MoecCudaFunction function = {"planted", 1, 64, 0};
     Arena *arena = arena_new();
     Status status = STATUS_INIT;
     Gpu gpu;
-    const char *kernel = arena_printf(arena, "MOEC_KERNEL(64) void planted(float *__restrict__ y) {\n%s\n}\n", body);
-    const CudaKernelSource source = {.text = {.name = "planted", .text = text_of(arena, kernel)},
-                                     .functions = &function,
-                                     .n_functions = 1,
-                                     .n_args = 1};
+    Form form = {.name = "planted", .n_args = 1};
+    FormCudaLaunch launched = {"planted", 1, 64, 0};
+    const FormCuda planted = {
+        .text = arena_printf(arena, "MOEC_KERNEL(64) void planted(float *__restrict__ y) {\n%s\n}\n", body),
+        .n_launches = 1,
+        .launches = &launched};
+    const CudaKernelSource source = device_kernel_source(arena, &form, &planted);
     if (gpu_open(&gpu, &source, &part, 1, &status)) {
-        const CudaLaunch launch = {&gpu.kernels.kernels[0], gpu.memory.parts, "%y.1", "test.moe:1:1"};
-        if (cuda_kernels_launch(&gpu.kernels, &launch, 1, true, &status))
+        const CudaLaunch launch = {&gpu.at.kernels.kernels[0], gpu.memory.parts, "%y.1", "test.moe:1:1"};
+        if (cuda_kernels_launch(&gpu.at.kernels, &launch, 1, true, &status))
             copy_out(&gpu, 0, result, 64 * sizeof(float), &status);
     }
     gpu_close(&gpu, &status);
