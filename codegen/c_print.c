@@ -72,8 +72,9 @@ void c_parallel(CPrinter *c, double work, const char *clauses) {
 /* ---- Parts of C ----------------------------------------------------------------------------------------------- */
 
 const char *c_type(DType dtype) {
-    assert(dtype == DTYPE_F32 || dtype == DTYPE_I32);
-    return dtype == DTYPE_I32 ? "int32_t" : "float";
+    static const char *const types[] = {[DTYPE_F32] = "float", [DTYPE_BF16] = "uint16_t", [DTYPE_I32] = "int32_t"};
+    assert((size_t)dtype < sizeof types / sizeof *types && types[dtype] != NULL);
+    return types[dtype];
 }
 
 /* The shortest decimal text that reads back to `value`, as a floating literal without suffix. */

@@ -99,6 +99,11 @@ int64_t form_operand_side(const Form *form, bool is_lhs) {
     return form->ragged == FORM_RAGGED_K ? n_rows / form->n_groups : n_rows;
 }
 
+DType form_operand_dtype(const Form *form, const FormOperand *operand) {
+    bool is_array = operand->part == NULL && operand->arg < form->n_args;
+    return is_array ? form->args[operand->arg].dtype : DTYPE_F32;
+}
+
 bool form_gathers_k(const Form *form, const FormOperand *operand) {
     return operand->k_stride != 1 || (operand->stride == 1 && form->ragged == FORM_RAGGED_K);
 }
@@ -152,6 +157,7 @@ FormLevel form_level(const FormBody *body, const FormInstr *instr) {
     case FORM_LOAD:
     case FORM_POSITION:
     case FORM_MAP:
+    case FORM_ROUND:
     case FORM_EQUAL:
     case FORM_LESS:
     case FORM_SELECT:

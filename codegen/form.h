@@ -41,7 +41,7 @@ typedef enum {
 
 typedef struct {
     const char *name; /* a C identifier, unique in the form */
-    DType dtype;      /* f32 or i32 */
+    DType dtype;      /* f32, bf16 or i32; elements of bf16 are floats as soon as they are loaded */
     int64_t n_elements;
     FormAccess access;
     bool is_in_pieces; /* an array a piece of the form, which follow each other */
@@ -77,6 +77,7 @@ typedef enum {
     FORM_GROUP,
     FORM_INDEX,          /* the number that `map` gives, less than FORM_INDEX_END */
     FORM_MAP,            /* op(a, b): a map of ir/ops.def */
+    FORM_ROUND,          /* a rounded to bf16, to the nearest, even ones of two */
     FORM_EQUAL,          /* 1 where a equals b, else 0 */
     FORM_LESS,           /* 1 where a is less than b, else 0 */
     FORM_SELECT,         /* b where a is not 0, else c */
@@ -210,7 +211,7 @@ typedef struct {
     FormRagged ragged;
     int64_t n_groups; /* 1 where dense */
     uint32_t offsets; /* argument, i32[n_groups + 1], or FORM_NONE */
-    bool is_bf16;     /* operands are rounded to bf16 */
+    bool is_bf16;     /* operands, of f32, are rounded to bf16 */
     int n_operands, n_products, n_results;
     FormOperand operands[FORM_MAX_OPERANDS];
     FormProduct products[FORM_MAX_PRODUCTS];
@@ -243,9 +244,9 @@ void form_print(FILE *out, const Form *form);
 /* NULL on failure with *error = "line:column: reason" on the arena. The result has passed form_verify. */
 Form *form_read(Arena *arena, const char *text, size_t n_bytes, const char **error);
 
-/* Runs the form in double precision: args[i] holds argument i's elements (i32 as whole numbers; pieces one
-   after the other); outputs are written
-   there. Offsets and positions come from data: NULL, or what is wrong with them. */
+/* Runs the form in double precision: args[i] holds argument i's elements (i32 as whole numbers, bf16 rounded
+   to it; pieces one after the other); outputs are written there. Offsets and positions come from data: NULL, or what is
+   wrong with them. */
 const char *form_interpret(Arena *arena, const Form *form, double *const *args);
 
 #endif

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "codegen/form_internal.h"
+#include "ir/scalar.h"
 
 /* ---- Tensors --------------------------------------------------------------------------------------------------- */
 
@@ -93,6 +94,9 @@ static void attend(const Query *at, double *scores) {
         out[d] = 0;
     for (int64_t s = at->first_seen; s <= at->t; s++)
         add(at, out, exp(scores[s] - logsumexp), vector(at, ATTENTION_V, s));
+    bool rounds = at->form->args[at->form->attention.maps[ATTENTION_OUT].arg].dtype == DTYPE_BF16;
+    for (int64_t d = 0; d < at->n_columns && rounds; d++)
+        out[d] = scalar_round_bf16(out[d]);
 }
 
 /* The gradient of a score is its weight times what the weight's gradient is above their weighted mean, out.dout. */

@@ -161,7 +161,10 @@ static void print_gathered_row(FormPrinter *at, uint32_t instr) {
 static void print_read(FormPrinter *at, uint32_t instr, const char *type) {
     const FormAccessMap *map = &at->body->instrs[instr].map;
     const char *before = map->gather == FORM_NONE ? "" : arena_printf(at->c->arena, "v%u_at", instr);
-    c_line(at->c, "%s v%u = %s;", type, instr, element_text(at, map, before));
+    const char *element = element_text(at, map, before);
+    if (at->form->args[map->arg].dtype == DTYPE_BF16)
+        element = arena_printf(at->c->arena, "moec_widen(%s)", element);
+    c_line(at->c, "%s v%u = %s;", type, instr, element);
 }
 
 /* What stands for it there. */
@@ -215,6 +218,9 @@ static void print_computed(FormPrinter *at, uint32_t instr) {
     case FORM_INDEX:
         c_line(at->c, "float v%u = (float)(int32_t)(%s);", instr, number_text(at, &value->map, ""));
         break;
+    case FORM_ROUND:
+        c_line(at->c, "float v%u = moec_widen(moec_narrow(%s));", instr, x);
+        break;
     case FORM_EQUAL:
         c_line(at->c, "int v%u = %s == %s;", instr, x, y);
         break;
@@ -247,19 +253,24 @@ const char *form_scatter_text(FormPrinter *at, const FormInstr *scatter, const c
 }
 
 void form_print_write(FormPrinter *at, const FormInstr *instr) {
-    bool is_integer = form_instr_is_position(&at->body->instrs[instr->a]);
-    c_line(at->c, "%s %s %s%s;", form_element_text(at, &instr->map), instr->op == FORM_ADD ? "+=" : "=",
-           is_integer ? "(int32_t)" : "", form_value_text(at, instr->a));
+    const char *value = form_value_text(at, instr->a);
+    if (form_instr_is_position(&at->body->instrs[instr->a]))
+        value = arena_printf(at->c->arena, "(int32_t)%s", value);
+    else if (at->form->args[instr->map.arg].dtype == DTYPE_BF16)
+        value = arena_printf(at->c->arena, "moec_narrow(%s)", value);
+    c_line(at->c, "%s %s %s;", form_element_text(at, &instr->map), instr->op == FORM_ADD ? "+=" : "=", value);
 }
 
 /* ---- Work ------------------------------------------------------------------------------------------------------ */
 
 int form_cost(const FormBody *body, const FormInstr *instr) {
-    enum { SCATTERED_READ = 8, SEARCH = 8 };
+    enum { SCATTERED_READ = 8, SEARCH = 8, ROUND = 6 };
     if (instr->op == FORM_GROUP)
         return SEARCH;
     if (instr->op == FORM_CONST)
         return 0;
+    if (instr->op == FORM_ROUND)
+        return ROUND;
     if (instr->op == FORM_MAP)
         return c_map_cost(instr->map_op);
     if (instr->op == FORM_LOGSUMEXP_COLS)

@@ -82,8 +82,8 @@ static int64_t side_stride(const FormBody *body, const FormAccessMap *map, bool 
     return stride;
 }
 
-/* What writes result `result` if the body does no more with it than to write or add it, line by line, and no less;
-   NULL if not. */
+/* What writes result `result` if the body does no more with it than to write it as it is or add it, line by line, and
+   no less; NULL if not. */
 static const FormInstr *plain_write(const Form *form, int result) {
     const FormInstr *write = NULL;
     for (uint32_t i = 0; i < form->body.n_instrs; i++) {
@@ -91,6 +91,8 @@ static const FormInstr *plain_write(const Form *form, int result) {
         if (!form_instr_writes(instr) || form->body.instrs[instr->a].op != FORM_SUM ||
             form->body.instrs[instr->a].result != result)
             continue;
+        if (form->args[instr->map.arg].dtype != DTYPE_F32)
+            return NULL;
         int64_t n_cols = form_n_cols(&form->body), n_rows = form_n_rows(&form->body);
         if (write || (n_cols > 1 && side_stride(&form->body, &instr->map, true) != 1) ||
             (n_rows > 1 && side_stride(&form->body, &instr->map, false) < n_cols))
@@ -158,7 +160,8 @@ static const char *operand_text(CPrinter *c, const Form *form, const FormOperand
     const char *text =
         operand->part
             ? arena_printf(c->arena, "{.load = %s_%s", form->name, operand->name)
-            : arena_printf(c->arena, "{.data = (const float *)args[%u]%s", operand->arg,
+            : arena_printf(c->arena, "{.data = (const %s *)args[%u]%s", c_type(form->args[operand->arg].dtype),
+                           operand->arg,
                            operand->offset ? arena_printf(c->arena, " + %lld", (long long)operand->offset) : "");
     text = arena_printf(c->arena, "%s, .stride = %lld, .k_stride = %lld", text, (long long)operand->stride,
                         (long long)operand->k_stride);
@@ -194,7 +197,11 @@ static void print_results(CPrinter *c, const Form *form) {
 void form_print_product(CPrinter *c, const Form *form) {
     static const char *const ragged[] = {"MOEC_GEMM_DENSE", "MOEC_GEMM_ROWS", "MOEC_GEMM_K"};
     c_open(c, "const MoecGemm gemm =");
-    c_line(c, ".precision = %s, .ragged = %s,", form->is_bf16 ? "MOEC_GEMM_BF16" : "MOEC_GEMM_F32",
+    bool is_bf16 = form_operand_dtype(form, &form->operands[0]) == DTYPE_BF16;
+    c_line(c, ".precision = %s, .ragged = %s,",
+           is_bf16         ? "MOEC_GEMM_BF16"
+           : form->is_bf16 ? "MOEC_GEMM_ROUNDED"
+                           : "MOEC_GEMM_F32",
            ragged[form->ragged]);
     if (form->offsets != FORM_NONE)
         c_line(c, ".n_groups = %lld, .offsets = args[%u],", (long long)form->n_groups, form->offsets);

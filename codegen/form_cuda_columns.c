@@ -30,7 +30,7 @@ static bool is_aligned(const CudaPrinter *at, const FormInstr *instr) {
     const FormBody *body = at->base.body;
     const FormAccessMap *map = &instr->map;
     int inner = body->n_indices - 1;
-    if (!is_access(instr) || instr->level != FORM_LEVEL_FULL || at->base.form->args[map->arg].dtype != DTYPE_F32 ||
+    if (!is_access(instr) || instr->level != FORM_LEVEL_FULL || at->base.form->args[map->arg].dtype == DTYPE_I32 ||
         map->strides[inner] != 1 || map->offset % 4 != 0)
         return false;
     for (int i = 0; i < inner; i++) {
@@ -203,6 +203,11 @@ static bool loads_to_kept(const CudaPrinter *at, size_t i, int phase) {
     return loads_vector(at, i, phase) && at->phases.kept_from[i] == phase && cuda_instr(at, i)->map.gather == FORM_NONE;
 }
 
+/* Of the instruction's argument. */
+static const char *vector_suffix(const CudaPrinter *at, size_t i) {
+    return at->base.form->args[cuda_instr(at, i)->map.arg].dtype == DTYPE_BF16 ? "_bf16" : "";
+}
+
 static const char *kept_vector(const CudaPrinter *at, size_t i) {
     return arena_printf(at->base.c->arena, "kept_%zu%s", i, at->n_vectors > 1 ? "[vector]" : "");
 }
@@ -210,7 +215,7 @@ static const char *kept_vector(const CudaPrinter *at, size_t i) {
 static void print_loads_to_kept(CudaPrinter *at, int phase) {
     for (size_t i = 0; i < at->base.body->n_instrs; i++) {
         if (loads_to_kept(at, i, phase))
-            c_line(at->base.c, "moec_load4(%s, &%s);", kept_vector(at, i), element_text(at, i));
+            c_line(at->base.c, "moec_load4%s(%s, &%s);", vector_suffix(at, i), kept_vector(at, i), element_text(at, i));
     }
 }
 
@@ -219,7 +224,7 @@ static void print_loads(CudaPrinter *at, int phase) {
         const FormInstr *instr = cuda_instr(at, i);
         if (loads_vector(at, i, phase) && !loads_to_kept(at, i, phase)) {
             c_line(at->base.c, "float loaded_%zu[4];", i);
-            c_line(at->base.c, "moec_load4(loaded_%zu, &%s);", i, element_text(at, i));
+            c_line(at->base.c, "moec_load4%s(loaded_%zu, &%s);", vector_suffix(at, i), i, element_text(at, i));
         }
         if (!form_instr_writes(instr) || !phases_is_root(&at->phases, i, phase) || !cuda_is_vector(at, instr))
             continue;
@@ -233,7 +238,7 @@ static void print_stores(CudaPrinter *at, int phase) {
     for (size_t i = 0; i < at->base.body->n_instrs; i++) {
         const FormInstr *instr = cuda_instr(at, i);
         if (form_instr_writes(instr) && phases_is_root(&at->phases, i, phase) && cuda_is_vector(at, instr))
-            c_line(at->base.c, "moec_store4(&%s, stored_%zu);", element_text(at, i), i);
+            c_line(at->base.c, "moec_store4%s(&%s, stored_%zu);", vector_suffix(at, i), element_text(at, i), i);
     }
 }
 

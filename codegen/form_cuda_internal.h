@@ -116,7 +116,7 @@ void cuda_print_attention(CudaPrinter *at);
 const char *cuda_refuse_attention(Arena *arena, const Form *form);
 
 /* Parts of the prelude (prelude_cuda_*.c). */
-extern const char cuda_prelude_products[], cuda_prelude_attention[];
+extern const char cuda_prelude_products[], cuda_prelude_bf16[], cuda_prelude_attention[];
 
 /* Plans and prints a form of kind ROWS, the indices of which it may change (form_cuda_rows.c). */
 void cuda_print_rows(CudaPrinter *at, Form *form);

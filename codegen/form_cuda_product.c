@@ -3,7 +3,7 @@
    body is computed on the sums where they are, in registers. No sum is shared by blocks, so its order is always the
    same.
 
-   Products that share their lhs and their k are multiplied together, in one pass. With bf16 inputs the tensor cores
+   Products that share their lhs and their k are multiplied together, in one pass. Of bf16 the tensor cores
    multiply (mma.sync), else each thread multiplies floats. */
 #include <assert.h>
 #include <string.h>
@@ -11,13 +11,13 @@
 #include "codegen/form_cuda_internal.h"
 
 const char *const cuda_product_names[] = {
-    "i",        "j",        "k",          "a",          "b",        "row",         "col",       "at",
-    "line",     "minor",    "side",       "deep",       "unit",     "buffer",      "tile",      "tile_",
-    "band",     "n_band",   "n_parts",    "row_tile",   "col_tile", "row_at",      "row_end",   "col_at",
-    "col_end",  "k_at",     "k_first",    "k_end",      "group",    "group_first", "group_end", "is_line",
-    "warp_row", "warp_col", "thread_row", "thread_col", "sums_",    "uint16_t",    NULL};
+    "i",       "j",        "k",           "a",         "b",       "row",      "col",      "at",         "line",
+    "minor",   "side",     "deep",        "unit",      "buffer",  "tile",     "tile_",    "band",       "n_band",
+    "n_parts", "row_tile", "col_tile",    "row_at",    "row_end", "col_at",   "col_end",  "k_at",       "k_first",
+    "k_end",   "group",    "group_first", "group_end", "is_line", "warp_row", "warp_col", "thread_row", "thread_col",
+    "sums_",   "uint16_t", "elements",    "eight",     NULL};
 
-enum { N_THREADS = 256, N_WARPS = N_THREADS / CUDA_WARP, VECTOR = 4 };
+enum { N_THREADS = 256, N_WARPS = N_THREADS / CUDA_WARP };
 
 /* Rows of a tile of results in a band: blocks that run at once then read the same parts of operands. */
 enum { BAND = 8 };
@@ -34,7 +34,9 @@ typedef struct {
     int n_passes, most_rhs;
     Pass passes[FORM_MAX_PRODUCTS];
     int n_tile_rows, n_tile_cols, n_tile_k; /* of a block */
-    int n_warp_rows, n_warp_cols;           /* of a warp, where the tensor cores multiply */
+    bool uses_tensor_cores;
+    int n_warp_rows, n_warp_cols; /* of a warp, where they do */
+    int n_unit;                   /* elements that are copied at a time: of 16 bytes of memory */
 } ProductPrinter;
 
 static long long ceil_div(int64_t a, int64_t b) {
@@ -58,12 +60,18 @@ static void set_passes(ProductPrinter *at) {
     }
 }
 
+static bool is_bf16(const Form *form) {
+    return form_operand_dtype(form, &form->operands[0]) == DTYPE_BF16;
+}
+
 /* A block has 48 KiB of shared memory without asking for more; a thread has about 64 sums. */
 static void set_tile(ProductPrinter *at) {
     int most = at->most_rhs > at->form->n_results ? at->most_rhs : at->form->n_results;
     at->n_tile_rows = most > 2 ? 64 : 128;
     at->n_tile_cols = most > 1 ? 64 : 128;
-    at->n_tile_k = at->form->is_bf16 ? 32 : 16;
+    at->uses_tensor_cores = at->form->is_bf16 || is_bf16(at->form);
+    at->n_unit = is_bf16(at->form) ? 8 : 4;
+    at->n_tile_k = at->uses_tensor_cores ? 32 : 16;
     at->n_warp_cols = 32;
     at->n_warp_rows = at->n_tile_rows * at->n_tile_cols / N_WARPS / at->n_warp_cols;
 }
@@ -103,27 +111,27 @@ static bool k_is_minor(const ProductPrinter *at, const FormOperand *operand) {
    read at once are in different banks. */
 typedef struct {
     int n_lines, n_minor, stride;
-    int n_units; /* of four elements, that each thread copies */
+    int n_units; /* that each thread copies */
 } Layout;
 
 static Layout layout_of(const ProductPrinter *at, const FormOperand *operand, int number) {
     int side = number < 0 ? at->n_tile_rows : at->n_tile_cols;
     bool is_k = k_is_minor(at, operand);
     Layout layout = {.n_lines = is_k ? side : at->n_tile_k, .n_minor = is_k ? at->n_tile_k : side};
-    layout.stride = layout.n_minor + (at->form->is_bf16 ? 8 : 4);
-    layout.n_units = layout.n_lines * layout.n_minor / VECTOR / N_THREADS;
+    layout.stride = layout.n_minor + (at->uses_tensor_cores ? 8 : 4);
+    layout.n_units = layout.n_lines * layout.n_minor / at->n_unit / N_THREADS;
     assert(layout.n_units > 0);
     return layout;
 }
 
-/* Whether four elements of a line are read at once: they start at multiples of 16 bytes, and end with their line. */
+/* Whether the elements of a unit are read at once: they start at multiples of 16 bytes, and end with their line. */
 static bool reads_vectors(const ProductPrinter *at, const FormOperand *operand, int number, int64_t k) {
     bool is_k = k_is_minor(at, operand);
     int64_t side = number < 0 ? form_operand_side(at->form, true) : form_n_cols(&at->form->body);
     int64_t n_minor = is_k ? k : side, line = is_k ? operand->stride : operand->k_stride;
     bool is_ragged = is_k ? at->form->ragged == FORM_RAGGED_K : number < 0 && at->form->ragged == FORM_RAGGED_ROWS;
-    return !operand->part && !is_ragged && operand->offset % VECTOR == 0 && operand->group_stride % VECTOR == 0 &&
-           line % VECTOR == 0 && n_minor % VECTOR == 0;
+    return !operand->part && !is_ragged && operand->offset % at->n_unit == 0 &&
+           operand->group_stride % at->n_unit == 0 && line % at->n_unit == 0 && n_minor % at->n_unit == 0;
 }
 
 /* "x + 64 + group * 4096 + line * 48 + minor" */
@@ -182,11 +190,11 @@ static void open_units(ProductPrinter *at, Layout layout) {
 
 /* Where the unit is in its tile. */
 static const char *line_text(const ProductPrinter *at, Layout layout) {
-    return arena_printf(at->c->arena, "at / %d", layout.n_minor / VECTOR);
+    return arena_printf(at->c->arena, "at / %d", layout.n_minor / at->n_unit);
 }
 
 static const char *minor_text(const ProductPrinter *at, Layout layout) {
-    return arena_printf(at->c->arena, "at %% %d * %d", layout.n_minor / VECTOR, VECTOR);
+    return arena_printf(at->c->arena, "at %% %d * %d", layout.n_minor / at->n_unit, at->n_unit);
 }
 
 /* The line that is read instead: none where the position is negative. */
@@ -214,14 +222,24 @@ static void print_load(ProductPrinter *at, const Pass *pass, int number) {
     if (operand->gather != FORM_NONE)
         print_gathered_line(at, operand);
     if (reads_vectors(at, operand, number, pass->k)) {
-        c_line(c, "moec_load4_if(is_line && minor < %s_end, loaded_%s[unit], %s);", minor, name,
-               address_text(at, operand, "minor"));
+        const char *address = address_text(at, operand, "minor");
+        if (is_bf16(at->form))
+            c_line(c, "loaded_%s[unit] = moec_load8_if(is_line && minor < %s_end, %s);", name, minor, address);
+        else
+            c_line(c, "moec_load4_if(is_line && minor < %s_end, loaded_%s[unit], %s);", minor, name, address);
+    } else if (is_bf16(at->form)) {
+        c_line(c, "uint32_t elements[8];");
+        c_line(c, "#pragma unroll");
+        c_line(c, "for (int i = 0; i < 8; i++)");
+        c_line(c, "    elements[i] = is_line && minor + i < %s_end ? *(%s) : 0;", minor,
+               address_text(at, operand, "minor + i"));
+        c_line(c, "loaded_%s[unit] = moec_eight(elements);", name);
     } else {
         const char *element = operand->part ? arena_printf(c->arena, "%s_%s(%s, line, minor + i)", at->form->name,
                                                            operand->name, cuda_arguments_text(at->cuda))
                                             : arena_printf(c->arena, "*(%s)", address_text(at, operand, "minor + i"));
         c_line(c, "#pragma unroll");
-        c_line(c, "for (int i = 0; i < %d; i++)", VECTOR);
+        c_line(c, "for (int i = 0; i < %d; i++)", at->n_unit);
         c_line(c, "    loaded_%s[unit][i] = is_line && minor + i < %s_end ? %s : 0.0f;", name, minor, element);
     }
     c_close(c);
@@ -232,9 +250,9 @@ static void print_keep(ProductPrinter *at, const Pass *pass, int number) {
     Layout layout = layout_of(at, operand_of(at, pass, number), number);
     const char *name = tile_name(at, number);
     open_units(at, layout);
-    c_line(at->c, "%s(&tile_%s[!buffer][%s * %d + %s], loaded_%s[unit]);",
-           at->form->is_bf16 ? "moec_store4_bf16" : "moec_store4", name, line_text(at, layout), layout.stride,
-           minor_text(at, layout), name);
+    const char *store = is_bf16(at->form) ? "moec_store8" : at->uses_tensor_cores ? "moec_store4_bf16" : "moec_store4";
+    c_line(at->c, "%s(&tile_%s[!buffer][%s * %d + %s], loaded_%s[unit]);", store, name, line_text(at, layout),
+           layout.stride, minor_text(at, layout), name);
     c_close(at->c);
 }
 
@@ -325,9 +343,10 @@ static void print_pass(ProductPrinter *at, const Pass *pass) {
         c_line(c, "const %s k_first = 0, k_end = %lld;", type, (long long)pass->k);
     c_line(c, "%s n_parts = (k_end - k_first + %d) / %d;", type, at->n_tile_k - 1, at->n_tile_k);
     c_open(c, "for (%s part = -1; part < n_parts; part++)", type);
-    for (int i = -1; i < pass->n_rhs; i++)
-        c_line(c, "float loaded_%s[%d][%d];", tile_name(at, i), layout_of(at, operand_of(at, pass, i), i).n_units,
-               VECTOR);
+    for (int i = -1; i < pass->n_rhs; i++) {
+        int n_units = layout_of(at, operand_of(at, pass, i), i).n_units;
+        c_line(c, is_bf16(at->form) ? "uint4 loaded_%s[%d];" : "float loaded_%s[%d][4];", tile_name(at, i), n_units);
+    }
     c_line(c, "int buffer = (int)(part & 1);");
     c_open(c, "if (part + 1 < n_parts)");
     c_line(c, "%s k_at = k_first + (part + 1) * %d;", type, at->n_tile_k);
@@ -335,7 +354,7 @@ static void print_pass(ProductPrinter *at, const Pass *pass) {
         print_load(at, pass, i);
     c_close(c);
     c_open(c, "if (part >= 0)");
-    if (at->form->is_bf16)
+    if (at->uses_tensor_cores)
         print_tensor_cores(at, pass);
     else
         print_floats(at, pass);
@@ -355,8 +374,8 @@ static void print_pass(ProductPrinter *at, const Pass *pass) {
 static void print_place(ProductPrinter *at) {
     CPrinter *c = at->c;
     const char *type = at->cuda->int_type;
-    int n_cols = at->form->is_bf16 ? at->n_warp_cols / 8 : at->n_tile_cols / 16;
-    if (at->form->is_bf16) {
+    int n_cols = at->uses_tensor_cores ? at->n_warp_cols / 8 : at->n_tile_cols / 16;
+    if (at->uses_tensor_cores) {
         c_line(c, "%s row = row_at + warp_row + i / %d * 16 + i / 2 %% 2 * 8 + lane / 4;", type, 4 * n_cols);
         c_line(c, "%s col = col_at + warp_col + i / 4 %% %d * 8 + lane %% 4 * 2 + i %% 2;", type, n_cols);
     } else {
@@ -446,14 +465,14 @@ static void print_shared(ProductPrinter *at) {
             int n = layout.n_lines * layout.stride;
             n_elements = n > n_elements ? n : n_elements;
         }
-        c_line(at->c, "MOEC_SHARED MOEC_ALIGN(16) %s tile_%s[2][%d];", at->form->is_bf16 ? "uint16_t" : "float",
+        c_line(at->c, "MOEC_SHARED MOEC_ALIGN(16) %s tile_%s[2][%d];", at->uses_tensor_cores ? "uint16_t" : "float",
                tile_name(at, number), n_elements);
     }
 }
 
 static void print_thread(ProductPrinter *at) {
     int n_cols = at->n_tile_cols / at->n_warp_cols;
-    if (!at->form->is_bf16) {
+    if (!at->uses_tensor_cores) {
         c_line(at->c, "int thread_row = (int)threadIdx.x / 16, thread_col = (int)threadIdx.x %% 16;");
         return;
     }

@@ -13,6 +13,7 @@
     X(GROUP, "group", 0, true)                                                                                         \
     X(INDEX, "index", 0, true)                                                                                         \
     X(MAP, "map", 0, false)                                                                                            \
+    X(ROUND, "round", 1, false)                                                                                        \
     X(EQUAL, "equal", 2, false)                                                                                        \
     X(LESS, "less", 2, false)                                                                                          \
     X(SELECT, "select", 3, false)                                                                                      \
@@ -50,6 +51,8 @@ bool form_map_varies(const FormBody *body, const FormAccessMap *map, bool by_col
 
 /* Extents of an operand as the product takes it: [side, k], across all groups where they are ragged. */
 int64_t form_operand_side(const Form *form, bool is_lhs);
+/* Of the elements in memory, which those of all operands of a form share; f32 of a part. */
+DType form_operand_dtype(const Form *form, const FormOperand *operand);
 /* Whether the gather replaces k; else it replaces the side. Where both strides are 1, ragged k decides, as in
    runtime/gemm.h. */
 bool form_gathers_k(const Form *form, const FormOperand *operand);

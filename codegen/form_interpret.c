@@ -129,6 +129,8 @@ static double element(Run *run, const Values *values, const FormInstr *instr, in
     }
     double a = value_at(values, instr->a, row, col);
     double b = instr->b != FORM_NONE ? value_at(values, instr->b, row, col) : 0;
+    if (instr->op == FORM_ROUND)
+        return scalar_round_bf16(a);
     if (instr->op == FORM_LESS)
         return a < b;
     if (instr->op == FORM_EQUAL)
@@ -172,6 +174,8 @@ static void write(Run *run, const Values *values, const FormInstr *instr) {
         for (int64_t col = 0; col < (instr->level != FORM_LEVEL_ROW ? values->n_cols : 1); col++) {
             int64_t at = place(run, values, &instr->map, row, col);
             double value = value_at(values, instr->a, row, col);
+            if (written->dtype == DTYPE_BF16)
+                value = scalar_round_bf16(value);
             if (at >= 0)
                 arg[at] = instr->op == FORM_STORE ? value : arg[at] + value;
         }
@@ -218,18 +222,6 @@ typedef struct {
     Values part; /* of an operand that is one */
 } Operand;
 
-/* To the nearest bf16, even ones of two. */
-static double to_bf16(double value) {
-    float rounded = (float)value;
-    uint32_t bits;
-    memcpy(&bits, &rounded, sizeof bits);
-    if (!isnan(rounded))
-        bits += 0x7fffu + (bits >> 16 & 1);
-    bits &= 0xffff0000u;
-    memcpy(&rounded, &bits, sizeof rounded);
-    return (double)rounded;
-}
-
 static double array_element(Run *run, const FormOperand *operand, int64_t group, int64_t i, int64_t k) {
     const FormArg *arg = &run->form->args[operand->arg];
     if (operand->gather != FORM_NONE) {
@@ -255,7 +247,7 @@ static double operand_element(Run *run, const Operand *at, int64_t group, int64_
         value = value_at(&at->part, operand->part->yield, k, i);
     else
         value = value_at(&at->part, operand->part->yield, i, k);
-    return run->form->is_bf16 ? to_bf16(value) : value;
+    return run->form->is_bf16 ? scalar_round_bf16(value) : value;
 }
 
 /* The part of rows and of k that a group has. */

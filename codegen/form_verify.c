@@ -46,9 +46,9 @@ static const char *check_args(const Verifier *v) {
         const FormArg *arg = &form->args[i];
         if (!c_is_identifier(arg->name) || form_find_arg(form, arg->name) != (int64_t)i)
             return broken(v, "argument '%s': a name must be an identifier of C, and no two are equal", arg->name);
-        if (arg->dtype != DTYPE_F32 && arg->dtype != DTYPE_I32)
-            return broken(v, "argument %s is of %s; it can be of f32 or i32", arg->name, dtype_name(arg->dtype));
-        bool can_be_written = arg->dtype == DTYPE_F32 || holds_route_result(form, i) ||
+        if (arg->dtype != DTYPE_F32 && arg->dtype != DTYPE_BF16 && arg->dtype != DTYPE_I32)
+            return broken(v, "argument %s is of %s; it can be of f32, bf16 or i32", arg->name, dtype_name(arg->dtype));
+        bool can_be_written = arg->dtype != DTYPE_I32 || holds_route_result(form, i) ||
                               (form->kind == FORM_KIND_ROWS && arg->access == FORM_OUT);
         if (arg->access != FORM_IN && !can_be_written)
             return broken(v, "argument %s of integers can be no more than `out`, and that of rows", arg->name);
@@ -276,6 +276,8 @@ static const char *check_write(const Verifier *v) {
     bool is_position = form_instr_is_position(&body->instrs[write->a]);
     if (is_position != (arg->dtype == DTYPE_I32) || (is_position && write->op != FORM_STORE))
         return broken(v, "positions, and nothing else, are stored as integers");
+    if (arg->dtype == DTYPE_BF16 && write->op != FORM_STORE)
+        return broken(v, "argument %s of bf16 is stored to; sums are of f32", arg->name);
     if (write->level == FORM_LEVEL_COL && form_map_varies(body, &write->map, false))
         return broken(v, "a value of columns has no rows to be written to");
     if (v->form->kind == FORM_KIND_PRODUCT && write->level != FORM_LEVEL_FULL && form_n_cols(body) > 1)
@@ -465,8 +467,8 @@ static const char *check_array(const Verifier *v, const FormOperand *operand, in
     if (operand->arg >= v->form->n_args)
         return broken(v, "operand %s has no argument", operand->name);
     const FormArg *arg = &v->form->args[operand->arg];
-    if (arg->dtype != DTYPE_F32 || arg->access != FORM_IN)
-        return broken(v, "operand %s: argument %s is not of f32 and only read", operand->name, arg->name);
+    if ((arg->dtype != DTYPE_F32 && arg->dtype != DTYPE_BF16) || arg->access != FORM_IN)
+        return broken(v, "operand %s: argument %s is not of f32 or bf16 and only read", operand->name, arg->name);
     if (operand->stride != 1 && operand->k_stride != 1)
         return broken(v, "operand %s has no stride of 1", operand->name);
     if (operand->offset < 0 || operand->stride < 0 || operand->k_stride < 0 || operand->group_stride < 0)
@@ -531,6 +533,9 @@ static const char *check_products(Verifier *v) {
     for (int i = 0; i < form->n_operands; i++) {
         if (!is_used[i])
             return broken(v, "operand %s is in no product", form->operands[i].name);
+        if (form_operand_dtype(form, &form->operands[i]) != form_operand_dtype(form, &form->operands[0]))
+            return broken(v, "operands %s and %s: one is of bf16 in memory, the other is not", form->operands[0].name,
+                          form->operands[i].name);
     }
     for (int i = 0; i < form->n_results; i++) {
         if (!is_made[i])
@@ -581,8 +586,11 @@ static const char *check_tensor(const Verifier *of_form, int tensor) {
     if (error != NULL)
         return error;
     const FormArg *arg = &v->form->args[map->arg];
-    if (arg->dtype != DTYPE_F32 || arg->access != (is_result ? FORM_OUT : FORM_IN))
-        return broken(v, "argument %s is not of f32 and `%s`", arg->name, is_result ? "out" : "in");
+    bool may_be_bf16 = tensor <= ATTENTION_OUT || tensor == ATTENTION_DOUT;
+    if ((arg->dtype != DTYPE_F32 && (arg->dtype != DTYPE_BF16 || !may_be_bf16)) ||
+        arg->access != (is_result ? FORM_OUT : FORM_IN))
+        return broken(v, "argument %s is not of f32%s and `%s`", arg->name, may_be_bf16 ? " or bf16" : "",
+                      is_result ? "out" : "in");
     if (map->strides[ATTENTION_COLUMN] != has_vectors)
         return broken(v, has_vectors ? "elements of a vector follow each other" : "it does not vary by column");
     if (!is_result)

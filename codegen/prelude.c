@@ -19,6 +19,19 @@ static const char includes[] = "#include <float.h>\n"
                                "\n"
                                "#define INLINE static inline __attribute__((always_inline, unused))\n";
 
+static const char halves[] = "\n"
+                             "/* From bf16, and to the nearest bf16, even ones of two. */\n"
+                             "INLINE float moec_widen(uint16_t x) {\n"
+                             "    union { uint32_t bits; float value; } wide = {(uint32_t)x << 16};\n"
+                             "    return wide.value;\n"
+                             "}\n"
+                             "\n"
+                             "INLINE uint16_t moec_narrow(float x) {\n"
+                             "    union { float value; uint32_t bits; } wide = {x};\n"
+                             "    uint32_t rounded = wide.bits + 0x7fffu + (wide.bits >> 16 & 1u);\n"
+                             "    return (uint16_t)((x != x ? wide.bits | 0x400000u : rounded) >> 16);\n"
+                             "}\n";
+
 /* The coefficients of exp and tanh are those of Moshier's Cephes library (expf, tanhf). */
 static const char exponentials[] =
     "\n"
@@ -142,6 +155,7 @@ static const char searches[] =
 
 void kernels_print_prelude(FILE *out) {
     fputs(includes, out);
+    fputs(halves, out);
     fputs(exponentials, out);
     fputs(activations, out);
     fputs(searches, out);

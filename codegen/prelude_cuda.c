@@ -169,5 +169,6 @@ void form_cuda_print_prelude(FILE *out) {
     fputs(searches, out);
     fputs(sums, out);
     fputs(cuda_prelude_products, out);
+    fputs(cuda_prelude_bf16, out);
     fputs(cuda_prelude_attention, out);
 }

@@ -13,7 +13,8 @@
 
 typedef enum {
     MOEC_GEMM_F32,
-    MOEC_GEMM_BF16 /* operands are rounded to bf16 (nearest even) while they are packed; sums are f32 */
+    MOEC_GEMM_BF16,   /* operands are bf16 in memory; sums are f32 */
+    MOEC_GEMM_ROUNDED /* operands are f32, and rounded to bf16 (nearest even) while they are packed */
 } MoecGemmPrecision;
 
 /* What the offsets, i32[n_groups + 1], cut into groups. */
@@ -30,10 +31,11 @@ typedef enum {
 typedef void MoecGemmLoad(void *const *args, int64_t group, int64_t major, int64_t n_major, int64_t minor,
                           int64_t n_minor, float *out, int64_t ld);
 
-/* lhs: [rows, k], rhs: [cols, k], of f32; element (i, k) is data[group * group_stride + i * stride + k * k_stride].
+/* lhs: [rows, k], rhs: [cols, k], of f32 or bf16; element (i, k) is number group * group_stride + i * stride + k *
+   k_stride of the data.
    Ragged sides count across all groups: with MOEC_GEMM_ROWS the row index of lhs, with MOEC_GEMM_K the k of both. */
 typedef struct {
-    const float *data;
+    const void *data;         /* float, or uint16_t of bf16 */
     int64_t stride, k_stride; /* one of them is 1 */
     int64_t group_stride;     /* 0 where groups share the matrix, or the ragged side tells them apart */
     /* NULL, or: index i of the side whose stride is not 1 (lhs rows, or k) reads i' = gather[i] / gather_divisor in its
@@ -41,7 +43,7 @@ typedef struct {
      */
     const int32_t *gather;
     int64_t gather_divisor; /* 0 is taken as 1 */
-    MoecGemmLoad *load;     /* NULL, or what is called instead of reading data; only the strides count then */
+    MoecGemmLoad *load;     /* NULL, or what is called instead of reading data, not bf16; only the strides count then */
 } MoecGemmOperand;
 
 enum { MOEC_GEMM_MAX_PRODUCTS = 4, MOEC_GEMM_MAX_RESULTS = 3 };

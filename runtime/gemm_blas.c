@@ -45,7 +45,7 @@ static int64_t part_floats(const Part *part) {
 static void gather_lines(const Part *part, int64_t first, int64_t n, int64_t stride, int64_t minor, int64_t n_minor,
                          float *out) {
     const MoecGemmOperand *operand = part->operand;
-    const float *data = operand->data + part->group * operand->group_stride + minor;
+    const float *data = (const float *)operand->data + part->group * operand->group_stride + minor;
     int64_t divisor = operand->gather_divisor > 1 ? operand->gather_divisor : 1;
 #pragma omp parallel for
     for (int64_t i = 0; i < n; i++) {
@@ -72,7 +72,7 @@ static Matrix matrix_of(const Part *part, float *scratch) {
     int64_t stride = lines_are_sides ? operand->stride : operand->k_stride;
     if (!operand->load && !operand->gather) {
         int64_t ld = stride > n_minor ? stride : n_minor; /* of one line, any stride will do */
-        return (Matrix){operand->data + part->group * operand->group_stride + first * stride + minor, ld,
+        return (Matrix){(const float *)operand->data + part->group * operand->group_stride + first * stride + minor, ld,
                         lines_are_sides};
     }
     if (operand->load)

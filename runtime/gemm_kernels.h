@@ -26,30 +26,34 @@ typedef struct {
     int64_t width;
 } GemmPanel;
 
-/* Both ways of packing may write past a panel's last row, up to a multiple of n_lanes, so units are packed in ascending
-   order, and some room is left behind the last one. A line that is NULL is zeros. */
+/* Lines are of floats, or of bf16 as uint16_t. Both ways of packing may write past a panel's last row, up to a multiple
+   of n_lanes, so units are packed in ascending order, and some room is left behind the last one. A line that is NULL is
+   zeros. */
 
 /* Lines are rows of the panel, out(i, k) = lines[i][first + k] for k < n; `lines` goes on to the next multiple of
    n_lanes. */
-typedef void GemmPackAcross(const float *const *lines, int64_t first, int64_t n, const GemmPanel *panel);
+typedef void GemmPackAcross(const void *const *lines, int64_t first, int64_t n, const GemmPanel *panel);
 
 /* Lines are one for each k and go through all panels, so that a few are read from front to back at a time: out(i, k) =
    lines[k][row + i]. `lines` goes on for GEMM_LINES_AHEAD more, NULL or what is to be packed next. */
-typedef void GemmPackAlong(const float *const *lines, int64_t n_lines, const GemmPanel *panels, int n_panels);
+typedef void GemmPackAlong(const void *const *lines, int64_t n_lines, const GemmPanel *panels, int n_panels);
 
 typedef struct {
     int n_lanes;               /* columns of a vector; panels of rhs have one or two vectors */
     int n_rows;                /* most rows of a panel of lhs, at most n_lanes */
     int unit;                  /* elements of k in a unit */
     GemmTile *const *tiles[2]; /* [vectors - 1][rows - 1] */
+    int element;               /* bytes of an element of a line */
     GemmPackAcross *pack_across;
     GemmPackAlong *pack_along;
 } GemmKernels;
 
-extern const GemmKernels gemm_kernels_portable, gemm_kernels_portable_rounded;
+/* Of each processor by precision, MoecGemmPrecision. */
+enum { GEMM_N_PRECISIONS = MOEC_GEMM_ROUNDED + 1 };
+extern const GemmKernels gemm_kernels_portable[GEMM_N_PRECISIONS];
 #if defined __x86_64__
-extern const GemmKernels gemm_kernels_avx2, gemm_kernels_avx2_rounded;
-extern const GemmKernels gemm_kernels_avx512, gemm_kernels_avx512_rounded, gemm_kernels_avx512bf16;
+extern const GemmKernels gemm_kernels_avx2[GEMM_N_PRECISIONS];
+extern const GemmKernels gemm_kernels_avx512[GEMM_N_PRECISIONS], gemm_kernels_avx512bf16[GEMM_N_PRECISIONS];
 #endif
 
 /* The fastest that the processor has; the choice is made once. */

@@ -3,6 +3,7 @@
 
 #if defined __x86_64__
 #include <immintrin.h>
+#include <string.h>
 
 #define KERNEL_TARGET __attribute__((target("avx2,fma")))
 #define VECTOR_INLINE static inline __attribute__((always_inline)) KERNEL_TARGET
@@ -56,6 +57,16 @@ VECTOR_INLINE Vector v_round(Vector x) {
     return _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32((int)0xffff0000)));
 }
 
+VECTOR_INLINE Vector v_widen_first(const uint16_t *p, int n) {
+    uint16_t elements[LANES] = {0};
+    if (n == LANES)
+        memcpy(elements, p, sizeof elements);
+    else
+        memcpy(elements, p, (size_t)n * sizeof *p);
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)elements));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
 /* x[i][j] and x[j][i] change places. */
 VECTOR_INLINE void v_transpose(Vector x[8]) {
     Vector y[8];
@@ -82,7 +93,5 @@ VECTOR_INLINE void v_transpose(Vector x[8]) {
 #include "runtime/gemm_kernels_template.h"
 #include "runtime/gemm_pack_template.h"
 
-const GemmKernels gemm_kernels_avx2 = {LANES, MAX_ROWS, 1, {tiles_1, tiles_2}, pack_across, pack_along};
-const GemmKernels gemm_kernels_avx2_rounded = {
-    LANES, MAX_ROWS, 1, {tiles_1, tiles_2}, pack_across_rounded, pack_along_rounded};
+const GemmKernels gemm_kernels_avx2[GEMM_N_PRECISIONS] = {PACKED(F32), PACKED(BF16), PACKED(ROUNDED)};
 #endif

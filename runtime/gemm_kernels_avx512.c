@@ -20,7 +20,5 @@ VECTOR_INLINE Vector v_round(Vector x) {
 #include "runtime/gemm_kernels_template.h"
 #include "runtime/gemm_pack_template.h"
 
-const GemmKernels gemm_kernels_avx512 = {LANES, MAX_ROWS, 1, {tiles_1, tiles_2}, pack_across, pack_along};
-const GemmKernels gemm_kernels_avx512_rounded = {
-    LANES, MAX_ROWS, 1, {tiles_1, tiles_2}, pack_across_rounded, pack_along_rounded};
+const GemmKernels gemm_kernels_avx512[GEMM_N_PRECISIONS] = {PACKED(F32), PACKED(BF16), PACKED(ROUNDED)};
 #endif

@@ -63,6 +63,15 @@ VECTOR_INLINE Vector v_round(Vector x) {
     return x;
 }
 
+VECTOR_INLINE Vector v_widen_first(const uint16_t *p, int n) {
+    uint32_t bits[LANES] = {0};
+    Vector x;
+    for (int i = 0; i < n; i++)
+        bits[i] = (uint32_t)p[i] << 16;
+    memcpy(&x, bits, sizeof x);
+    return x;
+}
+
 VECTOR_INLINE void v_transpose(Vector x[4]) {
     for (int i = 0; i < 4; i++) {
         for (int j = 0; j < i; j++) {
@@ -76,6 +85,4 @@ VECTOR_INLINE void v_transpose(Vector x[4]) {
 #include "runtime/gemm_kernels_template.h"
 #include "runtime/gemm_pack_template.h"
 
-const GemmKernels gemm_kernels_portable = {LANES, MAX_ROWS, 1, {tiles_1, tiles_2}, pack_across, pack_along};
-const GemmKernels gemm_kernels_portable_rounded = {
-    LANES, MAX_ROWS, 1, {tiles_1, tiles_2}, pack_across_rounded, pack_along_rounded};
+const GemmKernels gemm_kernels_portable[GEMM_N_PRECISIONS] = {PACKED(F32), PACKED(BF16), PACKED(ROUNDED)};

@@ -3,8 +3,8 @@
    Before it: KERNEL_TARGET (an attribute), LANES, MAX_ROWS, EACH_ROWS(ROW) being ROW(1) ... ROW(MAX_ROWS), a type
    Vector of floats, and v_zero, v_fill (all lanes the same), v_load and v_store (any address), v_load_first and
    v_store_first (n lanes of LANES at most; nothing past them is touched, they load as zeros), v_multiply_add (x * y
-   + z), v_add_products (sum + x * y, of floats or of pairs of bf16). To pack floats: v_round (to
-   bf16, nearest even), v_transpose (LANES vectors). After it: tiles. */
+   + z), v_add_products (sum + x * y, of floats or of pairs of bf16). After it:
+   tiles. */
 
 #define KERNEL static KERNEL_TARGET
 #define KERNEL_INLINE static inline __attribute__((always_inline)) KERNEL_TARGET

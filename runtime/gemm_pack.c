@@ -10,7 +10,8 @@ static int64_t least(int64_t a, int64_t b) {
 }
 
 /* Line number `index`; NULL for zeros. */
-static const float *line_at(const MoecGemmOperand *operand, int64_t group, int64_t stride, int64_t index) {
+static const void *line_at(const GemmSource *source, int64_t group, int64_t stride, int64_t index) {
+    const MoecGemmOperand *operand = source->operand;
     if (operand->gather) {
         index = operand->gather[index];
         if (index < 0)
@@ -18,7 +19,8 @@ static const float *line_at(const MoecGemmOperand *operand, int64_t group, int64
         if (operand->gather_divisor > 1)
             index /= operand->gather_divisor;
     }
-    return operand->data + group * operand->group_stride + index * stride;
+    int64_t first = group * operand->group_stride + index * stride;
+    return (const char *)operand->data + first * source->kernels->element;
 }
 
 /* Moves the panels on by n_k elements, whole units. */
@@ -30,16 +32,16 @@ static void advance(const GemmSource *source, GemmPanel *panels, int n_panels, i
 /* ---- Lines that are rows, each over k ---------------------------------------------------------------------------- */
 
 static void pack_rows(const GemmSource *source, int64_t group, const GemmPanel *panel, int64_t k, int64_t n_k) {
-    const float *lines[MAX_LINES] = {NULL};
+    const void *lines[MAX_LINES] = {NULL};
     for (int64_t i = 0; i < panel->n_rows; i++)
-        lines[i] = line_at(source->operand, group, source->operand->stride, panel->row + i);
+        lines[i] = line_at(source, group, source->operand->stride, panel->row + i);
     source->kernels->pack_across(lines, k, n_k, panel);
 }
 
 static void load_rows(const GemmSource *source, int64_t group, GemmPanel *panel, int64_t k, int64_t n_k) {
     enum { PART = GEMM_AHEAD };
     float loaded[MAX_LINES * PART];
-    const float *lines[MAX_LINES] = {NULL};
+    const void *lines[MAX_LINES] = {NULL};
     for (int64_t i = 0; i < panel->n_rows; i++)
         lines[i] = loaded + i * PART;
     for (int64_t part = 0; part < n_k; part += PART) {
@@ -57,10 +59,10 @@ enum { PART_LINES = GEMM_LINES_AHEAD }; /* an even number */
 static void pack_columns(const GemmSource *source, int64_t group, GemmPanel *panels, int n_panels, int64_t k,
                          int64_t n_k) {
     for (int64_t part = 0; part < n_k; part += PART_LINES) {
-        const float *lines[2 * PART_LINES] = {NULL};
+        const void *lines[2 * PART_LINES] = {NULL};
         int64_t n_known = least(2 * PART_LINES, n_k - part);
         for (int64_t i = 0; i < n_known; i++)
-            lines[i] = line_at(source->operand, group, source->operand->k_stride, k + part + i);
+            lines[i] = line_at(source, group, source->operand->k_stride, k + part + i);
         source->kernels->pack_along(lines, least(PART_LINES, n_k - part), panels, n_panels);
         advance(source, panels, n_panels, PART_LINES);
     }
@@ -72,7 +74,7 @@ static void load_columns(const GemmSource *source, int64_t group, GemmPanel *pan
     float loaded[PART_LINES * MAX_ROWS];
     int64_t first = panels[0].row, n_rows = panels[n_panels - 1].row + panels[n_panels - 1].n_rows - first;
     for (int64_t part = 0; part < n_k; part += PART_LINES) {
-        const float *lines[2 * PART_LINES] = {NULL};
+        const void *lines[2 * PART_LINES] = {NULL};
         int64_t n_lines = least(PART_LINES, n_k - part);
         for (int64_t i = 0; i < n_lines; i++)
             lines[i] = loaded + i * n_rows - first;

@@ -46,6 +46,11 @@ VECTOR_INLINE Vector v_multiply_add(Vector x, Vector y, Vector z) {
     return _mm512_fmadd_ps(x, y, z);
 }
 
+VECTOR_INLINE Vector v_widen_first(const uint16_t *p, int n) {
+    __m512i elements = _mm512_maskz_loadu_epi16((1u << n) - 1u, p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(elements)), 16));
+}
+
 /* x[i][j] and x[j][i] change places. */
 VECTOR_INLINE void v_transpose(Vector x[16]) {
     Vector y[16];

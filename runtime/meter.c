@@ -37,7 +37,7 @@ static void probe_f32(const float *a, const float *b, float *c) {
 }
 
 static void probe_bf16(const float *a, const float *b, float *c) {
-    probe_own(MOEC_GEMM_BF16, a, b, c);
+    probe_own(MOEC_GEMM_ROUNDED, a, b, c);
 }
 
 static void probe_blas(const float *a, const float *b, float *c) {

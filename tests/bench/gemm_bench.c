@@ -152,7 +152,7 @@ static double measure(const Bench *bench, RunKind kind) {
     if (kind == RUN_BLAS)
         run_blas(bench);
     else
-        run_own(bench, kind == RUN_BF16 ? MOEC_GEMM_BF16 : MOEC_GEMM_F32);
+        run_own(bench, kind == RUN_BF16 ? MOEC_GEMM_ROUNDED : MOEC_GEMM_F32);
     const Shape *s = bench->shape;
     return 2e-9 * (double)s->m * (double)s->n * (double)s->k / (meter_clock() - start);
 }

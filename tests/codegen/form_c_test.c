@@ -226,6 +226,10 @@ static Entry entry_of(const Form *form, size_t number) {
     return entry;
 }
 
+static size_t entry_bytes(const Form *form, Entry entry) {
+    return (size_t)entry.n * dtype_size(form->args[entry.arg].dtype);
+}
+
 static size_t count_entries(const Form *form) {
     return form_arg_entry(form, form->n_args);
 }
@@ -235,15 +239,10 @@ static void **storage_of(Arena *arena, const Form *form, double *const *values) 
     void **storage = arena_array_of(arena, void *, count_entries(form));
     for (size_t i = 0; i < count_entries(form); i++) {
         Entry entry = entry_of(form, i);
-        storage[i] = malloc((size_t)entry.n * sizeof(float));
+        storage[i] = malloc(entry_bytes(form, entry));
         assert_non_null(storage[i]);
-        for (int64_t j = 0; j < entry.n; j++) {
-            double value = values[entry.arg][entry.first + j];
-            if (form->args[entry.arg].dtype == DTYPE_I32)
-                ((int32_t *)storage[i])[j] = (int32_t)value;
-            else
-                ((float *)storage[i])[j] = (float)value;
-        }
+        for (int64_t j = 0; j < entry.n; j++)
+            random_form_write(&form->args[entry.arg], storage[i], j, values[entry.arg][entry.first + j]);
     }
     return storage;
 }
@@ -256,9 +255,8 @@ static void free_storage(const Form *form, void **storage) {
 static void compare(const RandomForm *random, Entry entry, const void *actual, const double *expected) {
     const FormArg *arg = &random->form->args[entry.arg];
     for (int64_t j = 0; j < entry.n && arg->access != FORM_IN; j++) {
-        double a = arg->dtype == DTYPE_I32 ? (double)((const int32_t *)actual)[j] : (double)((const float *)actual)[j];
-        double e = expected[entry.first + j];
-        if (fabs(a - e) <= random->tolerance * fmax(1, fabs(e)))
+        double a = random_form_read(arg, actual, j), e = expected[entry.first + j];
+        if (fabs(a - e) <= random_form_margin(random, arg, e))
             continue;
         form_print(stderr, random->form);
         form_print_c(stderr, fixture.arena, random->form, NULL);
@@ -276,7 +274,7 @@ static void run_again(const RandomForm *random, int index, double *const *values
     omp_set_num_threads(n_before);
     for (size_t i = 0; i < count_entries(form); i++) {
         Entry entry = entry_of(form, i);
-        if (memcmp(storage[i], before[i], (size_t)entry.n * sizeof(float)) != 0)
+        if (memcmp(storage[i], before[i], entry_bytes(form, entry)) != 0)
             fail_msg("%s changes with %d threads", form->args[entry.arg].name, n_threads);
     }
     free_storage(form, storage);

@@ -269,13 +269,9 @@ static void *add_buffer(Memory *memory, const char *name, size_t n_bytes, bool i
 
 /* n elements of the argument. Of what is only written, what was there must not matter, unless some of it is kept. */
 static void *add_elements(Memory *memory, const FormArg *arg, const double *values, int64_t n, bool is_kept) {
-    void *data = add_buffer(memory, arg->name, (size_t)n * sizeof(float), arg->access == FORM_IN);
-    for (int64_t i = 0; i < n && (is_kept || arg->access != FORM_OUT); i++) {
-        if (arg->dtype == DTYPE_I32)
-            ((int32_t *)data)[i] = (int32_t)values[i];
-        else
-            ((float *)data)[i] = (float)values[i];
-    }
+    void *data = add_buffer(memory, arg->name, (size_t)n * dtype_size(arg->dtype), arg->access == FORM_IN);
+    for (int64_t i = 0; i < n && (is_kept || arg->access != FORM_OUT); i++)
+        random_form_write(arg, data, i, values[i]);
     return data;
 }
 
@@ -345,8 +341,8 @@ static void run(const Case *of, const Memory *memory, uint64_t seed) {
 
 static void compare(const Case *of, const FormArg *arg, const void *actual, const double *expected, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        double a = arg->dtype == DTYPE_I32 ? (double)((const int32_t *)actual)[i] : (double)((const float *)actual)[i];
-        if (fabs(a - expected[i]) <= of->random.tolerance * fmax(1, fabs(expected[i])))
+        double a = random_form_read(arg, actual, i);
+        if (fabs(a - expected[i]) <= random_form_margin(&of->random, arg, expected[i]))
             continue;
         show(of);
         fail_msg("%s, element %lld: %.9g, expected %.9g", arg->name, (long long)i, a, expected[i]);

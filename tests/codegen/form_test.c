@@ -246,8 +246,10 @@ static const Case cases[] = {
     {"two arguments of one name",
      "form f rows { arg x f32[1] in arg x f32[1] in }",
      "1:1: form f: argument 'x': a name must be an identifier of C, and no two are equal"},
-    {"a bf16 argument",
-     "form f rows { arg x bf16[1] in }", "1:1: form f: argument x is of bf16; it can be of f32 or i32"},
+    {"an f16 argument",
+     "form f rows { arg x f16[1] in }", "1:1: form f: argument x is of f16; it can be of f32, bf16 or i32"},
+    {"a sum of bf16", "form f rows { arg x bf16[1] inout\n%x = load x[0] add x[0] += %x }",
+     "1:1: form f: instruction 1, add: argument x of bf16 is stored to; sums are of f32"},
     {"an i32 result", "form f product { arg x i32[1] out }", 
      "1:1: form f: argument x of integers can be no more than `out`, and that of rows"},
     {"two indices of one name", "form f rows { row i 1 col i 1 }", "1:1: form f: two indices have the name i"},
@@ -403,9 +405,9 @@ static const Case cases[] = {
      "1:1: form f: tensor k: it reaches past the 12 elements of k"},
     {"a tensor of integers",
      ATTENTION SIZES "tensor q = q[t*8 + h*4 + d] tensor k = i[t*4 + d] tensor v = k[t*4 + d]\n" WRITTEN,
-     "1:1: form f: tensor k: argument i is not of f32 and `in`"},
+     "1:1: form f: tensor k: argument i is not of f32 or bf16 and `in`"},
     {"a result that is read", ATTENTION SIZES READ "tensor out = q[t*8 + h*4 + d] tensor logsumexp = l[h*3 + t] }",
-     "1:1: form f: tensor out: argument q is not of f32 and `out`"},
+     "1:1: form f: tensor out: argument q is not of f32 or bf16 and `out`"},
     {"vectors whose elements are apart",
      ATTENTION SIZES "tensor q = q[t*8 + h + d*2] tensor k = k[t*4 + d] tensor v = k[t*4 + d]\n" WRITTEN,
      "1:1: form f: tensor q: elements of a vector follow each other"},
@@ -476,7 +478,11 @@ static const Case cases[] = {
      "1:1: form f: operand a reaches past the 8 elements of x"},
     {"an operand of integers",
      PRODUCT "operand a = p[i + k] operand b = w[i*4 + k] product 0 = a, b k 2 " PRODUCT_END,
-     "1:1: form f: operand a: argument p is not of f32 and only read"},
+     "1:1: form f: operand a: argument p is not of f32 or bf16 and only read"},
+    {"an operand of bf16 and one of f32",
+     "form f product { arg y f32[6] out arg x bf16[8] in arg w f32[12] in row r 2 col c 3\n"
+     "operand a = x[i*4 + k] operand b = w[i*4 + k] product 0 = a, b k 4 " PRODUCT_END,
+     "1:1: form f: operands a and b: one is of bf16 in memory, the other is not"},
     {"too few positions",
      PRODUCT "operand a = x[k] operand b = w[i + k*3] gather p product 0 = a, b k 6 " PRODUCT_END,
      "1:1: form f: operand b is gathered by 6 integers that are only read"},
@@ -768,6 +774,19 @@ static void bf16_rounds_operands_to_nearest(void **state) {
     arena_free(arena);
 }
 
+static void bf16_rounds_what_is_stored_to_nearest(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double y[4], z[4], x[4] = {1 + 1 / 256., -1 - 3 / 256., 3e38, 1e-45};
+    run(arena,
+        "form f rows { arg y bf16[4] out arg z f32[4] out arg x f32[4] in col c 4\n"
+        "%x = load x[c] %r = round %x store y[c] = %x store z[c] = %r }",
+        (double *[]){y, z, x});
+    expect(y, (double[]){1, -1 - 4 / 256., 0x1.c4p127, 0}, 4);
+    expect(z, y, 4);
+    arena_free(arena);
+}
+
 static void data_that_leads_astray_is_reported(void **state) {
     (void)state;
     Arena *arena = arena_new();
@@ -842,6 +861,7 @@ int main(void) {
         cmocka_unit_test(routes_sort_slots_by_expert),
         cmocka_unit_test(slots_have_the_rows_that_capacity_leaves),
         cmocka_unit_test(bf16_rounds_operands_to_nearest),
+        cmocka_unit_test(bf16_rounds_what_is_stored_to_nearest),
         cmocka_unit_test(data_that_leads_astray_is_reported),
     };
     enum { N_CASES = sizeof cases / sizeof *cases, N_OTHERS = sizeof others / sizeof *others };

@@ -65,6 +65,10 @@ static bool copy_out(Gpu *gpu, size_t part, void *bytes, size_t n_bytes, Status 
 
 /* ---- Forms ------------------------------------------------------------------------------------------------------- */
 
+static size_t form_arg_bytes(const FormArg *arg) {
+    return (size_t)arg->n_elements * dtype_size(arg->dtype);
+}
+
 /* What form_cuda gives, as the runtime takes it. */
 static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPart parts[MAX_ARGS]) {
     const Form *form = random->form;
@@ -75,7 +79,7 @@ static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPa
     size_t n = form->n_args + (cuda->scratch_bytes > 0);
     assert_true(n <= CUDA_MAX_PARTS);
     for (size_t i = 0; i < form->n_args; i++)
-        parts[i] = (CudaPart){form->args[i].name, (uint64_t)form->args[i].n_elements * sizeof(float)};
+        parts[i] = (CudaPart){form->args[i].name, form_arg_bytes(&form->args[i])};
     if (cuda->scratch_bytes > 0)
         parts[form->n_args] = (CudaPart){"scratch", (uint64_t)cuda->scratch_bytes};
     return device_kernel_source(arena, form, cuda);
@@ -83,18 +87,14 @@ static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPa
 
 static void *elements_of(Arena *arena, const FormArg *arg, const double *values) {
     float *elements = arena_array_of(arena, float, (size_t)arg->n_elements);
-    for (int64_t i = 0; i < arg->n_elements; i++) {
-        if (arg->dtype == DTYPE_I32)
-            ((int32_t *)(void *)elements)[i] = (int32_t)values[i];
-        else
-            elements[i] = (float)values[i];
-    }
+    for (int64_t i = 0; i < arg->n_elements; i++)
+        random_form_write(arg, elements, i, values[i]);
     return elements;
 }
 
 static bool copy_args(Gpu *gpu, const Form *form, void *const *elements, Status *status) {
     for (size_t i = 0; i < form->n_args; i++) {
-        if (!copy_in(gpu, i, elements[i], (size_t)form->args[i].n_elements * sizeof(float), status))
+        if (!copy_in(gpu, i, elements[i], form_arg_bytes(&form->args[i]), status))
             return false;
     }
     return cuda_device_wait(&gpu->at.device, gpu->at.device.work, CUDA_TO("copy"), status);
@@ -115,8 +115,7 @@ static bool run_twice(Gpu *gpu, const Form *form, void *const *elements, void **
         else
             cuda_graph_launch(&graph, "test", status);
         for (size_t i = 0; i < form->n_args && !status->failed; i++)
-            copy_out(gpu, i, results[(size_t)time * form->n_args + i], (size_t)form->args[i].n_elements * sizeof(float),
-                     status);
+            copy_out(gpu, i, results[(size_t)time * form->n_args + i], form_arg_bytes(&form->args[i]), status);
     }
     if (graph.device)
         cuda_graph_close(&graph, status);
@@ -125,8 +124,8 @@ static bool run_twice(Gpu *gpu, const Form *form, void *const *elements, void **
 
 static void compare(const RandomForm *random, const FormArg *arg, const void *actual, const double *expected) {
     for (int64_t i = 0; i < arg->n_elements; i++) {
-        double a = arg->dtype == DTYPE_I32 ? (double)((const int32_t *)actual)[i] : (double)((const float *)actual)[i];
-        if (!(fabs(a - expected[i]) <= random->tolerance * fmax(1, fabs(expected[i]))))
+        double a = random_form_read(arg, actual, i);
+        if (!(fabs(a - expected[i]) <= random_form_margin(random, arg, expected[i])))
             fail_msg("%s of %s, element %lld: %.9g, expected %.9g", arg->name, random->form->name, (long long)i, a,
                      expected[i]);
     }

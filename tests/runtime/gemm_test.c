@@ -57,9 +57,21 @@ static float rounded(float x) {
 
 /* ---- One product and what is expected of it ---------------------------------------------------------------------- */
 
+static uint16_t *random_halves(int64_t n) {
+    uint16_t *x = malloc(sizeof *x * (size_t)(n > 0 ? n : 1));
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++) {
+        float value = rounded(draw_float());
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        x[i] = (uint16_t)(bits >> 16);
+    }
+    return x;
+}
+
 /* An operand [major, minor] in memory; major may be gathered. */
 typedef struct {
-    float *data;
+    void *data;
     int32_t *gather;
     int64_t n_minor;
     bool k_is_major;
@@ -74,7 +86,8 @@ typedef struct {
     int *n_written; /* by the epilogue, of result 0 */
 } Case;
 
-static float source_at(const MoecGemmOperand *operand, int64_t group, int64_t i, int64_t k, bool k_is_major) {
+static float source_at(const MoecGemm *gemm, const MoecGemmOperand *operand, int64_t group, int64_t i, int64_t k,
+                       bool k_is_major) {
     int64_t major = k_is_major ? k : i, minor = k_is_major ? i : k;
     if (operand->gather) {
         major = operand->gather[major];
@@ -83,7 +96,13 @@ static float source_at(const MoecGemmOperand *operand, int64_t group, int64_t i,
         major /= operand->gather_divisor > 1 ? operand->gather_divisor : 1;
     }
     int64_t stride = k_is_major ? operand->k_stride : operand->stride;
-    return operand->data[group * operand->group_stride + major * stride + minor];
+    int64_t at = group * operand->group_stride + major * stride + minor;
+    if (gemm->precision != MOEC_GEMM_BF16)
+        return ((const float *)operand->data)[at];
+    uint32_t bits = (uint32_t)((const uint16_t *)operand->data)[at] << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 static int64_t n_groups(const MoecGemm *gemm) {
@@ -98,9 +117,9 @@ static double sum_at(const Case *at, int result, int64_t group, int64_t row, int
         int64_t first = gemm->ragged == MOEC_GEMM_K ? gemm->offsets[group] : 0;
         int64_t end = gemm->ragged == MOEC_GEMM_K ? gemm->offsets[group + 1] : product->k;
         for (int64_t k = first; k < end && product->result == result; k++) {
-            float a = source_at(&product->lhs, group, row, k, at->lhs[p].k_is_major);
-            float b = source_at(&product->rhs, group, col, k, at->rhs[p].k_is_major);
-            bool rounds = gemm->precision == MOEC_GEMM_BF16;
+            float a = source_at(gemm, &product->lhs, group, row, k, at->lhs[p].k_is_major);
+            float b = source_at(gemm, &product->rhs, group, col, k, at->rhs[p].k_is_major);
+            bool rounds = gemm->precision == MOEC_GEMM_ROUNDED;
             sum += (double)(rounds ? rounded(a) : a) * (rounds ? rounded(b) : b);
         }
     }
@@ -113,7 +132,7 @@ static void load(const MoecGemmOperand *operand, bool k_is_major, int64_t group,
                  int64_t minor, int64_t n_minor, float *out, int64_t ld) {
     for (int64_t i = 0; i < n_major; i++) {
         for (int64_t j = 0; j < n_minor; j++)
-            out[i * ld + j] = source_at(operand, group, k_is_major ? minor + j : major + i,
+            out[i * ld + j] = source_at(&current->gemm, operand, group, k_is_major ? minor + j : major + i,
                                         k_is_major ? major + i : minor + j, k_is_major);
     }
 }
@@ -162,7 +181,11 @@ static void make_operand(Case *at, MoecGemmOperand *operand, Source *source, boo
             source->gather[i] = (int32_t)(draw(8) == 0 ? -1 : draw(n_stored * operand->gather_divisor));
         operand->gather = source->gather;
     }
-    source->data = random_floats(n_stored * n_minor * (has_matrices ? gemm->n_groups : 1));
+    int64_t n_elements = n_stored * n_minor * (has_matrices ? gemm->n_groups : 1);
+    if (gemm->precision == MOEC_GEMM_BF16)
+        source->data = random_halves(n_elements);
+    else
+        source->data = random_floats(n_elements);
     operand->data = source->data;
     operand->stride = source->k_is_major ? 1 : n_minor;
     operand->k_stride = source->k_is_major ? n_minor : 1;
@@ -296,8 +319,8 @@ static void check_random_cases(MoecGemmPrecision precision, uint64_t n_cases) {
         float *once = malloc(n_bytes);
         memcpy(once, at.after[0], n_bytes);
         loaded_operand = gemm.products[0].lhs;
-        for (int n_threads = 2; n_threads <= 3; n_threads++) { /* the last time with a computed operand */
-            if (n_threads == 3)
+        for (int n_threads = 2; n_threads <= 3; n_threads++) { /* the last time with a computed operand, if it can be */
+            if (n_threads == 3 && precision != MOEC_GEMM_BF16)
                 gemm.products[0].lhs = (MoecGemmOperand){
                     .load = load_lhs, .stride = loaded_operand.stride, .k_stride = loaded_operand.k_stride};
             run(&at, &gemm, n_threads);
@@ -324,6 +347,7 @@ static void every_family_is_right(void **unused) {
             continue;
         check_random_cases(MOEC_GEMM_F32, N_CASES);
         check_random_cases(MOEC_GEMM_BF16, N_CASES);
+        check_random_cases(MOEC_GEMM_ROUNDED, N_CASES);
     }
     gemm_kernels_force(NULL);
 }

@@ -113,6 +113,10 @@ typedef struct {
     uint32_t x, y;
 } __attribute__((aligned(8))) uint2;
 
+typedef struct {
+    uint32_t x, y, z, w;
+} __attribute__((aligned(16))) uint4;
+
 #include "tests/simt/simt_products.h"
 
 /* The bounds of a section that may be empty. */

@@ -5,7 +5,7 @@
 
 #include "tests/simt/simt_internal.h"
 
-enum { WORD = 4, SEVERAL = -1 };
+enum { WORD = 2, SEVERAL = -1 };
 
 /* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
@@ -199,12 +199,12 @@ void __tsan_func_entry(void *caller) {
 void __tsan_func_exit(void) {}
 
 void __tsan_read_range(void *address, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += WORD)
-        check((char *)address + i, WORD, false);
+    for (size_t i = 0; i < n_bytes; i += sizeof(float))
+        check((char *)address + i, sizeof(float), false);
 }
 
 void __tsan_write_range(void *address, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += WORD)
-        check((char *)address + i, WORD, true);
+    for (size_t i = 0; i < n_bytes; i += sizeof(float))
+        check((char *)address + i, sizeof(float), true);
 }
 /* NOLINTEND(bugprone-reserved-identifier) */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "codegen/form_route.h"
+#include "ir/scalar.h"
 #include "tests/support/random.h"
 
 enum { MAX_VALUES = 32, MAX_ARGS = 24 };
@@ -18,6 +19,7 @@ typedef struct {
     size_t args_capacity;
     uint32_t values[MAX_VALUES]; /* instructions that later ones may read */
     int n_values;
+    DType operand_dtype;   /* of products */
     FormAccessMap updated; /* of a load from what is written, too; no strides, no argument: there is none */
 } Making;
 
@@ -107,6 +109,7 @@ static uint32_t constant(Making *at, double value) {
 
 /* A load that varies with some of the indices. */
 static uint32_t add_load(Making *at) {
+    DType dtype = chance(at, 0.2) ? DTYPE_BF16 : DTYPE_F32;
     const FormBody *body = at->body;
     unsigned all = (1u << body->n_indices) - 1;
     const unsigned choices[] = {all, all, all, side_of(body, false), side_of(body, true), 0, (unsigned)below(at, 256)};
@@ -116,8 +119,13 @@ static uint32_t add_load(Making *at) {
     bool has_offset = at->random.form->n_pieces == 0 && chance(at, 0.1);
     FormInstr load = {.op = FORM_LOAD, .map = {.gather = FORM_NONE, .offset = has_offset ? below(at, 50) : 0}};
     int64_t n_elements = set_strides(body, uses, order, load.map.strides);
-    load.map.arg = add_arg(at, DTYPE_F32, load.map.offset + n_elements, FORM_IN, (RandomFormArg){0});
+    load.map.arg = add_arg(at, dtype, load.map.offset + n_elements, FORM_IN, (RandomFormArg){0});
     return add(at, load);
+}
+
+/* What is loaded is the same everywhere, and so it is when it is rounded. */
+static uint32_t add_rounded(Making *at) {
+    return add(at, (FormInstr){.op = FORM_ROUND, .a = add_load(at), .map.gather = FORM_NONE});
 }
 
 /* A load of what add_update writes. */
@@ -180,7 +188,8 @@ static uint32_t add_gather(Making *at) {
     if (at->n_values > 0 && chance(at, 0.4))
         load.a = at->values[below(at, at->n_values)];
     load.map.gather_stride = set_strides(body, side_of(body, true), order, load.map.strides);
-    load.map.arg = add_arg(at, DTYPE_F32, n_table * load.map.gather_stride, FORM_IN, (RandomFormArg){0});
+    DType dtype = chance(at, 0.2) ? DTYPE_BF16 : DTYPE_F32;
+    load.map.arg = add_arg(at, dtype, n_table * load.map.gather_stride, FORM_IN, (RandomFormArg){0});
     return add(at, load);
 }
 
@@ -264,8 +273,9 @@ static void add_write(Making *at, uint32_t value, unsigned uses, double shuffled
     int64_t n_elements = set_strides(at->body, uses, order, write.map.strides);
     bool is_store = write.op == FORM_STORE,
          is_second = is_store && chance(at, at->random.form->n_pieces == 0 ? 0.2 : 0);
+    DType dtype = is_store && chance(at, 0.2) ? DTYPE_BF16 : DTYPE_F32;
     write.map.arg =
-        add_arg(at, DTYPE_F32, n_elements * (is_second ? 2 : 1), is_store ? FORM_OUT : FORM_INOUT, (RandomFormArg){0});
+        add_arg(at, dtype, n_elements * (is_second ? 2 : 1), is_store ? FORM_OUT : FORM_INOUT, (RandomFormArg){0});
     add(at, write);
     write.map.offset = n_elements; /* the other half of the array */
     if (is_second)
@@ -370,7 +380,7 @@ RandomForm random_form_rows(Arena *arena, const char *name, uint64_t seed) {
     bool has_reductions = chance(&at, 0.6), has_row_sums = chance(&at, 0.3);
     int n_loads = 1 + below(&at, 3), n_steps = 2 + below(&at, 8);
     for (int i = 0; i < n_loads; i++)
-        add_value(&at, chance(&at, 0.25) ? add_gather(&at) : add_load(&at));
+        add_value(&at, chance(&at, 0.25) ? add_gather(&at) : chance(&at, 0.1) ? add_rounded(&at) : add_load(&at));
     if (chance(&at, 0.3))
         add_value(&at, add_updated_load(&at));
     for (int i = 0; i < n_steps; i++)
@@ -437,7 +447,7 @@ static void add_array(Making *at, FormOperand *operand, int64_t side, int64_t k,
     const Form *form = at->random.form;
     bool k_is_major = chance(at, 0.4);
     int64_t n_major = k_is_major ? k : side, n_minor = k_is_major ? side : k,
-            pad = chance(at, 0.2) ? 3
+            pad = chance(at, 0.2) ? (chance(at, 0.5) ? 3 : 8)
                   : n_minor == 1  ? 1
                                   : 0;
     operand->stride = k_is_major ? 1 : n_minor + pad;
@@ -452,8 +462,8 @@ static void add_array(Making *at, FormOperand *operand, int64_t side, int64_t k,
         n_major = n_table;
     }
     operand->group_stride = has_groups ? n_major * (n_minor + pad) : 0;
-    operand->arg = add_arg(at, DTYPE_F32, (has_groups ? form->n_groups : 1) * n_major * (n_minor + pad) + pad, FORM_IN,
-                           (RandomFormArg){0});
+    operand->arg = add_arg(at, at->operand_dtype, (has_groups ? form->n_groups : 1) * n_major * (n_minor + pad) + pad,
+                           FORM_IN, (RandomFormArg){0});
 }
 
 static void add_part(Making *at, FormOperand *operand, int64_t side, int64_t k) {
@@ -493,7 +503,7 @@ static int add_operand(Making *at, bool is_lhs, int64_t k) {
     *operand = (FormOperand){.arg = FORM_NONE, .gather = FORM_NONE, .gather_divisor = 1};
     operand->name = arena_printf(at->arena, "%c", 'a' + form->n_operands);
     bool has_groups = form->ragged == FORM_RAGGED_ROWS && !is_lhs;
-    if (!has_groups && chance(at, 0.4))
+    if (!has_groups && at->operand_dtype == DTYPE_F32 && chance(at, 0.4))
         add_part(at, operand, side, k);
     else
         add_array(at, operand, side, k, has_groups);
@@ -549,6 +559,7 @@ RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed) {
     Form *form = at.random.form;
     form->ragged = (FormRagged)below(&at, 3);
     form->is_bf16 = chance(&at, 0.25);
+    at.operand_dtype = !form->is_bf16 && chance(&at, 0.4) ? DTYPE_BF16 : DTYPE_F32;
     form->n_groups = form->ragged == FORM_DENSE ? 1 : 1 + below(&at, 5);
     if (form->ragged == FORM_RAGGED_K && form->n_groups > 1)
         add_index(&form->body, form->n_groups, false);
@@ -686,6 +697,34 @@ static void fill_offsets(double *values, int64_t n_groups, int64_t limit, uint64
     }
 }
 
+void random_form_write(const FormArg *arg, void *elements, int64_t i, double value) {
+    float single = (float)value;
+    uint32_t bits;
+    memcpy(&bits, &single, sizeof bits);
+    if (arg->dtype == DTYPE_I32)
+        ((int32_t *)elements)[i] = (int32_t)value;
+    else if (arg->dtype == DTYPE_BF16)
+        ((uint16_t *)elements)[i] = (uint16_t)(bits >> 16);
+    else
+        ((float *)elements)[i] = single;
+}
+
+double random_form_read(const FormArg *arg, const void *elements, int64_t i) {
+    if (arg->dtype == DTYPE_I32)
+        return ((const int32_t *)elements)[i];
+    if (arg->dtype == DTYPE_F32)
+        return (double)((const float *)elements)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)elements)[i] << 16;
+    float single;
+    memcpy(&single, &bits, sizeof single);
+    return (double)single;
+}
+
+double random_form_margin(const RandomForm *random, const FormArg *arg, double expected) {
+    double step = arg->dtype == DTYPE_BF16 ? fabs(expected) / 128 : 0;
+    return random->tolerance * fmax(1, fabs(expected)) + step;
+}
+
 double **random_form_values(Arena *arena, const RandomForm *random, uint64_t seed) {
     const Form *form = random->form;
     uint64_t state = seed * 2 + 1;
@@ -702,7 +741,8 @@ double **random_form_values(Arena *arena, const RandomForm *random, uint64_t see
             if (arg->dtype == DTYPE_I32)
                 values[i][j] = (double)(int64_t)(draw * (double)(random->args[i].n_positions + 1)) - 1;
             else
-                values[i][j] = (double)(float)(2 * draw - 1);
+                values[i][j] =
+                    arg->dtype == DTYPE_BF16 ? scalar_round_bf16(2 * draw - 1) : (double)(float)(2 * draw - 1);
         }
     }
     return values;

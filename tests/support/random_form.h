@@ -25,7 +25,13 @@ RandomForm random_form_route(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed);
 
-/* Values for every argument, exact in f32; on the arena. */
+/* Element number i of an argument, as kernels see it. */
+void random_form_write(const FormArg *arg, void *elements, int64_t i, double value);
+double random_form_read(const FormArg *arg, const void *elements, int64_t i);
+/* How far it may be from what is expected: bf16 may round to the next number. */
+double random_form_margin(const RandomForm *random, const FormArg *arg, double expected);
+
+/* Values for every argument, exact in its dtype; on the arena. */
 double **random_form_values(Arena *arena, const RandomForm *random, uint64_t seed);
 
 #endif
