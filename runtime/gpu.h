@@ -31,7 +31,14 @@ void gpu_close(Gpu *gpu);
 bool gpu_upload(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status);
 bool gpu_download(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status);
 
-/* Runs a program of the plan: its inputs come from the host's memory, and its outputs are there afterwards. */
-bool gpu_run(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status);
+/* Runs a program of the plan, in two halves. Its inputs come from the host's memory, which may change once gpu_give
+   returns; that doesn't wait for the run, only for what the device may be behind by. Outputs of the oldest run that was
+   given and not taken are in the host's memory after gpu_take, which waits for them. At most GPU_MOST_GIVEN runs of a
+   program, one of a program with large outputs, may be given and not taken. */
+enum { GPU_MOST_GIVEN = 2 };
+/* Takes what the program's runs need besides, before the first. */
+bool gpu_prepare(Gpu *gpu, const MoecProgram *program, Status *status);
+bool gpu_give(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status);
+bool gpu_take(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "runtime/cuda_graph.h"
 #include "runtime/cuda_kernel_files.h"
+#include "runtime/cuda_mailbox.h"
 #include "runtime/cuda_memory.h"
 #include "runtime/cuda_transfer.h"
 #include "runtime/gpu.h"
@@ -20,6 +21,9 @@ typedef struct {
     CUdeviceptr *args;    /* of all launches */
     CudaGraph graph;      /* all launches in one; not there before the second run */
     bool has_run;
+    CudaMailbox *inputs,
+        *outputs; /* [n_inputs], [n_outputs]; of one that is large, not open. NULL before the first run */
+    int n_given;  /* runs whose outputs were not taken */
 } GpuProgram;
 
 struct Gpu {

@@ -1,5 +1,6 @@
 #include "runtime/gpu_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "runtime/program.h"
@@ -78,17 +79,6 @@ bool gpu_programs_open(Gpu *gpu, Status *status) {
                               "addresses", status);
 }
 
-void gpu_programs_close(Gpu *gpu, Status *status) {
-    for (uint32_t i = 0; i < gpu->plan->n_programs && gpu->programs; i++) {
-        if (gpu->programs[i].graph.device)
-            cuda_graph_close(&gpu->programs[i].graph, status);
-        free(gpu->programs[i].launches);
-        free(gpu->programs[i].args);
-    }
-    free(gpu->programs);
-    free(gpu->tables);
-}
-
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t tensor_bytes(const MoecTensor *tensor) {
@@ -133,20 +123,95 @@ static bool run_program(Gpu *gpu, const MoecProgram *program, GpuProgram *on_dev
     return cuda_graph_launch(&on_device->graph, program->name, status);
 }
 
-bool gpu_run(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
-    for (uint32_t i = 0; i < program->n_inputs; i++) {
-        const MoecTensor *input = &program->inputs[i];
-        if (!gpu_copy_to_device(gpu, gpu_at(gpu, input->at), memory_at(memory, input->at), tensor_bytes(input),
-                                input->name, status))
-            return false;
+/* ---- What goes in and comes out -----------------------------------------------------------------------------------
+ */
+
+/* More than this is copied while the host waits. */
+enum { MOST_MAIL_BYTES = 16 << 20 };
+
+static bool is_mailed(const MoecTensor *tensor) {
+    return tensor_bytes(tensor) <= MOST_MAIL_BYTES;
+}
+
+/* NULL after a failure; all that are not open are 0. */
+static CudaMailbox *open_mailboxes(Gpu *gpu, const MoecTensor *tensors, uint32_t n, Status *status) {
+    CudaMailbox *mailboxes = calloc((size_t)n + 1, sizeof *mailboxes);
+    if (!mailboxes)
+        status_fail_errno(status, "programs");
+    for (uint32_t i = 0; i < n && !status->failed; i++) {
+        if (is_mailed(&tensors[i]))
+            cuda_mailbox_open(&mailboxes[i], &gpu->device, gpu_at(gpu, tensors[i].at),
+                              (size_t)tensor_bytes(&tensors[i]), status);
     }
-    if (!run_program(gpu, program, &gpu->programs[program - gpu->plan->programs], status))
+    return mailboxes;
+}
+
+static void close_mailboxes(CudaMailbox *mailboxes, uint32_t n, Status *status) {
+    for (uint32_t i = 0; i < n && mailboxes; i++)
+        cuda_mailbox_close(&mailboxes[i], status);
+    free(mailboxes);
+}
+
+bool gpu_prepare(Gpu *gpu, const MoecProgram *program, Status *status) {
+    GpuProgram *on_device = &gpu->programs[program - gpu->plan->programs];
+    if (on_device->inputs)
+        return true;
+    on_device->inputs = open_mailboxes(gpu, program->inputs, program->n_inputs, status);
+    if (!status->failed)
+        on_device->outputs = open_mailboxes(gpu, program->outputs, program->n_outputs, status);
+    return !status->failed;
+}
+
+static bool send(Gpu *gpu, const MoecProgram *program, GpuProgram *on_device, const Memory *memory, Status *status) {
+    for (uint32_t i = 0; i < program->n_inputs && !status->failed; i++) {
+        const MoecTensor *input = &program->inputs[i];
+        if (is_mailed(input))
+            cuda_mailbox_send(&on_device->inputs[i], memory_at(memory, input->at), status);
+        else if (cuda_device_wait(&gpu->device, gpu->device.work, CUDA_TO("finish before inputs change"), status))
+            gpu_copy_to_device(gpu, gpu_at(gpu, input->at), memory_at(memory, input->at), tensor_bytes(input),
+                               input->name, status);
+    }
+    return !status->failed;
+}
+
+bool gpu_give(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
+    GpuProgram *on_device = &gpu->programs[program - gpu->plan->programs];
+    assert(on_device->outputs && on_device->n_given < GPU_MOST_GIVEN);
+    if (!send(gpu, program, on_device, memory, status) || !run_program(gpu, program, on_device, status))
         return false;
     for (uint32_t i = 0; i < program->n_outputs; i++) {
-        const MoecTensor *output = &program->outputs[i];
-        if (!gpu_copy_to_host(gpu, memory_at(memory, output->at), gpu_at(gpu, output->at), tensor_bytes(output),
-                              output->name, status))
+        assert(is_mailed(&program->outputs[i]) || on_device->n_given == 0);
+        if (is_mailed(&program->outputs[i]) && !cuda_mailbox_fetch(&on_device->outputs[i], status))
             return false;
     }
+    on_device->n_given++;
     return true;
+}
+
+bool gpu_take(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
+    GpuProgram *on_device = &gpu->programs[program - gpu->plan->programs];
+    assert(on_device->n_given > 0);
+    on_device->n_given--;
+    for (uint32_t i = 0; i < program->n_outputs && !status->failed; i++) {
+        const MoecTensor *output = &program->outputs[i];
+        void *to = memory_at(memory, output->at);
+        if (is_mailed(output))
+            cuda_mailbox_take(&on_device->outputs[i], to, status);
+        else
+            gpu_copy_to_host(gpu, to, gpu_at(gpu, output->at), tensor_bytes(output), output->name, status);
+    }
+    return !status->failed;
+}
+
+void gpu_programs_close(Gpu *gpu, Status *status) {
+    for (uint32_t i = 0; i < gpu->plan->n_programs && gpu->programs; i++) {
+        if (gpu->programs[i].graph.device)
+            cuda_graph_close(&gpu->programs[i].graph, status);
+        close_mailboxes(gpu->programs[i].inputs, gpu->plan->programs[i].n_inputs, status);
+        close_mailboxes(gpu->programs[i].outputs, gpu->plan->programs[i].n_outputs, status);
+        free(gpu->programs[i].launches);
+        free(gpu->programs[i].args);
+    }
+    free(gpu->programs);
+    free(gpu->tables);
 }

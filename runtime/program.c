@@ -34,7 +34,7 @@ bool program_open(Program *program, const MoecPlan *plan, const char *name, cons
         return status_fail_errno(status, "program \"%s\"", name);
     for (uint32_t i = 0; i < program->program->n_args; i++)
         program->args[i] = memory_at(memory, program->program->args[i]);
-    return true;
+    return !memory->gpu || gpu_prepare(memory->gpu, program->program, status);
 }
 
 void program_close(Program *program) {
@@ -82,10 +82,8 @@ static void fill_ends(const Program *program, const MoecLaunch *launch) {
     }
 }
 
-bool program_run(const Program *program, Status *status) {
+static void run_here(const Program *program) {
     const MoecProgram *code = program->program;
-    if (program->memory->gpu)
-        return gpu_run(program->memory->gpu, code, program->memory, status);
     for (uint32_t i = 0; i < code->n_launches; i++) {
         if (program->profile)
             run_timed(program, &code->launches[i]);
@@ -94,7 +92,25 @@ bool program_run(const Program *program, Status *status) {
         if (program->memory->fills_ends)
             fill_ends(program, &code->launches[i]);
     }
+}
+
+bool program_give(const Program *program, Status *status) {
+    if (program->memory->gpu)
+        return gpu_give(program->memory->gpu, program->program, program->memory, status);
+    run_here(program);
     return true;
+}
+
+bool program_take(const Program *program, Status *status) {
+    return !program->memory->gpu || gpu_take(program->memory->gpu, program->program, program->memory, status);
+}
+
+int program_most_given(const Program *program) {
+    return program->memory->gpu ? GPU_MOST_GIVEN : 1;
+}
+
+bool program_run(const Program *program, Status *status) {
+    return program_give(program, status) && program_take(program, status);
 }
 
 int64_t tensor_elements(const MoecTensor *tensor) {

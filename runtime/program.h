@@ -34,6 +34,14 @@ const MoecTensor *program_output_tensor(const Program *program, const char *name
 /* On a GPU it can fail; inputs and outputs are in the host's memory all the same. */
 bool program_run(const Program *program, Status *status);
 
+/* The same in two halves. program_give hands a run over, and on a GPU does not wait for it; inputs may be set for the
+   next at once. program_take waits for the oldest run that was given and not taken, whose outputs are there then, until
+   any other program runs or is taken. program_most_given runs may be given before one is taken: on the CPU, which runs
+   what it is given, one, and its outputs must be taken before anything else runs. */
+bool program_give(const Program *program, Status *status);
+bool program_take(const Program *program, Status *status);
+int program_most_given(const Program *program);
+
 int64_t tensor_elements(const MoecTensor *tensor);
 
 #endif

@@ -1,5 +1,6 @@
 #include "runtime/step.h"
 
+#include <assert.h>
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -33,17 +34,113 @@ bool stepper_open(Stepper *stepper, Session *session, Profile *profile, Status *
     stepper->train.profile = stepper->update.profile = profile;
     const MoecTensor *load = program_output_tensor(&stepper->train, "expert_load");
     stepper->n_experts = load ? load->dims[load->rank - 1] : 0;
-    stepper->rows = calloc(load ? (size_t)tensor_elements(load) : 1, sizeof *stepper->rows);
-    stepper->load = calloc((size_t)plan->n_moe_layers + 1, sizeof *stepper->load);
-    return (stepper->rows && stepper->load) || status_fail_errno(status, "step");
+    for (int i = 0; i < STEP_RECORDS; i++) {
+        StepRecord *record = &stepper->records[i];
+        record->rows = calloc(load ? (size_t)tensor_elements(load) : 1, sizeof *record->rows);
+        record->load = calloc((size_t)plan->n_moe_layers + 1, sizeof *record->load);
+        if (!record->rows || !record->load)
+            return status_fail_errno(status, "step");
+    }
+    return true;
 }
 
 void stepper_close(Stepper *stepper) {
     program_close(&stepper->train);
     program_close(&stepper->update);
-    free(stepper->rows);
-    free(stepper->load);
+    for (int i = 0; i < STEP_RECORDS; i++) {
+        free(stepper->records[i].rows);
+        free(stepper->records[i].load);
+    }
     *stepper = (Stepper){0};
+}
+
+static StepRecord *record_of(Stepper *stepper, int64_t number) {
+    return &stepper->records[number % STEP_RECORDS];
+}
+
+/* ---- What steps come to ----------------------------------------------------------------------------------------- */
+
+/* Adds a scalar output's share of the step's mean; NAN where the program has no such output. */
+static void add_output(const Stepper *stepper, const char *name, double divisor, double *sum) {
+    const float *value = program_output(&stepper->train, name);
+    *sum = value ? *sum + (double)*value / ((double)stepper->n_micro_batches * divisor) : NAN;
+}
+
+static void add_outputs(const Stepper *stepper, StepRecord *record) {
+    double n_layers = fmax(1.0, (double)stepper->session->plan->n_moe_layers);
+    add_output(stepper, "loss", 1.0, &record->result.loss);
+    add_output(stepper, "nll", 1.0, &record->result.nll);
+    add_output(stepper, "balance", n_layers, &record->result.balance);
+    add_output(stepper, "z_loss", n_layers, &record->result.z_loss);
+    const MoecTensor *load = program_output_tensor(&stepper->train, "expert_load");
+    const float *rows = program_output(&stepper->train, "expert_load");
+    for (int64_t i = 0; load && i < tensor_elements(load); i++)
+        record->rows[i] += (double)rows[i];
+}
+
+static const char *what_is_saved(const Session *session) {
+    if (!session->options->out)
+        return "Nothing is saved: there is no --out";
+    Status none = STATUS_INIT;
+    char *newest = checkpoint_find(session->options->out, &none);
+    free(newest);
+    return newest ? "The newest checkpoint in --out is from before this step" : "Nothing has been saved yet";
+}
+
+static bool fail_diverged(const Stepper *stepper, int64_t step, const char *what, double value, Status *status) {
+    bool is_first = step == 1; /* no update can be to blame */
+    return status_fail(status, STATUS_DIVERGED, "step %" PRId64 ": the %s is %s, so training stops. %s. %s", step, what,
+                       isnan(value) ? "nan" : "infinite", what_is_saved(stepper->session),
+                       is_first ? "The weights that it began with hold NaN or are too large"
+                                : "A lower --lr, a longer --warmup or a lower --clip may help");
+}
+
+static bool take_train(Stepper *stepper, StepRecord *record, Status *status) {
+    stepper->n_trains--;
+    if (!program_take(&stepper->train, status))
+        return false;
+    record->n_taken++;
+    add_outputs(stepper, record);
+    const StepResult *result = &record->result;
+    return isfinite(result->loss) || fail_diverged(stepper, result->step, "loss", result->loss, status);
+}
+
+/* Of each layer, how many times the mean the busiest expert got. */
+static void find_load(const Stepper *stepper, StepRecord *record) {
+    for (int64_t layer = 0; stepper->n_experts > 0 && layer < stepper->session->plan->n_moe_layers; layer++) {
+        const double *rows = record->rows + layer * stepper->n_experts;
+        double sum = 0.0, most = 0.0;
+        for (int64_t expert = 0; expert < stepper->n_experts; expert++) {
+            sum += rows[expert];
+            most = fmax(most, rows[expert]);
+        }
+        record->load[layer] = sum > 0.0 ? most * (double)stepper->n_experts / sum : 0.0;
+    }
+}
+
+static bool take_update(Stepper *stepper, StepRecord *record, Status *status) {
+    StepResult *result = &record->result;
+    stepper->n_updates--;
+    if (!program_take(&stepper->update, status))
+        return false;
+    result->grad_norm = (double)*program_output(&stepper->update, "grad_norm");
+    if (!isfinite(result->grad_norm))
+        return fail_diverged(stepper, result->step, "norm of the gradient", result->grad_norm, status);
+    if (stepper->profile)
+        profile_finish(stepper->profile);
+    find_load(stepper, record);
+    double now = meter_clock();
+    result->seconds = stepper->last_seconds = now - fmax(record->start, stepper->last_end);
+    stepper->last_end = now;
+    stepper->n_done++;
+    return true;
+}
+
+/* Waits for the oldest run that was given: of a step's micro-batches one after the other, then of its update. */
+static bool take_next(Stepper *stepper, Status *status) {
+    StepRecord *record = record_of(stepper, stepper->n_done);
+    bool is_update = record->n_taken == stepper->n_micro_batches;
+    return is_update ? take_update(stepper, record, status) : take_train(stepper, record, status);
 }
 
 /* ---- Micro-batches ---------------------------------------------------------------------------------------------- */
@@ -60,42 +157,6 @@ static bool set_inputs(Stepper *stepper, Status *status) {
     return true;
 }
 
-/* Adds a scalar output's share of the step's mean; NAN where the program has no such output. */
-static void add_output(const Stepper *stepper, const char *name, double divisor, double *sum) {
-    const float *value = program_output(&stepper->train, name);
-    *sum = value ? *sum + (double)*value / ((double)stepper->n_micro_batches * divisor) : NAN;
-}
-
-static void add_outputs(Stepper *stepper, StepResult *result) {
-    double n_layers = fmax(1.0, (double)stepper->session->plan->n_moe_layers);
-    add_output(stepper, "loss", 1.0, &result->loss);
-    add_output(stepper, "nll", 1.0, &result->nll);
-    add_output(stepper, "balance", n_layers, &result->balance);
-    add_output(stepper, "z_loss", n_layers, &result->z_loss);
-    const MoecTensor *load = program_output_tensor(&stepper->train, "expert_load");
-    const float *rows = program_output(&stepper->train, "expert_load");
-    for (int64_t i = 0; load && i < tensor_elements(load); i++)
-        stepper->rows[i] += (double)rows[i];
-}
-
-static const char *what_is_saved(const Session *session) {
-    if (!session->options->out)
-        return "Nothing is saved: there is no --out";
-    Status none = STATUS_INIT;
-    char *newest = checkpoint_find(session->options->out, &none);
-    free(newest);
-    return newest ? "The newest checkpoint in --out is from before this step" : "Nothing has been saved yet";
-}
-
-static bool fail_diverged(const Stepper *stepper, const char *what, double value, Status *status) {
-    const Session *session = stepper->session;
-    bool is_first = session->step == 0; /* no update can be to blame */
-    return status_fail(status, STATUS_DIVERGED, "step %" PRId64 ": the %s is %s, so training stops. %s. %s",
-                       session->step + 1, what, isnan(value) ? "nan" : "infinite", what_is_saved(session),
-                       is_first ? "The weights that it began with hold NaN or are too large"
-                                : "A lower --lr, a longer --warmup or a lower --clip may help");
-}
-
 /* Takes time enough that somebody may wonder whether it still runs. */
 static const double SLOW_STEP_SECONDS = 2.0;
 
@@ -106,19 +167,19 @@ static void show_micro_batch(const Stepper *stepper, int64_t i) {
                  session->step + 1, session->options->steps, i + 1, stepper->n_micro_batches);
 }
 
-static bool run_micro_batches(Stepper *stepper, StepResult *result, bool *is_stopped, Status *status) {
+static bool run_micro_batches(Stepper *stepper, bool *is_stopped, Status *status) {
     for (int64_t i = 0; i < stepper->n_micro_batches; i++) {
         if ((*is_stopped = stop_signal() != NULL))
             return true;
         show_micro_batch(stepper, i);
-        if (!set_inputs(stepper, status))
+        if (!set_inputs(stepper, status) || !program_give(&stepper->train, status))
             return false;
-        if (!program_run(&stepper->train, status))
-            return false;
+        stepper->n_trains++;
         gradients_add(stepper->session->plan, &stepper->session->memory, i, stepper->n_micro_batches);
-        add_outputs(stepper, result);
-        if (!isfinite(result->loss))
-            return fail_diverged(stepper, "loss", result->loss, status);
+        while (stepper->n_trains >= program_most_given(&stepper->train)) {
+            if (!take_next(stepper, status))
+                return false;
+        }
     }
     return true;
 }
@@ -147,43 +208,72 @@ static void set_update_inputs(Stepper *stepper, StepResult *result) {
     *max_norm = options->clip > 0.0 ? (float)options->clip : FLT_MAX;
 }
 
-/* Of each layer, how many times the mean the busiest expert got. */
-static void find_load(Stepper *stepper) {
-    for (int64_t layer = 0; stepper->n_experts > 0 && layer < stepper->session->plan->n_moe_layers; layer++) {
-        const double *rows = stepper->rows + layer * stepper->n_experts;
-        double sum = 0.0, most = 0.0;
-        for (int64_t expert = 0; expert < stepper->n_experts; expert++) {
-            sum += rows[expert];
-            most = fmax(most, rows[expert]);
-        }
-        stepper->load[layer] = sum > 0.0 ? most * (double)stepper->n_experts / sum : 0.0;
-    }
-}
-
-bool step_run(Stepper *stepper, Dump *dump, StepResult *result, bool *is_stopped, Status *status) {
-    double start = meter_clock();
-    *result = (StepResult){0};
-    if (stepper->profile)
-        profile_begin(stepper->profile, stepper->session->step + 1);
-    memset(stepper->rows, 0,
-           (size_t)(stepper->session->plan->n_moe_layers * stepper->n_experts) * sizeof *stepper->rows);
-    if (!run_micro_batches(stepper, result, is_stopped, status) || *is_stopped)
-        return !status->failed;
-    if (dump && !session_fetch_gradients(stepper->session, status))
+/* Counts the step when its update is on its way. */
+static bool run_update(Stepper *stepper, StepRecord *record, Status *status) {
+    set_update_inputs(stepper, &record->result);
+    stepper->is_updating = true;
+    if (!program_give(&stepper->update, status))
         return false;
-    if (dump)
-        dump_step(dump, &stepper->session->memory, result->loss, result->nll);
-    set_update_inputs(stepper, result);
-    if (!program_run(&stepper->update, status))
-        return false;
-    result->grad_norm = (double)*program_output(&stepper->update, "grad_norm");
-    if (!isfinite(result->grad_norm))
-        return fail_diverged(stepper, "norm of the gradient", result->grad_norm, status);
-    if (stepper->profile)
-        profile_finish(stepper->profile);
-    find_load(stepper);
+    stepper->is_updating = false;
+    stepper->n_updates++;
     stepper->session->step++;
     data_stream_mark(&stepper->session->data);
-    stepper->last_seconds = meter_clock() - start;
+    record->result.n_sequences = stepper->session->data.n_marked;
+    while (stepper->n_updates >= program_most_given(&stepper->update)) {
+        if (!take_next(stepper, status))
+            return false;
+    }
+    return true;
+}
+
+/* ---- The whole -------------------------------------------------------------------------------------------------- */
+
+static StepRecord *begin(Stepper *stepper) {
+    StepRecord *record = record_of(stepper, stepper->n_begun++);
+    assert(stepper->n_begun - stepper->n_told <= STEP_RECORDS);
+    size_t n_rows = (size_t)(stepper->session->plan->n_moe_layers * stepper->n_experts);
+    memset(record->rows, 0, n_rows * sizeof *record->rows);
+    record->result = (StepResult){.step = stepper->session->step + 1};
+    record->n_taken = 0;
+    record->start = meter_clock();
+    if (stepper->profile)
+        profile_begin(stepper->profile, record->result.step);
+    return record;
+}
+
+/* Before the update takes the gradients. */
+static bool dump_gradients(Stepper *stepper, Dump *dump, const StepRecord *record, Status *status) {
+    if (!step_settle(stepper, status) || !session_fetch_gradients(stepper->session, status))
+        return false;
+    dump_step(dump, &stepper->session->memory, record->result.loss, record->result.nll);
+    return true;
+}
+
+bool step_run(Stepper *stepper, Dump *dump, bool *is_stopped, Status *status) {
+    StepRecord *record = begin(stepper);
+    if (!run_micro_batches(stepper, is_stopped, status))
+        return false;
+    if (*is_stopped) {
+        bool is_settled = step_settle(stepper, status);
+        stepper->n_begun--;
+        return is_settled;
+    }
+    return (!dump || dump_gradients(stepper, dump, record, status)) && run_update(stepper, record, status);
+}
+
+bool step_settle(Stepper *stepper, Status *status) {
+    while (stepper->n_trains + stepper->n_updates > 0) {
+        if (!take_next(stepper, status))
+            return false;
+    }
+    return true;
+}
+
+bool step_tell(Stepper *stepper, StepResult *result) {
+    if (stepper->n_told == stepper->n_done)
+        return false;
+    const StepRecord *record = record_of(stepper, stepper->n_told++);
+    *result = record->result;
+    result->load = record->load;
     return true;
 }

@@ -66,12 +66,12 @@ enum { FADING_STEPS = 10 };
 
 static void say_step(Trainer *trainer, const StepResult *result) {
     Session *session = trainer->session;
-    double seconds = trainer->stepper.last_seconds;
+    double seconds = result->seconds;
     trainer->seconds += (seconds - trainer->seconds) / (trainer->seconds == 0.0 ? 1.0 : FADING_STEPS);
     double tokens = (double)tokens_per_step(session);
-    StepReport report = {.step = session->step,
+    StepReport report = {.step = result->step,
                          .n_steps = session->options->steps,
-                         .n_tokens = (int64_t)session->data.n_marked * session->plan->sequence,
+                         .n_tokens = (int64_t)result->n_sequences * session->plan->sequence,
                          .loss = result->loss,
                          .nll = result->nll,
                          .balance = result->balance,
@@ -82,11 +82,24 @@ static void say_step(Trainer *trainer, const StepResult *result) {
                          .tokens_per_second = tokens / seconds,
                          .flops_per_second = tokens / seconds * session->plan->model_flops_per_token,
                          .ceiling = session->ceiling,
-                         .remaining_seconds = trainer->seconds * (double)(session->options->steps - session->step),
+                         .remaining_seconds = trainer->seconds * (double)(session->options->steps - result->step),
                          .memory_bytes = memory_bytes(&session->memory) + moec_gemm_bytes(),
-                         .load = trainer->stepper.load,
+                         .load = result->load,
                          .n_layers = trainer->stepper.n_experts > 0 ? session->plan->n_moe_layers : 0};
     log_step(&session->log, &report);
+}
+
+static void say_steps(Trainer *trainer) {
+    StepResult result;
+    while (step_tell(&trainer->stepper, &result))
+        say_step(trainer, &result);
+}
+
+/* Waits for the steps that are under way. */
+static bool settle(Trainer *trainer, Status *status) {
+    bool is_settled = step_settle(&trainer->stepper, status);
+    say_steps(trainer);
+    return is_settled;
 }
 
 /* ---- Between steps ---------------------------------------------------------------------------------------------- */
@@ -139,11 +152,14 @@ static bool after_step(Trainer *trainer, Status *status) {
     Session *session = trainer->session;
     const Options *options = session->options;
     bool is_last = session->step == options->steps;
-    if (session->val.n_sources > 0 && (is_last || is_due(session->step, options->eval_every)) &&
-        !validate(trainer, status))
+    bool validates = session->val.n_sources > 0 && (is_last || is_due(session->step, options->eval_every));
+    bool saves = options->out && !is_last && is_due(session->step, options->save_every);
+    if ((validates || saves) && !settle(trainer, status))
+        return false;
+    if (validates && !validate(trainer, status))
         return false;
     Status save_status = STATUS_INIT;
-    if (options->out && !is_last && is_due(session->step, options->save_every) && !save(trainer, &save_status))
+    if (saves && !save(trainer, &save_status))
         log_warning(&session->log, "%s; training goes on", save_status.message);
     return true;
 }
@@ -156,16 +172,13 @@ static bool run_steps(Trainer *trainer, Status *status) {
     if (session->val.n_sources > 0 && !session->checkpoint && !validate(trainer, status))
         return false;
     while (session->step < session->options->steps && !trainer->is_stopped) {
-        StepResult result;
-        if (!step_run(&trainer->stepper, dump, &result, &trainer->is_stopped, status))
+        if (!step_run(&trainer->stepper, dump, &trainer->is_stopped, status))
             return false;
-        if (trainer->is_stopped)
-            break;
-        say_step(trainer, &result);
-        if (!after_step(trainer, status))
+        say_steps(trainer);
+        if (!trainer->is_stopped && !after_step(trainer, status))
             return false;
     }
-    return true;
+    return settle(trainer, status);
 }
 
 static bool write_export(Session *session, Log *log, Status *status) {
@@ -215,7 +228,9 @@ static void keep_steps(Trainer *trainer, const Status *status) {
     const Session *session = trainer->session;
     bool has_news = session->step > trainer->first_step && session->step != trainer->saved_step;
     Status save_status = STATUS_INIT;
-    if (status->code != STATUS_DIVERGED && session->options->out && has_news && !save(trainer, &save_status))
+    if (status->code == STATUS_DIVERGED || trainer->stepper.is_updating || !session->options->out || !has_news)
+        return;
+    if (!settle(trainer, &save_status) || !save(trainer, &save_status))
         log_warning(&trainer->session->log, "%s", save_status.message);
 }
 

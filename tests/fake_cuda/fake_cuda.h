@@ -35,6 +35,8 @@ typedef struct {
     size_t free_bytes, total_bytes;
     int microseconds[FAKE_CANDIDATES]; /* that cuBLASLt's kernels take; below 0: it can't be used */
     long fail_at;                      /* the call that fails, counted from 0; -1: none */
+    const struct FakeName *names;      /* [n_names]: functions of modules that are known besides (fake_names.h) */
+    size_t n_names;
 
     /* What happened. A call that fails and ends something ends it even so. */
     atomic_long n_calls, n_compiled;

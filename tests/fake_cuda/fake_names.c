@@ -44,10 +44,15 @@ static const FakeName names[] = {{"accumulate", accumulate, 2},
                                  {"find_nan_bf16", find_nan_bf16, 2},
                                  {"fault", fault, 0}};
 
-const FakeName *fake_name_find(const char *name) {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(names[i].name, name) == 0)
-            return &names[i];
+static const FakeName *find(const FakeName *all, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(all[i].name, name) == 0)
+            return &all[i];
     }
     return NULL;
+}
+
+const FakeName *fake_name_find(const char *name) {
+    const FakeName *found = find(fake_cuda()->names, fake_cuda()->n_names, name);
+    return found ? found : find(names, sizeof names / sizeof *names, name);
 }

@@ -6,7 +6,7 @@
 
 typedef CudaResult FakeFunction(void *const *arguments);
 
-typedef struct {
+typedef struct FakeName {
     const char *name;
     FakeFunction *run;
     int n_parameters;

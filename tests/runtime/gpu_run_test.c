@@ -1,0 +1,207 @@
+// RUN: %unit %s
+/* Training executables on a GPU, from the command line to what they leave: on the fake driver (tests/fake_cuda), whose
+   kernels are those of the CPU, so that both say and save the same. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/support_runtime/bigram_cuda.h"
+#include "tests/support_runtime/bigram_plan.h"
+#include "tests/support_runtime/run.h"
+
+/* ---- Running ---------------------------------------------------------------------------------------------------- */
+
+/* A folder with data, and a fake GPU that runs find. */
+typedef struct {
+    Folder folder;
+    CudaFixture fixture;
+    MoecPlan plan;
+} Machine;
+
+static void machine_open(Machine *machine) {
+    char at[600];
+    *machine = (Machine){.folder = folder_make(), .plan = bigram_cuda_plan()};
+    Folder *folder = &machine->folder;
+    cuda_fixture_open(&machine->fixture);
+    bigram_cuda_add(&machine->fixture);
+    snprintf(at, sizeof at, "%s/lib64", folder->path);
+    assert_int_equal(symlink(cuda_fixture_folder(), at), 0);
+    setenv("CUDA_HOME", folder->path, 1);
+    snprintf(at, sizeof at, "%s/cache", folder->path);
+    setenv("MOEC_CACHE_DIR", at, 1);
+    write_tokens(folder, "train.bin", 201);
+    write_tokens(folder, "val.bin", 41);
+}
+
+static void machine_close(Machine *machine) {
+    cuda_fixture_close(&machine->fixture);
+    folder_remove(&machine->folder);
+}
+
+static int run_on(Machine *machine, const char *device, const char *arguments) {
+    char line[2048];
+    snprintf(line, sizeof line, "--device %s %s", device, arguments);
+    int code = run_plan(&machine->folder, &machine->plan, line);
+    cuda_fixture_check(&machine->fixture);
+    return code;
+}
+
+/* ---- The same as on the CPU ------------------------------------------------------------------------------------- */
+
+/* Of lines of the log, what doesn't depend on time. */
+static void expect_same_steps(Machine *machine, const char *a, const char *b) {
+    size_t n;
+    char *left = folder_read(&machine->folder, a, &n), *right = folder_read(&machine->folder, b, &n);
+    char *l = left, *r = right;
+    while ((l = strstr(l, "\"event\": \"step\"")) && (r = strstr(r, "\"event\": \"step\""))) {
+        assert_memory_equal(l, r, (size_t)(strstr(l, "\"ms\"") - l));
+        l++, r++;
+    }
+    assert_null(strstr(r, "\"event\": \"step\"") == r ? r : NULL);
+    free(left);
+    free(right);
+}
+
+static void expect_same_runs(Machine *machine, const char *arguments) {
+    char line[1024];
+    snprintf(line, sizeof line, "%s --out %%/cpu --log %%/cpu.jsonl --quiet", arguments);
+    expect_code(&machine->folder, run_on(machine, "cpu", line), 0);
+    snprintf(line, sizeof line, "%s --out %%/gpu --log %%/gpu.jsonl --quiet", arguments);
+    expect_code(&machine->folder, run_on(machine, "cuda", line), 0);
+    expect_same_steps(machine, "cpu.jsonl", "gpu.jsonl");
+}
+
+static void steps_say_and_save_what_they_do_on_the_cpu(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    expect_same_runs(&machine, "--data %/train.bin --val %/val.bin --eval-every 4 --steps 10");
+    expect_same_checkpoints(&machine.folder, "cpu/step-00000010", "gpu/step-00000010");
+    machine_close(&machine);
+}
+
+static void so_do_steps_of_several_micro_batches(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    expect_same_runs(&machine, "--data %/train.bin --global-batch 6 --steps 7 --save-every 3 --keep-last 0");
+    expect_same_checkpoints(&machine.folder, "cpu/step-00000003", "gpu/step-00000003");
+    expect_same_checkpoints(&machine.folder, "cpu/step-00000007", "gpu/step-00000007");
+    machine_close(&machine);
+}
+
+static void so_do_dumps(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    Folder *folder = &machine.folder;
+    expect_code(folder, run_on(&machine, "cpu", "--data %/train.bin --steps 3 --dump %/cpu.safetensors"), 0);
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 3 --dump %/gpu.safetensors"), 0);
+    expect_same_files(folder, "cpu.safetensors", "gpu.safetensors");
+    machine_close(&machine);
+}
+
+/* ---- A step late ------------------------------------------------------------------------------------------------ */
+
+/* What goes to the fake's streams happens only when something waits for it. */
+static void the_host_does_not_wait_for_the_step_it_has_given(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    write_tokens_with(&machine.folder, "train.bin", 201, 77, BIGRAM_NAN);
+    int code = run_on(&machine, "cuda", "--data %/train.bin --steps 100 --log %/gpu.jsonl --quiet");
+    expect_code(&machine.folder, code, STATUS_DIVERGED);
+    long n_on_gpu = machine.fixture.fake->n_launches;
+    expect_code(&machine.folder, run_on(&machine, "cpu", "--data %/train.bin --steps 100 --log %/cpu.jsonl --quiet"),
+                STATUS_DIVERGED);
+    expect_same_steps(&machine, "cpu.jsonl", "gpu.jsonl");
+    size_t n;
+    int n_steps = 0;
+    char *log = folder_read(&machine.folder, "gpu.jsonl", &n);
+    for (const char *line = log; (line = strstr(line, "\"event\": \"step\"")); line++)
+        n_steps++;
+    free(log);
+    /* Of the steps that were told, of the one that made the NaN, and the forward pass of the next. */
+    assert_int_equal(n_on_gpu, 2 * (n_steps + 1) + 1);
+    machine_close(&machine);
+}
+
+static void a_nan_is_told_with_its_step_and_never_saved(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    Folder *folder = &machine.folder;
+    write_tokens_with(folder, "train.bin", 201, 77, BIGRAM_NAN);
+    const char *const arguments = "--data %/train.bin --steps 100 --save-every 1 --keep-last 0 --quiet --out ";
+    char line[256], expected[64], step[32];
+    snprintf(line, sizeof line, "%s%%/cpu", arguments);
+    expect_code(folder, run_on(&machine, "cpu", line), STATUS_DIVERGED);
+    size_t n, n_saved = folder_count(folder, "cpu") - 1;
+    char *told = folder_read(folder, "err.txt", &n);
+    snprintf(expected, sizeof expected, "step %zu: the loss is nan, so training stops", n_saved + 1);
+    assert_non_null(strstr(told, expected));
+    free(told);
+    snprintf(line, sizeof line, "%s%%/gpu", arguments);
+    expect_code(folder, run_on(&machine, "cuda", line), STATUS_DIVERGED);
+    expect_text(folder, "err.txt", expected);
+    assert_int_equal(folder_count(folder, "gpu") - 1, n_saved);
+    snprintf(step, sizeof step, "step-%08zu", n_saved);
+    char left[64], right[64];
+    snprintf(left, sizeof left, "cpu/%s", step);
+    snprintf(right, sizeof right, "gpu/%s", step);
+    expect_same_checkpoints(folder, left, right);
+    machine_close(&machine);
+}
+
+/* The signal comes while the host waits for the step before, or for its micro-batch. What is saved goes on as a run
+   that was never interrupted. */
+static void a_signal_saves_a_whole_step(void **state) {
+    (void)state;
+    static const char *const batches[] = {"2", "6"};
+    Machine machine;
+    machine_open(&machine);
+    Folder *folder = &machine.folder;
+    for (int i = 0; i < 2; i++) {
+        char line[256];
+        write_tokens_with(folder, "train.bin", 201, 77, BIGRAM_STOP);
+        const char *common = "--data %/train.bin --steps 40 --schedule constant --quiet --global-batch";
+        snprintf(line, sizeof line, "%s %s --out %%/run%d --log %%/first.jsonl", common, batches[i], i);
+        expect_code(folder, run_on(&machine, "cuda", line), 0);
+        size_t n;
+        char *log = folder_read(folder, "first.jsonl", &n), *last = log;
+        while (strstr(last + 1, "\"event\": \"step\""))
+            last = strstr(last + 1, "\"event\": \"step\"");
+        int step = 0;
+        assert_int_equal(sscanf(last, "\"event\": \"step\", \"step\": %d", &step), 1);
+        free(log);
+        char saved[64], whole[64];
+        snprintf(saved, sizeof saved, "run%d/step-%08d", i, step);
+        assert_true(folder_has(folder, saved));
+        snprintf(line, sizeof line,
+                 "--data %%/train.bin --steps %d --schedule constant --quiet --global-batch %s "
+                 "--out %%/whole%d",
+                 step, batches[i], i);
+        expect_code(folder, run_on(&machine, "cuda", line), 0);
+        snprintf(whole, sizeof whole, "whole%d/step-%08d", i, step);
+        expect_same_checkpoints(folder, saved, whole);
+    }
+    machine_close(&machine);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(steps_say_and_save_what_they_do_on_the_cpu),
+        cmocka_unit_test(so_do_steps_of_several_micro_batches),
+        cmocka_unit_test(so_do_dumps),
+        cmocka_unit_test(the_host_does_not_wait_for_the_step_it_has_given),
+        cmocka_unit_test(a_nan_is_told_with_its_step_and_never_saved),
+        cmocka_unit_test(a_signal_saves_a_whole_step),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
