@@ -117,6 +117,8 @@ const char *cuda_refuse_attention(Arena *arena, const Form *form);
 
 /* Parts of the prelude (prelude_cuda_*.c). */
 extern const char cuda_prelude_products[], cuda_prelude_bf16[], cuda_prelude_attention[];
+void cuda_print_prelude_async(FILE *out);
+void cuda_print_prelude_wgmma(FILE *out);
 
 /* Plans and prints a form of kind ROWS, the indices of which it may change (form_cuda_rows.c). */
 void cuda_print_rows(CudaPrinter *at, Form *form);

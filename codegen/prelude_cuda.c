@@ -20,6 +20,10 @@ static const char names[] = "#ifndef MOEC_KERNEL\n"
                             "typedef unsigned int uint32_t;\n"
                             "typedef long long int64_t;\n"
                             "typedef unsigned long long uint64_t;\n"
+                            "/* A tensor in device memory and a tile of it, as the driver writes them. */\n"
+                            "typedef struct __align__(128) {\n"
+                            "    uint64_t words[16];\n"
+                            "} MoecTensorMap;\n"
                             "#endif\n";
 
 static const char maps[] = "\n"
@@ -171,4 +175,6 @@ void form_cuda_print_prelude(FILE *out) {
     fputs(cuda_prelude_products, out);
     fputs(cuda_prelude_bf16, out);
     fputs(cuda_prelude_attention, out);
+    cuda_print_prelude_async(out);
+    cuda_print_prelude_wgmma(out);
 }

@@ -33,6 +33,11 @@ typedef unsigned NvrtcResult;
 typedef unsigned CublasResult;
 typedef unsigned CublasEnum; /* types of elements and sums, attributes */
 
+/* A tensor in the device's memory and a tile of it, for kernels; its insides are the driver's. */
+typedef struct {
+    _Alignas(128) uint64_t words[16];
+} CudaTensorMap;
+
 /* Descriptions of products of matrices; their insides are cuBLASLt's. */
 typedef struct CublasProduct *CublasProduct;
 typedef struct CublasLayout *CublasLayout;
@@ -70,6 +75,16 @@ typedef struct {
     X(CUDA_STREAM_ASIDE, CU_STREAM_NON_BLOCKING, 1)                                                                    \
     X(CUDA_EVENT_WITHOUT_TIME, CU_EVENT_DISABLE_TIMING, 2)                                                             \
     X(CUDA_CAPTURE_OF_THREAD, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, 1)                                                  \
+    X(CUDA_MAP_F32, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 7)                                                                \
+    X(CUDA_MAP_BF16, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 9)                                                              \
+    X(CUDA_MAP_NOT_INTERLEAVED, CU_TENSOR_MAP_INTERLEAVE_NONE, 0)                                                      \
+    X(CUDA_MAP_NOT_SWIZZLED, CU_TENSOR_MAP_SWIZZLE_NONE, 0)                                                            \
+    X(CUDA_MAP_SWIZZLED_32, CU_TENSOR_MAP_SWIZZLE_32B, 1)                                                              \
+    X(CUDA_MAP_SWIZZLED_64, CU_TENSOR_MAP_SWIZZLE_64B, 2)                                                              \
+    X(CUDA_MAP_SWIZZLED_128, CU_TENSOR_MAP_SWIZZLE_128B, 3)                                                            \
+    X(CUDA_MAP_FETCHES_128, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, 2)                                                     \
+    X(CUDA_MAP_FETCHES_256, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, 3)                                                     \
+    X(CUDA_MAP_ZEROS_BEYOND, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE, 0)                                                     \
     X(NVRTC_RESULT_SUCCESS, NVRTC_SUCCESS, 0)                                                                          \
     X(NVRTC_RESULT_COMPILATION, NVRTC_ERROR_COMPILATION, 6)                                                            \
     X(CUBLAS_RESULT_SUCCESS, CUBLAS_STATUS_SUCCESS, 0)                                                                 \
@@ -144,7 +159,11 @@ enum { CUDA_VALUES(CUDA_VALUE) };
       (CUgraphExec * instance, CUgraph graph, unsigned long long flags))                                               \
     X(cuGraphDestroy, cuGraphDestroy, CudaResult, (CUgraph graph))                                                     \
     X(cuGraphExecDestroy, cuGraphExecDestroy, CudaResult, (CUgraphExec instance))                                      \
-    X(cuGraphLaunch, cuGraphLaunch, CudaResult, (CUgraphExec instance, CUstream stream))
+    X(cuGraphLaunch, cuGraphLaunch, CudaResult, (CUgraphExec instance, CUstream stream))                               \
+    X(cuTensorMapEncodeTiled, cuTensorMapEncodeTiled, CudaResult,                                                      \
+      (CudaTensorMap * map, CudaEnum type, unsigned rank, void *address, const uint64_t *extents,                      \
+       const uint64_t *strides, const unsigned *box, const unsigned *element_strides, CudaEnum interleave,             \
+       CudaEnum swizzle, CudaEnum promotion, CudaEnum fill))
 
 /* Of libnvrtc. */
 #define NVRTC_FUNCTIONS(X)                                                                                             \

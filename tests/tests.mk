@@ -98,7 +98,7 @@ $(LIBTEST_GPU): $(LIBTEST_GPU_OBJECTS)
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
 
-$(FAKE_CUDA): $(wildcard tests/fake_cuda/*.c tests/fake_cuda/*.h) runtime/cuda_api.h
+$(FAKE_CUDA): $(wildcard tests/fake_cuda/*.c tests/fake_cuda/*.h tests/simt/simt_tensor_map.*) runtime/cuda_api.h
 	@mkdir -p $(@D)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(CFLAGS) -fPIC -shared -o $@ $(filter %.c,$^)

@@ -24,7 +24,7 @@ struct CUfunc_st {
 
 typedef struct {
     CUfunction function;
-    unsigned n_blocks, n_threads;
+    unsigned n_blocks, n_threads, n_shared_bytes;
     void *const *arguments;
 } FakeLaunch;
 

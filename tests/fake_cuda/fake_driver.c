@@ -6,6 +6,7 @@
 #include "runtime/cuda_api.h"
 #include "tests/fake_cuda/fake_code.h"
 #include "tests/fake_cuda/fake_stream.h"
+#include "tests/simt/simt_tensor_map.h"
 
 #define PROTOTYPE(name, symbol, result, parameters) result symbol parameters;
 CUDA_DRIVER_FUNCTIONS(PROTOTYPE)
@@ -390,6 +391,27 @@ CudaResult cuGraphLaunch(CUgraphExec instance, CUstream stream) {
     return fake_stream_replay(stream, instance);
 }
 
+/* ---- Tensors ----------------------------------------------------------------------------------------------------- */
+
+CudaResult cuTensorMapEncodeTiled(CudaTensorMap *map, CudaEnum type, unsigned rank, void *address,
+                                  const uint64_t *extents, const uint64_t *strides, const unsigned *box,
+                                  const unsigned *element_strides, CudaEnum interleave, CudaEnum swizzle,
+                                  CudaEnum promotion, CudaEnum fill) {
+    BEGIN();
+    const SimtTensor tensor = {.type = type,
+                               .rank = rank,
+                               .address = address,
+                               .extents = extents,
+                               .strides = strides,
+                               .box = box,
+                               .element_strides = element_strides,
+                               .interleave = interleave,
+                               .swizzle = swizzle,
+                               .promotion = promotion,
+                               .fill = fill};
+    return simt_tensor_map_encode(map, &tensor) ? INVALID : CUDA_RESULT_SUCCESS;
+}
+
 /* ---- Modules and launches ---------------------------------------------------------------------------------------- */
 
 struct CUmod_st {
@@ -459,6 +481,6 @@ CudaResult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
         return INVALID;
     snprintf(fake.launched, sizeof fake.launched, "%s grid %u %u %u block %u %u %u shared %u", function->name, grid_x,
              grid_y, grid_z, block_x, block_y, block_z, n_shared_bytes);
-    return fake_stream_launch(stream,
-                              &(FakeLaunch){function, grid_x * grid_y * grid_z, (unsigned)n_threads, arguments});
+    const FakeLaunch launch = {function, grid_x * grid_y * grid_z, (unsigned)n_threads, n_shared_bytes, arguments};
+    return fake_stream_launch(stream, &launch);
 }

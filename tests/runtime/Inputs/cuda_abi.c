@@ -17,6 +17,10 @@ SAME_SIZE(CudaResult, CUresult);
 SAME_SIZE(CudaEnum, CUdevice_attribute);
 SAME_SIZE(CudaEnum, CUfunction_attribute);
 SAME_SIZE(CudaEnum, CUstreamCaptureMode);
+SAME_SIZE(CudaEnum, CUtensorMapDataType);
+SAME_SIZE(CudaEnum, CUtensorMapSwizzle);
+SAME_SIZE(CudaTensorMap, CUtensorMap);
+_Static_assert(_Alignof(CudaTensorMap) >= _Alignof(CUtensorMap), "CUtensorMap");
 SAME_SIZE(NvrtcResult, nvrtcResult);
 SAME_SIZE(CublasResult, cublasStatus_t);
 SAME_SIZE(CublasEnum, cudaDataType);
@@ -32,6 +36,7 @@ SAME_PLACE(reserved, reserved);
 
 /* An enumeration is compatible with the integer that it is stored as; a structure is compatible with itself only, so
    from here on the rows of functions are read with the toolkit's. */
+#define CudaTensorMap CUtensorMap
 #define NvrtcProgram nvrtcProgram
 #define CublasProduct cublasLtMatmulDesc_t
 #define CublasLayout cublasLtMatrixLayout_t
