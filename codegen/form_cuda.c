@@ -8,18 +8,51 @@
 
 /* What names of arguments and indices must not be: words of C++ and CUDA, and variables of all kernels. */
 static const char *const taken[] = {
-    "alignas",  "alignof",       "and",         "asm",       "bitand",    "bitor",     "catch",    "class",
-    "compl",    "concept",       "consteval",   "constexpr", "export",    "delete",    "decltype", "dynamic_cast",
-    "explicit", "final",         "friend",      "mutable",   "namespace", "new",       "noexcept", "not",
-    "nullptr",  "operator",      "or",          "override",  "private",   "protected", "public",   "reinterpret_cast",
-    "requires", "static_assert", "static_cast", "template",  "this",      "throw",     "try",      "typeid",
-    "typename", "using",         "virtual",     "wchar_t",   "xor",       "uint32_t",  "uint64_t", "float4",
-    "int4",     "threadIdx",     "blockIdx",    "blockDim",  "gridDim",   "warpSize",  "expf",     "tanhf",
-    "fmaxf",    "normcdff",      "rsqrtf",      "FLT_MAX",   "lane",      "warp",      "thread",   "block",
-    "vector",   "element",       "is_row",      "scratch",   "stop_",     "MOEC_",     "simt_",    "Simt",
-    "loaded_",  "stored_",       "shared_",     "pieces_",   "cuda_",     "i_",        "place_",   "sum_",
-    "next",     "places",        "is_first",    "next_row",  "is_there",  "leads",     "zeros",    "stored",
-    NULL,
+    "alignas",     "alignof",
+    "and",         "asm",
+    "bitand",      "bitor",
+    "catch",       "class",
+    "compl",       "concept",
+    "consteval",   "constexpr",
+    "export",      "delete",
+    "decltype",    "dynamic_cast",
+    "explicit",    "final",
+    "friend",      "mutable",
+    "namespace",   "new",
+    "noexcept",    "not",
+    "nullptr",     "operator",
+    "or",          "override",
+    "private",     "protected",
+    "public",      "reinterpret_cast",
+    "requires",    "static_assert",
+    "static_cast", "template",
+    "this",        "throw",
+    "try",         "typeid",
+    "typename",    "using",
+    "virtual",     "wchar_t",
+    "xor",         "uint32_t",
+    "uint64_t",    "float4",
+    "int4",        "threadIdx",
+    "blockIdx",    "blockDim",
+    "gridDim",     "warpSize",
+    "expf",        "tanhf",
+    "fmaxf",       "normcdff",
+    "rsqrtf",      "FLT_MAX",
+    "lane",        "warp",
+    "thread",      "block",
+    "vector",      "element",
+    "is_row",      "scratch",
+    "stop_",       "MOEC_",
+    "simt_",       "Simt",
+    "loaded_",     "stored_",
+    "shared_",     "pieces_",
+    "cuda_",       "i_",
+    "place_",      "sum_",
+    "next",        "places",
+    "is_first",    "next_row",
+    "is_there",    "leads",
+    "zeros",       "stored",
+    "maps",        NULL,
 };
 
 /* The same, and variables of kernels of the form's kind. */
@@ -62,6 +95,8 @@ const char *cuda_parameters_text(const CudaPrinter *at) {
         text = arena_printf(arena, "%s%s%s", text, i > 0 ? ", " : "", parameter_text(at, i));
     if (at->out->scratch_bytes > 0)
         text = arena_printf(arena, "%s%sfloat *__restrict__ scratch", text, text[0] != '\0' ? ", " : "");
+    if (at->out->n_maps > 0)
+        text = arena_printf(arena, "%s%sconst MoecTensorMap *maps", text, text[0] != '\0' ? ", " : "");
     return text[0] == '\0' ? "void" : text;
 }
 
@@ -93,6 +128,16 @@ int64_t cuda_add_scratch(CudaPrinter *at, int64_t n) {
     return first;
 }
 
+size_t cuda_add_map(CudaPrinter *at, FormCudaMap map) {
+    assert(at->out->n_launches == 0 && map.rank <= CUDA_MAP_RANK);
+    arena_push(at->base.c->arena, at->out->maps, at->out->n_maps, at->maps_capacity, map);
+    return at->out->n_maps - 1;
+}
+
+bool cuda_is_aligned(const CudaPrinter *at, uint32_t arg) {
+    return !at->is_unaligned || !at->is_unaligned[arg];
+}
+
 /* ---- Forms ------------------------------------------------------------------------------------------------------ */
 
 /* Numbers of elements, and of threads a little beyond them, fit in 32 bits. */
@@ -105,9 +150,10 @@ static bool is_small(const Form *form) {
     return is;
 }
 
-static CudaPrinter printer_new(CPrinter *c, const Form *form, FormCuda *out) {
+static CudaPrinter printer_new(CPrinter *c, const Form *form, FormCuda *out, const bool *is_unaligned) {
     return (CudaPrinter){.base = form_printer_with(c, form, &form->body, taken_names(c->arena, form)),
                          .out = out,
+                         .is_unaligned = is_unaligned,
                          .is_needed = arena_array_of(c->arena, bool, form->body.n_instrs),
                          .int_type = is_small(form) ? "int" : "int64_t",
                          .n_threads = CUDA_THREADS};
@@ -115,16 +161,20 @@ static CudaPrinter printer_new(CPrinter *c, const Form *form, FormCuda *out) {
 
 void cuda_print_form_of_rows(CudaPrinter *at, Form *rows) {
     assert(at->out->scratch_bytes == 0 && at->out->n_launches == 0);
-    CudaPrinter printer = printer_new(at->base.c, rows, at->out);
+    CudaPrinter printer = printer_new(at->base.c, rows, at->out, at->is_unaligned);
     cuda_print_rows(&printer, rows);
     at->launches_capacity = printer.launches_capacity;
     assert(at->out->scratch_bytes == 0 && "rows of scores have no parts");
 }
 
+size_t form_cuda_n_parameters(const Form *form, const FormCuda *cuda) {
+    return form->n_args + (cuda->scratch_bytes > 0) + (cuda->n_maps > 0);
+}
+
 /* NULL, or what no GPU has. */
 static const char *too_large(Arena *arena, const Form *form, const FormCuda *cuda) {
     enum { MOST_PARAMETERS = 512, MOST_FACTORS = 3 };
-    if (form->n_args >= MOST_PARAMETERS)
+    if (form_cuda_n_parameters(form, cuda) > MOST_PARAMETERS)
         return arena_printf(arena, "form %s has %zu arguments, and a launch at most %d with scratch memory", form->name,
                             form->n_args, MOST_PARAMETERS);
     if (form->n_products > MOST_FACTORS)
@@ -140,29 +190,43 @@ static const char *too_large(Arena *arena, const Form *form, const FormCuda *cud
     return NULL;
 }
 
-const FormCuda *form_cuda(Arena *arena, const Form *given, const char *heading, const char **error) {
+bool form_cuda_has_tier(const Form *form, CudaTier tier, const FormCudaOptions *options) {
+    (void)form;
+    (void)options;
+    return tier == CUDA_SM_80;
+}
+
+static void print_kernels(CudaPrinter *at, Form *form, CudaTier tier) {
+    (void)tier;
+    if (form->kind == FORM_KIND_PRODUCT)
+        cuda_print_product(at, form);
+    else if (form_is_attention(form))
+        cuda_print_attention(at);
+    else if (form->kind == FORM_KIND_ROUTE)
+        cuda_print_route(at, form);
+    else if (form_scatter_of(&form->body))
+        cuda_print_scatter(at, form);
+    else
+        cuda_print_rows(at, form);
+}
+
+const FormCuda *form_cuda(Arena *arena, const Form *given, CudaTier tier, const FormCudaOptions *options,
+                          const char **error) {
+    static const FormCudaOptions none = {0};
+    options = options ? options : &none;
     *error = form_is_attention(given) ? cuda_refuse_attention(arena, given) : NULL;
     if (*error)
         return NULL;
     char *buffer = NULL;
     size_t n_bytes = 0;
     CPrinter c = {.arena = arena, .out = open_memstream(&buffer, &n_bytes)};
-    assert(c.out != NULL);
+    assert(c.out != NULL && form_cuda_has_tier(given, tier, options));
     Form *form = form_joined(arena, given);
-    if (heading)
-        c_comment(&c, heading);
+    if (options->heading)
+        c_comment(&c, options->heading);
     FormCuda *out = arena_new_of(arena, FormCuda);
-    CudaPrinter at = printer_new(&c, form, out);
-    if (form->kind == FORM_KIND_PRODUCT)
-        cuda_print_product(&at, form);
-    else if (form_is_attention(form))
-        cuda_print_attention(&at);
-    else if (form->kind == FORM_KIND_ROUTE)
-        cuda_print_route(&at, form);
-    else if (form_scatter_of(&form->body))
-        cuda_print_scatter(&at, form);
-    else
-        cuda_print_rows(&at, form);
+    CudaPrinter at = printer_new(&c, form, out, options->is_unaligned);
+    print_kernels(&at, form, tier);
     fclose(c.out);
     out->text = arena_strndup(arena, buffer, n_bytes);
     free(buffer);

@@ -11,28 +11,70 @@
 
 #include "codegen/form.h"
 
+/* What GPUs a text is for: id, what it is compiled for, compute capability (10 major + minor), whether later ones have
+   what it needs, too. Best last. */
+#define CUDA_TIERS(X)                                                                                                  \
+    X(SM_80, "sm_80", 80, true)                                                                                        \
+    X(SM_90A, "sm_90a", 90, false)
+
+typedef enum {
+#define X(id, architecture, capability, is_of_later) CUDA_##id,
+    CUDA_TIERS(X)
+#undef X
+        CUDA_N_TIERS
+} CudaTier;
+
 /* One launch of a one-dimensional grid. */
 typedef struct {
     const char *kernel; /* the function */
     int64_t n_blocks;
+    int n_resident;       /* 0, or blocks go on to further work: no more are launched than so many a multiprocessor */
     int n_threads;        /* of a block */
     int64_t shared_bytes; /* of a block, to be given at the launch: besides what the text declares */
 } FormCudaLaunch;
 
+enum { CUDA_MAP_RANK = 5 };
+
+/* A tensor map: how the copy engine of sm_90a sees an argument. Dimensions are innermost first. */
+typedef struct {
+    uint32_t arg;
+    int64_t offset; /* elements, from the argument's first */
+    int rank;
+    int64_t extents[CUDA_MAP_RANK];
+    int64_t strides[CUDA_MAP_RANK]; /* elements; the first is 1 */
+    int box[CUDA_MAP_RANK];         /* what one copy takes */
+    int swizzle;                    /* bytes over which 16-byte units are swizzled in shared memory: 0, 32, 64, 128 */
+} FormCudaMap;
+
 /* All kernels of a form take the same parameters: a pointer for each argument of the form, of one that is in pieces a
-   pointer to an array of as many pointers in device memory; then, if there are scratch bytes, one to these. Arguments,
-   and pieces of them, start at multiples of 16 bytes. What scratch memory holds matters only from one launch to the
+   pointer to an array of as many pointers in device memory; then, if there are scratch bytes, one to these; then, if
+   there are maps, one to these, encoded, in device memory. Arguments, and pieces of them, start at multiples of 16
+   bytes, but for those that FormCudaOptions names. What scratch memory holds matters only from one launch to the
    next. */
 typedef struct {
     const char *text; /* the kernels */
     int n_launches;   /* one after the other */
     FormCudaLaunch *launches;
     int64_t scratch_bytes;
+    size_t n_maps;
+    FormCudaMap *maps;
 } FormCuda;
 
-/* On the arena. The heading stands above the first kernel as a comment (NULL: none). NULL with *error on the arena
-   where there is no way to do this form. */
-const FormCuda *form_cuda(Arena *arena, const Form *form, const char *heading, const char **error);
+typedef struct {
+    const char *heading;      /* stands above the first kernel as a comment; NULL: none */
+    const bool *is_unaligned; /* arguments that may start at any multiple of their elements' size; NULL: none does */
+} FormCudaOptions;
+
+/* Whether the form has a text of its own for the tier; all have one for CUDA_SM_80. */
+bool form_cuda_has_tier(const Form *form, CudaTier tier, const FormCudaOptions *options);
+
+/* On the arena; for a tier that the form has. options NULL: all 0. NULL with *error on the arena where there is no way
+   to do this form. */
+const FormCuda *form_cuda(Arena *arena, const Form *form, CudaTier tier, const FormCudaOptions *options,
+                          const char **error);
+
+/* How many parameters the kernels have. */
+size_t form_cuda_n_parameters(const Form *form, const FormCuda *cuda);
 
 /* What stands once before the kernels of a text: the functions that they call. */
 void form_cuda_print_prelude(FILE *out);

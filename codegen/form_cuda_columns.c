@@ -31,7 +31,7 @@ static bool is_aligned(const CudaPrinter *at, const FormInstr *instr) {
     const FormAccessMap *map = &instr->map;
     int inner = body->n_indices - 1;
     if (!is_access(instr) || instr->level != FORM_LEVEL_FULL || at->base.form->args[map->arg].dtype == DTYPE_I32 ||
-        map->strides[inner] != 1 || map->offset % 4 != 0)
+        map->strides[inner] != 1 || map->offset % 4 != 0 || !cuda_is_aligned(at, map->arg))
         return false;
     for (int i = 0; i < inner; i++) {
         if (map->strides[i] % 4 != 0)

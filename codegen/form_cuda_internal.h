@@ -16,7 +16,8 @@ enum {
 typedef struct {
     FormPrinter base;
     FormCuda *out;
-    size_t launches_capacity;
+    size_t launches_capacity, maps_capacity;
+    const bool *is_unaligned; /* arguments; NULL: none */
     Phases phases;
     bool *is_needed;      /* by the loop at hand */
     int first_col;        /* the first column index */
@@ -51,6 +52,10 @@ const char *cuda_parameters_text(const CudaPrinter *at);
 const char *cuda_arguments_text(const CudaPrinter *at);
 /* Room for n floats in scratch memory: the number of the first. */
 int64_t cuda_add_scratch(CudaPrinter *at, int64_t n);
+/* Its number in the parameter `maps`. Before the first kernel is opened. */
+size_t cuda_add_map(CudaPrinter *at, FormCudaMap map);
+/* Whether the argument starts at a multiple of 16 bytes. */
+bool cuda_is_aligned(const CudaPrinter *at, uint32_t arg);
 
 /* ---- Rows and columns (form_cuda_columns.c) --------------------------------------------------------------------- */
 

@@ -130,8 +130,9 @@ static bool reads_vectors(const ProductPrinter *at, const FormOperand *operand, 
     int64_t side = number < 0 ? form_operand_side(at->form, true) : form_n_cols(&at->form->body);
     int64_t n_minor = is_k ? k : side, line = is_k ? operand->stride : operand->k_stride;
     bool is_ragged = is_k ? at->form->ragged == FORM_RAGGED_K : number < 0 && at->form->ragged == FORM_RAGGED_ROWS;
-    return !operand->part && !is_ragged && operand->offset % at->n_unit == 0 &&
-           operand->group_stride % at->n_unit == 0 && line % at->n_unit == 0 && n_minor % at->n_unit == 0;
+    return !operand->part && !is_ragged && cuda_is_aligned(at->cuda, operand->arg) &&
+           operand->offset % at->n_unit == 0 && operand->group_stride % at->n_unit == 0 && line % at->n_unit == 0 &&
+           n_minor % at->n_unit == 0;
 }
 
 /* "x + 64 + group * 4096 + line * 48 + minor" */

@@ -28,7 +28,7 @@ static void print_zeros(CudaPrinter *at, const Lists *lists) {
     CPrinter *c = at->base.c;
     long long n = (long long)at->base.form->args[lists->scatter->map.arg].n_elements;
     const char *name = at->base.arg_names[lists->scatter->map.arg];
-    int width = n % 4 == 0 ? 4 : 1, n_elements = CUDA_THREADS * width;
+    int width = n % 4 == 0 && cuda_is_aligned(at, lists->scatter->map.arg) ? 4 : 1, n_elements = CUDA_THREADS * width;
     cuda_open_kernel(at, (n + n_elements - 1) / n_elements, CUDA_THREADS);
     c_line(c, "int64_t first = ((int64_t)blockIdx.x * %d + threadIdx.x) * %d;", CUDA_THREADS, width);
     c_line(c, "if (first >= %lld)", n);
@@ -88,7 +88,7 @@ static void print_lists(CudaPrinter *at, const Lists *lists) {
 
 static bool stores_vector(const CudaPrinter *at, const Lists *lists) {
     const FormAccessMap *map = &lists->scatter->map;
-    return at->width > 1 && map->gather_stride % 4 == 0 && map->offset % 4 == 0 &&
+    return at->width > 1 && cuda_is_aligned(at, map->arg) && map->gather_stride % 4 == 0 && map->offset % 4 == 0 &&
            map->strides[at->base.body->n_indices - 1] == 1;
 }
 

@@ -5,25 +5,67 @@
 #include "codegen/form_cuda.h"
 #include "codegen/plan_print.h"
 
-/* Where arguments must start: kernels read four floats at a time. */
+/* Where arguments start, but for those that kernels are told of: they read 16 bytes at a time. */
 enum { ALIGNMENT = 16 };
 
-/* Of each kernel: whether all launches have arguments that start where they must. */
-static bool *find_aligned(Arena *arena, const Plan *plan) {
+/* A kernel's texts; none: it has no form. */
+typedef struct {
+    const Form *form;
+    bool *is_unaligned; /* of the form's arguments, in some launch */
+    const FormCuda *variants[CUDA_N_TIERS];
+} CudaKernel;
+
+static const struct {
+    const char *architecture;
+    int capability;
+    bool is_of_later;
+} tiers[] = {
+#define X(id, architecture, capability, is_of_later) {architecture, capability, is_of_later},
+    CUDA_TIERS(X)
+#undef X
+};
+
+static CudaKernel *list_kernels(Arena *arena, const Plan *plan) {
     size_t n = kernels_count(plan->kernels);
-    bool *are_aligned = arena_array_of(arena, bool, n + 1);
-    memset(are_aligned, true, n * sizeof *are_aligned);
+    CudaKernel *kernels = arena_array_of(arena, CudaKernel, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        kernels[i].form = kernels_get(plan->kernels, i)->form;
+        if (kernels[i].form)
+            kernels[i].is_unaligned = arena_array_of(arena, bool, kernels[i].form->n_args + 1);
+    }
+    return kernels;
+}
+
+/* Arguments, or pieces of them, of a launch. */
+static void find_unaligned(const CudaKernel *kernel, const PlanAddress *args) {
+    const Form *form = kernel->form;
+    for (size_t i = 0; i < form->n_args; i++) {
+        size_t n_entries = form->args[i].is_in_pieces ? form->n_pieces : 1;
+        for (size_t j = 0; j < n_entries; j++, args++)
+            kernel->is_unaligned[i] = kernel->is_unaligned[i] || args->offset % ALIGNMENT != 0;
+    }
+}
+
+static void find_all_unaligned(CudaKernel *kernels, const Plan *plan) {
     for (size_t i = 0; i < plan->n_programs; i++) {
         const PlanProgram *program = &plan->programs[i];
         for (size_t j = 0; j < program->n_launches; j++) {
             const PlanLaunch *launch = &program->launches[j];
-            for (size_t arg = 0; arg < launch->n_args; arg++) {
-                bool is_aligned = program->args[launch->first_arg + arg].offset % ALIGNMENT == 0;
-                are_aligned[launch->kernel] = are_aligned[launch->kernel] && is_aligned;
-            }
+            if (kernels[launch->kernel].form)
+                find_unaligned(&kernels[launch->kernel], program->args + launch->first_arg);
         }
     }
-    return are_aligned;
+}
+
+/* NULL, or what is wrong, on the arena. */
+static const char *add_variants(Arena *arena, const Kernel *kernel, CudaKernel *to) {
+    const char *error = NULL;
+    const FormCudaOptions options = {.heading = kernel->heading, .is_unaligned = to->is_unaligned};
+    for (int tier = CUDA_N_TIERS - 1; tier >= 0 && to->form && !error; tier--) {
+        if (form_cuda_has_tier(to->form, (CudaTier)tier, &options))
+            to->variants[tier] = form_cuda(arena, to->form, (CudaTier)tier, &options, &error);
+    }
+    return error;
 }
 
 /* Line by line, each a literal of its own. */
@@ -51,45 +93,90 @@ static void print_prelude(FILE *out) {
     free(text);
 }
 
-static void print_kernel(FILE *out, Arena *arena, size_t number, const Form *form, const FormCuda *cuda) {
-    print_text(out, arena_printf(arena, "cuda_text_%zu", number), cuda->text);
-    fprintf(out, "\nstatic const MoecCudaFunction cuda_functions_%zu[] = {\n", number);
+/* ", {a, b, c}" */
+static void print_numbers(FILE *out, const int64_t *numbers, int n, int64_t factor) {
+    fputs(", {", out);
+    for (int i = 0; i < n; i++)
+        fprintf(out, "%s%lld", i > 0 ? ", " : "", (long long)(numbers[i] * factor));
+    fputs("}", out);
+}
+
+static void print_map(FILE *out, const Form *form, const FormCudaMap *map) {
+    const FormArg *arg = &form->args[map->arg];
+    int64_t size = (int64_t)dtype_size(arg->dtype), box[CUDA_MAP_RANK];
+    for (int i = 0; i < map->rank; i++)
+        box[i] = map->box[i];
+    fprintf(out, "    {%u, %lld, MOEC_DTYPE_%s, %d", map->arg, (long long)(map->offset * size),
+            arg->dtype == DTYPE_BF16 ? "BF16" : "F32", map->rank);
+    print_numbers(out, map->extents, map->rank, 1);
+    print_numbers(out, map->strides, map->rank, size);
+    print_numbers(out, box, map->rank, 1);
+    fprintf(out, ", %d},\n", map->swizzle);
+}
+
+/* `name` stands behind the names of a variant's tables: "3_sm_80" */
+static void print_variant(FILE *out, Arena *arena, const char *name, const Form *form, const FormCuda *cuda) {
+    print_text(out, arena_printf(arena, "cuda_text_%s", name), cuda->text);
+    fprintf(out, "\nstatic const MoecCudaFunction cuda_functions_%s[] = {\n", name);
     for (int i = 0; i < cuda->n_launches; i++) {
         const FormCudaLaunch *launch = &cuda->launches[i];
-        fprintf(out, "    {\"%s\", %lld, %d, %lld},\n", launch->kernel, (long long)launch->n_blocks, launch->n_threads,
-                (long long)launch->shared_bytes);
+        fprintf(out, "    {\"%s\", %lld, %d, %lld, %d},\n", launch->kernel, (long long)launch->n_blocks,
+                launch->n_threads, (long long)launch->shared_bytes, launch->n_resident);
+    }
+    fputs("};\n", out);
+    if (cuda->n_maps == 0)
+        return;
+    fprintf(out, "\nstatic const MoecCudaMap cuda_maps_%s[] = {\n", name);
+    for (size_t i = 0; i < cuda->n_maps; i++)
+        print_map(out, form, &cuda->maps[i]);
+    fputs("};\n", out);
+}
+
+static void print_variant_row(FILE *out, Arena *arena, const char *name, int tier, const FormCuda *cuda) {
+    fprintf(out, "    {%d, %d, cuda_text_%s, cuda_functions_%s, %d, %s, %zu, %lld},\n", tiers[tier].capability,
+            tiers[tier].is_of_later, name, name, cuda->n_launches,
+            cuda->n_maps > 0 ? arena_printf(arena, "cuda_maps_%s", name) : "NULL", cuda->n_maps,
+            (long long)cuda->scratch_bytes);
+}
+
+static void print_kernel(FILE *out, Arena *arena, size_t number, const CudaKernel *kernel) {
+    const char *names[CUDA_N_TIERS];
+    for (int tier = 0; tier < CUDA_N_TIERS; tier++) {
+        names[tier] = arena_printf(arena, "%zu_%s", number, tiers[tier].architecture);
+        if (kernel->variants[tier])
+            print_variant(out, arena, names[tier], kernel->form, kernel->variants[tier]);
+    }
+    fprintf(out, "\nstatic const MoecCudaVariant cuda_variants_%zu[] = {\n", number);
+    for (int tier = CUDA_N_TIERS - 1; tier >= 0; tier--) {
+        if (kernel->variants[tier])
+            print_variant_row(out, arena, names[tier], tier, kernel->variants[tier]);
     }
     fprintf(out, "};\n\nstatic const uint32_t cuda_pieces_%zu[] = {", number);
+    const Form *form = kernel->form;
     for (size_t i = 0; i < form->n_args; i++)
         fprintf(out, "%s%zu", i > 0 ? ", " : "", form->args[i].is_in_pieces ? form->n_pieces : 0);
     fputs(form->n_args == 0 ? "0};\n" : "};\n", out);
 }
 
 /* A row of the table; of what has no form, one that says so. */
-static void print_row(FILE *out, size_t number, const Form *form, const FormCuda *cuda) {
-    fprintf(out, "    /* %zu */ ", number);
-    if (!cuda) {
-        fputs("{NULL, NULL, 0, NULL, 0, 0},\n", out);
-        return;
-    }
-    fprintf(out, "{cuda_text_%zu, cuda_functions_%zu, %d, cuda_pieces_%zu, %zu, %lld},\n", number, number,
-            cuda->n_launches, number, form->n_args, (long long)cuda->scratch_bytes);
+static void print_row(FILE *out, size_t number, const CudaKernel *kernel) {
+    int n_variants = 0;
+    for (int tier = 0; tier < CUDA_N_TIERS; tier++)
+        n_variants += kernel->variants[tier] != NULL;
+    if (kernel->form)
+        fprintf(out, "    /* %zu */ {cuda_variants_%zu, %d, cuda_pieces_%zu, %zu},\n", number, number, n_variants,
+                number, kernel->form->n_args);
+    else
+        fprintf(out, "    /* %zu */ {NULL, 0, NULL, 0},\n", number);
 }
 
 void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan) {
     size_t n = kernels_count(plan->kernels);
-    const bool *are_aligned = find_aligned(arena, plan);
-    const FormCuda **all = arena_array_of(arena, const FormCuda *, n + 1);
+    CudaKernel *kernels = list_kernels(arena, plan);
     const char *missing = NULL;
-    for (size_t i = 0; i < n && !missing; i++) {
-        const Kernel *kernel = kernels_get(plan->kernels, i);
-        if (!kernel->form)
-            continue;
-        all[i] = form_cuda(arena, kernel->form, kernel->heading, &missing);
-        if (!are_aligned[i])
-            missing = arena_printf(arena, "kernel %s has arguments that do not start at multiples of %d bytes",
-                                   kernel->name, ALIGNMENT);
-    }
+    find_all_unaligned(kernels, plan);
+    for (size_t i = 0; i < n && !missing; i++)
+        missing = add_variants(arena, kernels_get(plan->kernels, i), &kernels[i]);
     fputs("\n/* ---- Kernels as CUDA C ---- */\n", out);
     if (missing) {
         fputs("\nstatic const char cuda_missing[] = ", out);
@@ -99,12 +186,12 @@ void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan) {
     }
     print_prelude(out);
     for (size_t i = 0; i < n; i++) {
-        if (all[i])
-            print_kernel(out, arena, i, kernels_get(plan->kernels, i)->form, all[i]);
+        if (kernels[i].form)
+            print_kernel(out, arena, i, &kernels[i]);
     }
     fputs("\nstatic const MoecCudaKernel cuda_kernels[] = {\n", out);
     for (size_t i = 0; i < n; i++)
-        print_row(out, i, kernels_get(plan->kernels, i)->form, all[i]);
-    fputs("    {NULL, NULL, 0, NULL, 0, 0},\n};\n", out);
+        print_row(out, i, &kernels[i]);
+    fputs("    {NULL, 0, NULL, 0},\n};\n", out);
     fputs("#define CUDA_FIELDS .cuda_kernels = cuda_kernels, .cuda_prelude = cuda_prelude\n", out);
 }

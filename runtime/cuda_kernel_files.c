@@ -18,20 +18,26 @@ enum { NAME_BYTES = 128 };
 static void print_launches(FILE *out, const CudaKernelSource *source) {
     for (uint32_t i = 0; i < source->n_functions; i++) {
         const MoecCudaFunction *function = &source->functions[i];
-        fprintf(out, "// launch: %s blocks %" PRIu32 " threads %" PRIu32 " shared %" PRIu32 "\n", function->name,
+        fprintf(out, "// launch: %s blocks %" PRIu32 " threads %" PRIu32 " shared %" PRIu32, function->name,
                 function->n_blocks, function->n_threads, function->n_shared_bytes);
+        if (function->n_resident > 0)
+            fprintf(out, " resident %" PRIu32, function->n_resident);
+        fputc('\n', out);
     }
 }
 
 /* Reads such a line about the function that is in it; what follows, or NULL. */
 static const char *read_launch(const char *text, MoecCudaFunction *function) {
     char name[NAME_BYTES];
-    int length = 0;
+    int length = 0, end = 0;
     int n = sscanf(text, "// launch: %127s blocks %" SCNu32 " threads %" SCNu32 " shared %" SCNu32 "%n", name,
                    &function->n_blocks, &function->n_threads, &function->n_shared_bytes, &length);
-    bool is_right = n == 4 && text[length] == '\n' && strcmp(name, function->name) == 0 && function->n_blocks > 0 &&
-                    function->n_threads > 0;
-    return is_right ? text + length + 1 : NULL;
+    if (n != 4 || strcmp(name, function->name) != 0 || function->n_blocks == 0 || function->n_threads == 0)
+        return NULL;
+    if (function->n_resident > 0 && sscanf(text + length, " resident %" SCNu32 "%n", &function->n_resident, &end) < 1)
+        return NULL;
+    bool is_right = text[length + end] == '\n' && (end == 0 || function->n_resident > 0);
+    return is_right ? text + length + end + 1 : NULL;
 }
 
 /* Changes `functions`, those of the kernel, as the lines say; what follows these. A file without any leaves them. */
@@ -45,9 +51,9 @@ static const char *read_launches(const char *path, const char *text, MoecCudaFun
         if (!text)
             status_fail(status, STATUS_INPUT,
                         "%s: line %" PRIu32
-                        " should be \"// launch: %s blocks N threads N shared BYTES\", with at least "
+                        " should be \"// launch: %s blocks N threads N shared BYTES%s\", with at least "
                         "one block and thread",
-                        path, i + 1, functions[i].name);
+                        path, i + 1, functions[i].name, functions[i].n_resident > 0 ? " resident N" : "");
     }
     return text;
 }
@@ -80,7 +86,7 @@ static char *read_file(const char *path, Status *status) {
 static bool is_same(const MoecCudaFunction *a, const MoecCudaFunction *b, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         if (a[i].n_blocks != b[i].n_blocks || a[i].n_threads != b[i].n_threads ||
-            a[i].n_shared_bytes != b[i].n_shared_bytes)
+            a[i].n_shared_bytes != b[i].n_shared_bytes || a[i].n_resident != b[i].n_resident)
             return false;
     }
     return true;

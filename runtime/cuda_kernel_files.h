@@ -2,7 +2,8 @@
    there are run in place of those in the executable.
 
    A file NAME.cu begins with how each function of the kernel is launched, in order, which may be edited too:
-     // launch: norm blocks 132 threads 256 shared 0 */
+     // launch: norm blocks 132 threads 256 shared 0
+   A function whose blocks go on to further work ends in how many of them a multiprocessor has at most: resident 1. */
 #ifndef MOEC_RUNTIME_CUDA_KERNEL_FILES_H
 #define MOEC_RUNTIME_CUDA_KERNEL_FILES_H
 

@@ -52,7 +52,10 @@ static bool load_function(const CudaDevice *device, const CudaKernel *kernel, co
 static bool load(const CudaDevice *device, CudaKernel *kernel, const NvrtcOutput *output, Status *status) {
     const CudaKernelSource *source = kernel->source;
     const CudaPurpose purpose = purpose_of("to load", &source->text, source->text.name);
-    assert(source->n_args <= CUDA_MAX_ARGS && source->n_functions <= CUDA_MAX_FUNCTIONS);
+    assert(source->n_args <= CUDA_MAX_ARGS);
+    kernel->functions = calloc((size_t)source->n_functions + 1, sizeof *kernel->functions);
+    if (!kernel->functions)
+        return status_fail_errno(status, "kernel %s", source->text.name);
     if (!CUDA_CALL(device->driver, &purpose, status, cuModuleLoadData, &kernel->module, output->cubin))
         return false;
     for (uint32_t i = 0; i < source->n_functions; i++) {
@@ -84,6 +87,7 @@ void cuda_kernels_close(CudaKernels *kernels, Status *status) {
         if (kernels->kernels[i].module)
             CUDA_CALL(kernels->device->driver, CUDA_TO("unload a kernel"), status, cuModuleUnload,
                       kernels->kernels[i].module);
+        free(kernels->kernels[i].functions);
     }
     free(kernels->kernels);
     *kernels = (CudaKernels){0};
@@ -91,14 +95,20 @@ void cuda_kernels_close(CudaKernels *kernels, Status *status) {
 
 /* ---- Launching --------------------------------------------------------------------------------------------------- */
 
+/* Fewer than the source's where they go on to further work. */
+static uint32_t count_blocks(const CudaDevice *device, const MoecCudaFunction *source) {
+    uint32_t n_resident = source->n_resident * (uint32_t)device->n_multiprocessors;
+    return n_resident > 0 && n_resident < source->n_blocks ? n_resident : source->n_blocks;
+}
+
 static bool launch_function(const CudaDevice *device, const CudaLaunch *launch, uint32_t i, void **arguments,
                             bool waits, Status *status) {
     const MoecCudaFunction *source = &launch->kernel->source->functions[i];
     const CudaPurpose purpose = {
         .action = "to run", .kernel = source->name, .value = launch->value, .source = launch->source};
     return CUDA_CALL(device->driver, &purpose, status, cuLaunchKernel, launch->kernel->functions[i].handle,
-                     source->n_blocks, 1, 1, source->n_threads, 1, 1, source->n_shared_bytes, device->work, arguments,
-                     NULL) &&
+                     count_blocks(device, source), 1, 1, source->n_threads, 1, 1, source->n_shared_bytes, device->work,
+                     arguments, NULL) &&
            (!waits || cuda_device_wait(device, device->work, &purpose, status));
 }
 

@@ -11,10 +11,10 @@
 typedef struct {
     CudaText text;
     const MoecCudaFunction *functions; /* [n_functions] */
-    uint32_t n_functions, n_args;      /* at most CUDA_MAX_FUNCTIONS, CUDA_MAX_ARGS */
+    uint32_t n_functions, n_args;      /* n_args: at most CUDA_MAX_ARGS */
 } CudaKernelSource;
 
-enum { CUDA_MAX_FUNCTIONS = 16, CUDA_MAX_ARGS = 512 /* 4 KiB of addresses, what every CUDA 12 takes */ };
+enum { CUDA_MAX_ARGS = 512 /* 4 KiB of addresses, what every CUDA 12 takes */ };
 
 typedef struct {
     CUfunction handle;
@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
     const CudaKernelSource *source;
     CUmodule module;
-    CudaFunction functions[CUDA_MAX_FUNCTIONS];
+    CudaFunction *functions; /* [source->n_functions] */
 } CudaKernel;
 
 typedef struct {

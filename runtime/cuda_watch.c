@@ -25,8 +25,8 @@ _Static_assert(sizeof(Job) == CUDA_WATCH_BYTES, "the size that is told");
     "    }\n"                                                                                                          \
     "}\n"
 
-static const MoecCudaFunction find_f32 = {"find_nan_f32", BLOCKS, THREADS, 0};
-static const MoecCudaFunction find_bf16 = {"find_nan_bf16", BLOCKS, THREADS, 0};
+static const MoecCudaFunction find_f32 = {"find_nan_f32", BLOCKS, THREADS, 0, 0};
+static const MoecCudaFunction find_bf16 = {"find_nan_bf16", BLOCKS, THREADS, 0, 0};
 
 const CudaKernelSource cuda_watch_sources[CUDA_WATCH_KERNELS] = {
     {.text = {.name = "find_nan_f32", .text = FIND_NAN("find_nan_f32", "unsigned", "0x7fffffffu", "0x7f800000u")},

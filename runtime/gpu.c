@@ -59,8 +59,8 @@ bool gpu_open(Gpu **gpu, const MoecPlan *plan, const char *device, Log *log, Sta
 
 bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuFolders *folders, Log *log,
                Status *status) {
-    return gpu_memory_open(gpu, n_bytes, status) && gpu_kernels_open(gpu, folders, log, status) &&
-           gpu_programs_open(gpu, status);
+    return gpu_variants_open(gpu, status) && gpu_memory_open(gpu, n_bytes, status) &&
+           gpu_kernels_open(gpu, folders, log, status) && gpu_programs_open(gpu, status);
 }
 
 void gpu_close(Gpu *gpu) {

@@ -36,8 +36,9 @@ struct Gpu {
     CudaKernelSource *sources; /* of the kernels that have CUDA C */
     char **texts;
     size_t n_sources;
-    size_t *numbers;       /* of each kernel of the plan among these */
-    CudaKernelFiles files; /* the same, or what a folder has in their place */
+    size_t *numbers;                  /* of each kernel of the plan among these */
+    const MoecCudaVariant **variants; /* of each kernel, the one for this device; NULL: it runs on the host */
+    CudaKernelFiles files;            /* the same, or what a folder has in their place */
     CudaKernels kernels;
     GpuProgram *programs; /* [plan->n_programs] */
     uint64_t *tables;     /* as they are in the device's memory */
@@ -61,6 +62,8 @@ bool gpu_copy_to_host(Gpu *gpu, void *to, CUdeviceptr from, uint64_t n_bytes, co
 
 /* ---- Kernels ----------------------------------------------------------------------------------------------------- */
 
+/* Chooses the kernels' variants: before memory is taken. */
+bool gpu_variants_open(Gpu *gpu, Status *status);
 /* Compiles and loads the plan's kernels. */
 bool gpu_kernels_open(Gpu *gpu, const GpuFolders *folders, Log *log, Status *status);
 void gpu_kernels_close(Gpu *gpu, Status *status);

@@ -6,6 +6,26 @@
 
 #include "runtime/cuda_compile.h"
 
+/* The first that the device can run: there is one for all devices that are let in, if there is any. */
+static const MoecCudaVariant *variant_for(const CudaDevice *device, const MoecCudaKernel *kernel) {
+    uint32_t capability = (uint32_t)(10 * device->major + device->minor);
+    for (uint32_t i = 0; i < kernel->n_variants; i++) {
+        const MoecCudaVariant *variant = &kernel->variants[i];
+        if (variant->capability == capability || (variant->capability < capability && variant->is_for_later))
+            return variant;
+    }
+    return NULL;
+}
+
+bool gpu_variants_open(Gpu *gpu, Status *status) {
+    gpu->variants = calloc((size_t)gpu->plan->n_kernels + 1, sizeof(const MoecCudaVariant *));
+    if (!gpu->variants)
+        return status_fail_errno(status, "kernels");
+    for (uint32_t i = 0; i < gpu->plan->n_kernels; i++)
+        gpu->variants[i] = variant_for(&gpu->device, &gpu->plan->cuda_kernels[i]);
+    return true;
+}
+
 static char *joined(const char *first, const char *second) {
     char *text = malloc(strlen(first) + strlen(second) + 1);
     if (text)
@@ -14,14 +34,15 @@ static char *joined(const char *first, const char *second) {
 }
 
 static bool add_source(Gpu *gpu, uint32_t number, Status *status) {
-    const MoecCudaKernel *kernel = &gpu->plan->cuda_kernels[number];
-    char *text = joined(gpu->plan->cuda_prelude, kernel->text);
+    const MoecCudaVariant *variant = gpu->variants[number];
+    uint32_t n_parameters = gpu->plan->cuda_kernels[number].n_parameters;
+    char *text = joined(gpu->plan->cuda_prelude, variant->text);
     gpu->texts[gpu->n_sources] = text;
     gpu->numbers[number] = gpu->n_sources;
     gpu->sources[gpu->n_sources++] = (CudaKernelSource){.text = {.name = gpu->plan->kernels[number].name, .text = text},
-                                                        .functions = kernel->functions,
-                                                        .n_functions = kernel->n_functions,
-                                                        .n_args = kernel->n_parameters + (kernel->scratch_bytes > 0)};
+                                                        .functions = variant->functions,
+                                                        .n_functions = variant->n_functions,
+                                                        .n_args = n_parameters + (variant->scratch_bytes > 0)};
     return text || status_fail_errno(status, "kernels");
 }
 
@@ -33,7 +54,7 @@ static bool add_sources(Gpu *gpu, Status *status) {
     if (!gpu->sources || !gpu->texts || !gpu->numbers)
         return status_fail_errno(status, "kernels");
     for (uint32_t i = 0; i < n; i++) {
-        if (gpu->plan->cuda_kernels[i].text && !add_source(gpu, i, status))
+        if (gpu->variants[i] && !add_source(gpu, i, status))
             return false;
     }
     return true;
@@ -103,4 +124,5 @@ void gpu_kernels_close(Gpu *gpu, Status *status) {
     free(gpu->sources);
     free(gpu->texts);
     free(gpu->numbers);
+    free(gpu->variants);
 }

@@ -2,10 +2,12 @@
 
 #include <string.h>
 
-static uint64_t scratch_bytes(const MoecPlan *plan) {
+static uint64_t scratch_bytes(const Gpu *gpu) {
     uint64_t most = 0;
-    for (uint32_t i = 0; i < plan->n_kernels; i++)
-        most = plan->cuda_kernels[i].scratch_bytes > most ? plan->cuda_kernels[i].scratch_bytes : most;
+    for (uint32_t i = 0; i < gpu->plan->n_kernels; i++) {
+        if (gpu->variants[i] && gpu->variants[i]->scratch_bytes > most)
+            most = gpu->variants[i]->scratch_bytes;
+    }
     return most;
 }
 
@@ -23,7 +25,7 @@ static size_t count_tables(const MoecPlan *plan) {
 }
 
 uint64_t gpu_made_bytes(const MoecPlan *plan, const MoecLaunch *launch) {
-    bool is_of_host = !plan->cuda_kernels[launch->kernel].text;
+    bool is_of_host = plan->cuda_kernels[launch->kernel].n_variants == 0;
     uint64_t n_bytes = is_of_host ? (uint64_t)plan->kernels[launch->kernel].bytes : 0;
     return (n_bytes + MADE_ALIGNMENT - 1) / MADE_ALIGNMENT * MADE_ALIGNMENT;
 }
@@ -47,7 +49,7 @@ bool gpu_memory_open(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status 
     CudaPart parts[N_PARTS] = {
         {"weights", n_bytes[MOEC_SPACE_WEIGHT]},        {"gradients", n_bytes[MOEC_SPACE_GRAD]},
         {"first moments", n_bytes[MOEC_SPACE_MOMENT1]}, {"second moments", n_bytes[MOEC_SPACE_MOMENT2]},
-        {"activations", n_bytes[MOEC_SPACE_ARENA]},     {"scratch", scratch_bytes(gpu->plan)},
+        {"activations", n_bytes[MOEC_SPACE_ARENA]},     {"scratch", scratch_bytes(gpu)},
         {"tables", all_made_bytes(gpu->plan)},          {"addresses", gpu->n_tables * sizeof *gpu->tables}};
     if (!cuda_memory_open(&gpu->memory, &gpu->device, parts, N_PARTS, status) ||
         !cuda_transfer_open(&gpu->transfer, &gpu->device, BUFFER_BYTES, status))

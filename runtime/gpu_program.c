@@ -35,16 +35,17 @@ static bool make(Gpu *gpu, const MoecLaunch *launch, CUdeviceptr *at, Status *st
 static bool set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, CudaLaunch *out,
                        CUdeviceptr *args, Status *status) {
     const MoecCudaKernel *kernel = &gpu->plan->cuda_kernels[launch->kernel];
+    const MoecCudaVariant *variant = gpu->variants[launch->kernel];
     const MoecAddress *from = program->args + launch->first_arg;
     *out = (CudaLaunch){.args = args, .value = launch->value, .source = launch->source};
-    if (!kernel->text)
+    if (!variant)
         return make(gpu, launch, args, status);
     out->kernel = &gpu->kernels.kernels[gpu->numbers[launch->kernel]];
     for (uint32_t i = 0; i < kernel->n_parameters; i++) {
         *args++ = parameter(gpu, from, kernel->pieces[i]);
         from += kernel->pieces[i] > 0 ? kernel->pieces[i] : 1;
     }
-    if (kernel->scratch_bytes > 0)
+    if (variant->scratch_bytes > 0)
         *args = gpu->memory.parts[PART_SCRATCH];
     return true;
 }

@@ -29,7 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MOEC_PLAN_VERSION 4
+#define MOEC_PLAN_VERSION 5
 
 /* Memory kinds; a run allocates each once. ARENA holds activations and is shared by all programs in turn. */
 typedef enum {
@@ -73,19 +73,44 @@ typedef struct {
     const char *name;
     uint32_t n_blocks, n_threads; /* n_threads: of a block */
     uint32_t n_shared_bytes;      /* of a block, that the launch asks for */
+    uint32_t n_resident;          /* 0, or no more blocks are launched than so many a multiprocessor */
 } MoecCudaFunction;
 
-/* The same kernel as CUDA C: functions that run one after the other, with the same parameters. These are addresses: of
-   the kernel's arguments, in order, then of its scratch memory, if it needs some. Where `pieces` of a parameter is not
-   0, so many of the kernel's arguments make up an array in the device's memory, which the parameter is the address of.
- */
+enum { MOEC_MAP_RANK = 5 };
+
+/* How the copy engine sees a parameter: a tensor map, as cuTensorMapEncodeTiled takes it. Dimensions are innermost
+   first; elements of the first follow each other. */
 typedef struct {
-    const char *text; /* behind MoecPlan.cuda_prelude; NULL: the kernel runs on the host, and has no operands */
+    uint32_t parameter; /* its number */
+    uint64_t offset;    /* bytes */
+    MoecDtype dtype;
+    uint32_t rank;
+    uint64_t extents[MOEC_MAP_RANK], strides[MOEC_MAP_RANK]; /* strides in bytes; the first is an element's */
+    uint32_t box[MOEC_MAP_RANK];                             /* what one copy takes */
+    uint32_t swizzle;                                        /* bytes: 0, 32, 64, 128 */
+} MoecCudaMap;
+
+/* The kernel for some GPUs: functions that run one after the other, with the same parameters. These are addresses: of
+   the kernel's arguments, in order, then of its scratch memory, if it needs some, then of its maps, encoded, if it has
+   some. */
+typedef struct {
+    uint32_t capability; /* of the GPUs that can run it: 10 major + minor */
+    bool is_for_later;   /* and all later ones, too */
+    const char *text;    /* behind MoecPlan.cuda_prelude */
     const MoecCudaFunction *functions;
     uint32_t n_functions;
-    const uint32_t *pieces; /* [n_parameters] */
-    uint32_t n_parameters;  /* without scratch memory */
+    const MoecCudaMap *maps;
+    uint32_t n_maps;
     uint64_t scratch_bytes;
+} MoecCudaVariant;
+
+/* The same kernel as CUDA C. Where `pieces` of a parameter is not 0, so many of the kernel's arguments make up an array
+   in the device's memory, which the parameter is the address of. */
+typedef struct {
+    const MoecCudaVariant *variants; /* the first that the GPU can run is to be taken; the last is for capability 80 */
+    uint32_t n_variants;             /* 0: the kernel runs on the host, and has no operands */
+    const uint32_t *pieces;          /* [n_parameters] */
+    uint32_t n_parameters;           /* without scratch memory and maps */
 } MoecCudaKernel;
 
 typedef struct {

@@ -123,8 +123,9 @@ enum { MOST_ELEMENTS = 400000, MAX_BUFFERS = 400 };
 
 typedef struct {
     RandomForm random;
-    const FormCuda *cuda; /* NULL: it is left out */
-    int first_kernel;     /* of the shared object; on a device the number of its source */
+    const bool *is_unaligned; /* arguments */
+    const FormCuda *cuda;     /* NULL: it is left out */
+    int first_kernel;         /* of the shared object; on a device the number of its source */
 } Case;
 
 typedef struct {
@@ -158,12 +159,21 @@ static int64_t count_elements(const Form *form) {
     return n;
 }
 
+/* Every other argument of every fourth form, one after the other. */
+static const bool *draw_unaligned(const Form *form, int number) {
+    bool *is_unaligned = arena_array_of(fixture.arena, bool, form->n_args + 1);
+    for (size_t i = 0; i < form->n_args && number % 4 == 0; i++)
+        is_unaligned[i] = ((size_t)number / 4 + i) % 2 == 0;
+    return is_unaligned;
+}
+
 static void add_case(Case *added, RandomForm random) {
     const char *error;
-    *added = (Case){.random = random};
+    *added = (Case){.random = random, .is_unaligned = draw_unaligned(random.form, (int)(added - fixture.cases))};
+    const FormCudaOptions options = {.heading = "a random form", .is_unaligned = added->is_unaligned};
     if (count_elements(random.form) > MOST_ELEMENTS || (added - fixture.cases) % fixture.step != 0)
         return;
-    added->cuda = form_cuda(fixture.arena, random.form, "a random form", &error);
+    added->cuda = form_cuda(fixture.arena, random.form, CUDA_SM_80, &options, &error);
     if (!added->cuda)
         fail_msg("%s", error);
 }
@@ -186,7 +196,7 @@ static void add_cases(void) {
 static void add_kernels(Case *of, SimtText *text) {
     fprintf(text->out, "\n%s", of->cuda->text);
     for (int i = 0; i < of->cuda->n_launches; i++) {
-        size_t n_parameters = of->random.form->n_args + (of->cuda->scratch_bytes > 0);
+        size_t n_parameters = form_cuda_n_parameters(of->random.form, of->cuda);
         int number = simt_text_add_kernel(text, of->cuda->launches[i].kernel, n_parameters);
         of->first_kernel = i == 0 ? number : of->first_kernel;
     }
@@ -254,51 +264,58 @@ static int tear_down(void **state) {
 typedef struct {
     void *args[MAX_BUFFERS];
     SimtBuffer buffers[MAX_BUFFERS];
+    void *blocks[MAX_BUFFERS]; /* what they are parts of */
     size_t n_args, n_buffers;
 } Memory;
 
-static void *add_buffer(Memory *memory, const char *name, size_t n_bytes, bool is_read_only) {
+/* `shift`: bytes behind a multiple of 16. */
+static void *add_buffer(Memory *memory, const char *name, size_t n_bytes, bool is_read_only, size_t shift) {
     assert_true(memory->n_buffers < MAX_BUFFERS);
-    void *data = malloc(n_bytes);
-    assert_non_null(data);
+    char *block = malloc(shift + n_bytes), *data = block + shift;
+    assert_non_null(block);
     memset(data, 0xff, n_bytes); /* NaN */
+    memory->blocks[memory->n_buffers] = block;
     memory->buffers[memory->n_buffers++] =
         (SimtBuffer){.name = name, .data = data, .n_bytes = n_bytes, .is_read_only = is_read_only};
     return data;
 }
 
 /* n elements of the argument. Of what is only written, what was there must not matter, unless some of it is kept. */
-static void *add_elements(Memory *memory, const FormArg *arg, const double *values, int64_t n, bool is_kept) {
-    void *data = add_buffer(memory, arg->name, (size_t)n * dtype_size(arg->dtype), arg->access == FORM_IN);
+static void *add_elements(Memory *memory, const FormArg *arg, const double *values, int64_t n, bool is_kept,
+                          bool is_unaligned) {
+    size_t size = dtype_size(arg->dtype);
+    void *data = add_buffer(memory, arg->name, (size_t)n * size, arg->access == FORM_IN, is_unaligned ? size : 0);
     for (int64_t i = 0; i < n && (is_kept || arg->access != FORM_OUT); i++)
         random_form_write(arg, data, i, values[i]);
     return data;
 }
 
-static Memory *memory_new(const Form *form, const FormCuda *cuda, double *const *values) {
+static Memory *memory_new(const Case *of, double *const *values) {
+    const Form *form = of->random.form;
     Memory *memory = calloc(1, sizeof *memory);
     bool keeps_rows = form->ragged == FORM_RAGGED_ROWS; /* those behind the last group's */
     assert_non_null(memory);
     for (size_t i = 0; i < form->n_args; i++) {
         const FormArg *arg = &form->args[i];
         if (!arg->is_in_pieces) {
-            memory->args[memory->n_args++] = add_elements(memory, arg, values[i], arg->n_elements, keeps_rows);
+            memory->args[memory->n_args++] =
+                add_elements(memory, arg, values[i], arg->n_elements, keeps_rows, of->is_unaligned[i]);
             continue;
         }
-        void **pieces = add_buffer(memory, DEVICE_TABLE, form->n_pieces * sizeof(void *), true);
+        void **pieces = add_buffer(memory, DEVICE_TABLE, form->n_pieces * sizeof(void *), true, 0);
         int64_t first = 0;
         for (size_t j = 0; j < form->n_pieces; first += form->pieces[j++])
-            pieces[j] = add_elements(memory, arg, values[i] + first, form->pieces[j], false);
+            pieces[j] = add_elements(memory, arg, values[i] + first, form->pieces[j], false, of->is_unaligned[i]);
         memory->args[memory->n_args++] = pieces;
     }
-    if (cuda->scratch_bytes > 0)
-        memory->args[memory->n_args++] = add_buffer(memory, "scratch", (size_t)cuda->scratch_bytes, false);
+    if (of->cuda->scratch_bytes > 0)
+        memory->args[memory->n_args++] = add_buffer(memory, "scratch", (size_t)of->cuda->scratch_bytes, false, 0);
     return memory;
 }
 
 static void memory_free(Memory *memory) {
     for (size_t i = 0; i < memory->n_buffers; i++)
-        free(memory->buffers[i].data);
+        free(memory->blocks[i]);
     free(memory);
 }
 
@@ -365,7 +382,7 @@ static void compare_all(const Case *of, const Memory *memory, double *const *exp
 
 /* In another order all bits must stay. */
 static void run_again(const Case *of, double *const *values, const Memory *before, uint64_t seed) {
-    Memory *memory = memory_new(of->random.form, of->cuda, values);
+    Memory *memory = memory_new(of, values);
     run(of, memory, seed);
     for (size_t i = 0; i < memory->n_buffers; i++) {
         const SimtBuffer *buffer = &memory->buffers[i];
@@ -385,7 +402,7 @@ static void form_test(void **state) {
         skip();
     double **values = random_form_values(fixture.arena, &of->random, 100);
     double **again = random_form_values(fixture.arena, &of->random, 100);
-    Memory *memory = memory_new(form, of->cuda, values);
+    Memory *memory = memory_new(of, values);
     const char *error = form_interpret(fixture.arena, form, values);
     if (error)
         fail_msg("%s", error);

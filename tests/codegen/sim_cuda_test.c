@@ -73,7 +73,7 @@ static size_t form_arg_bytes(const FormArg *arg) {
 static CudaKernelSource source_of(Arena *arena, const RandomForm *random, CudaPart parts[MAX_ARGS]) {
     const Form *form = random->form;
     const char *error;
-    const FormCuda *cuda = form_cuda(arena, form, NULL, &error);
+    const FormCuda *cuda = form_cuda(arena, form, CUDA_SM_80, NULL, &error);
     if (!cuda)
         fail_msg("%s", error);
     size_t n = form->n_args + (cuda->scratch_bytes > 0);
@@ -197,7 +197,7 @@ static Status run_body(const char *body, float result[64]) {
     Status status = STATUS_INIT;
     Gpu gpu;
     Form form = {.name = "planted", .n_args = 1};
-    FormCudaLaunch launched = {"planted", 1, 64, 0};
+    FormCudaLaunch launched = {.kernel = "planted", .n_blocks = 1, .n_threads = 64};
     const FormCuda planted = {
         .text = arena_printf(arena, "MOEC_KERNEL(64) void planted(float *__restrict__ y) {\n%s\n}\n", body),
         .n_launches = 1,

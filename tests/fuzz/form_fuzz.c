@@ -56,7 +56,7 @@ static void check_kernels(Arena *arena, const Form *form) {
     fclose(out);
     free(text);
     const char *error;
-    if (form_cuda(arena, form, "a form", &error) == NULL && error == NULL)
+    if (form_cuda(arena, form, CUDA_SM_80, NULL, &error) == NULL && error == NULL)
         fail("no CUDA C", "and no error");
 }
 

@@ -39,9 +39,9 @@ void device_kernels_close(DeviceKernels *at, Status *status) {
 CudaKernelSource device_kernel_source(Arena *arena, const Form *form, const FormCuda *cuda) {
     MoecCudaFunction *functions = arena_array_of(arena, MoecCudaFunction, (size_t)cuda->n_launches);
     for (int i = 0; i < cuda->n_launches; i++)
-        functions[i] =
-            (MoecCudaFunction){cuda->launches[i].kernel, (uint32_t)cuda->launches[i].n_blocks,
-                               (uint32_t)cuda->launches[i].n_threads, (uint32_t)cuda->launches[i].shared_bytes};
+        functions[i] = (MoecCudaFunction){
+            cuda->launches[i].kernel, (uint32_t)cuda->launches[i].n_blocks, (uint32_t)cuda->launches[i].n_threads,
+            (uint32_t)cuda->launches[i].shared_bytes, (uint32_t)cuda->launches[i].n_resident};
     char *text = NULL;
     size_t n_bytes;
     FILE *out = open_memstream(&text, &n_bytes);
@@ -53,7 +53,7 @@ CudaKernelSource device_kernel_source(Arena *arena, const Form *form, const Form
     return (CudaKernelSource){.text = {.name = form->name, .text = copy},
                               .functions = functions,
                               .n_functions = (uint32_t)cuda->n_launches,
-                              .n_args = (uint32_t)form->n_args + (cuda->scratch_bytes > 0)};
+                              .n_args = (uint32_t)form_cuda_n_parameters(form, cuda)};
 }
 
 static int count_threads(void) {

@@ -13,7 +13,7 @@
 #include "tests/support_runtime/folder.h"
 
 /* sum += x; then sum *= 2. */
-static const MoecCudaFunction functions[] = {{"accumulate", 1, 32, 0}, {"twice", 1, 32, 0}};
+static const MoecCudaFunction functions[] = {{"accumulate", 1, 32, 0, 0}, {"twice", 1, 32, 0, 0}};
 static const CudaKernelSource step_source = {.text = {.name = "step", .text = "void accumulate() {} void twice() {}"},
                                              .functions = functions,
                                              .n_functions = 2,

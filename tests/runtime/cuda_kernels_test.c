@@ -16,8 +16,8 @@
 #include "tests/support_runtime/folder.h"
 
 /* What the fake does: accumulate(y, x): y += x; twice(y, x): y *= 2. */
-static const MoecCudaFunction sum_functions[] = {{"accumulate", 3, 256, 0}, {"twice", 1, 32, 64 * 1024}};
-static const MoecCudaFunction fault_functions[] = {{"fault", 1, 1, 0}};
+static const MoecCudaFunction sum_functions[] = {{"accumulate", 3, 256, 0, 0}, {"twice", 1, 32, 64 * 1024, 0}};
+static const MoecCudaFunction fault_functions[] = {{"fault", 1, 1, 0, 0}};
 static const CudaKernelSource sources[] = {
     {.text = {.name = "sum", .text = "void accumulate() {}\nvoid twice() {}\n", .value = "%s.1", .source = "a.moe:2:3"},
      .functions = sum_functions,
@@ -99,11 +99,11 @@ static void expect_refusal(MoecCudaFunction function, const char *part, const ch
 
 static void what_a_device_cannot_launch_is_refused_when_loaded(void **state) {
     (void)state;
-    expect_refusal((MoecCudaFunction){"accumulate", 1, 513, 0}, "kernel accumulate has 513 threads in a block",
+    expect_refusal((MoecCudaFunction){"accumulate", 1, 513, 0, 0}, "kernel accumulate has 513 threads in a block",
                    "its 40 registers a thread allow 512");
-    expect_refusal((MoecCudaFunction){"accumulate", 1, 32, 232448 - 1023},
+    expect_refusal((MoecCudaFunction){"accumulate", 1, 32, 232448 - 1023, 0},
                    "kernel accumulate needs 232449 bytes of shared memory in a block", "Fake GPU 0 has 232448");
-    expect_refusal((MoecCudaFunction){"other", 1, 32, 0}, "cuModuleGetFunction, to load kernel other",
+    expect_refusal((MoecCudaFunction){"other", 1, 32, 0, 0}, "cuModuleGetFunction, to load kernel other",
                    "CUDA_ERROR_NOT_FOUND");
 }
 

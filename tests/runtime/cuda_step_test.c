@@ -22,7 +22,7 @@
 enum { ROWS = 24, COLS = 40, SUMS = 16, STEPS = 5, BUFFER_BYTES = 256 };
 
 /* The fake knows both by their names. */
-static const MoecCudaFunction functions[] = {{"accumulate", 1, 1, 0}, {"twice", 1, 1, 0}};
+static const MoecCudaFunction functions[] = {{"accumulate", 1, 1, 0, 0}, {"twice", 1, 1, 0, 0}};
 static const CudaKernelSource source = {
     .text = {.name = "change",
              .text = "extern \"C\" __global__ void accumulate(float *y, const float *x) { *y += *x; }\n"

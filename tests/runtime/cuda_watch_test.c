@@ -14,7 +14,7 @@
 
 enum { N = 100 };
 
-static const MoecCudaFunction functions[] = {{"accumulate", 1, 1, 0}};
+static const MoecCudaFunction functions[] = {{"accumulate", 1, 1, 0, 0}};
 static const CudaKernelSource source = {
     .text = {.name = "silu", .text = "void accumulate() {}"}, .functions = functions, .n_functions = 1, .n_args = 2};
 

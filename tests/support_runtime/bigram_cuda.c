@@ -29,12 +29,17 @@ void bigram_cuda_add(CudaFixture *fixture) {
     fixture->fake->n_names = sizeof names / sizeof *names;
 }
 
-#define FUNCTION(name, number, n) static const MoecCudaFunction name##_functions[] = {{"bigram_" #name, 1, 1, 0}};
+#define FUNCTION(name, number, n) static const MoecCudaFunction name##_functions[] = {{"bigram_" #name, 1, 1, 0, 0}};
 KERNELS(FUNCTION)
 
 static const uint32_t pieces[8];
 
-#define ROW(name, number, n) {"void bigram_" #name "();\n", name##_functions, 1, pieces, n, 0},
+#define VARIANT(name, number, n)                                                                                       \
+    static const MoecCudaVariant name##_variant = {80, true, "void bigram_" #name "();\n", name##_functions, 1, NULL,  \
+                                                   0,  0};
+KERNELS(VARIANT)
+
+#define ROW(name, number, n) {&name##_variant, 1, pieces, n},
 static const MoecCudaKernel kernels[] = {KERNELS(ROW)};
 
 MoecPlan bigram_cuda_plan(void) {

@@ -33,7 +33,8 @@ static bool add_texts(Texts *at, const Kernels *kernels) {
     for (size_t i = 0; i < kernels_count(kernels); i++) {
         const Kernel *kernel = kernels_get(kernels, i);
         const char *error = arena_printf(at->arena, "%s: it has no form", kernel->name);
-        const FormCuda *cuda = kernel->form ? form_cuda(at->arena, kernel->form, kernel->heading, &error) : NULL;
+        const FormCudaOptions options = {.heading = kernel->heading};
+        const FormCuda *cuda = kernel->form ? form_cuda(at->arena, kernel->form, CUDA_SM_80, &options, &error) : NULL;
         if (!cuda)
             at->missing = arena_printf(at->arena, "%s%s\n", at->missing, error);
         else if (at->n_texts < MAX_TEXTS)
