@@ -79,6 +79,7 @@ static void print_figures(FILE *out, const PlanFigures *figures) {
         {"active_parameters", figures->active_parameters},
         {"total_parameters", figures->total_parameters},
         {"model_flops_per_token", figures->flops_per_token},
+        {"full_flops_per_token", figures->full_flops_per_token},
     };
     for (size_t i = 0; i < sizeof amounts / sizeof *amounts; i++) {
         fprintf(out, "    .%s = ", amounts[i].field);

@@ -25,16 +25,18 @@ static double n_slots(const Node *grouped) {
 }
 
 /* Two products over D. A window of W positions cuts the causal half of a square of T, T / 2 positions a token, down to
-   W - W W / 2T. */
-static double attention_flops(const Node *node) {
+   W - W W / 2T. In full, nothing is cut. */
+static double attention_flops(const Node *node, bool is_full) {
     const Type *q = &node->operands[0]->type;
     double length = (double)q->dims[1].extent, window = (double)attrs_int(&node->attrs, "window", 0);
+    if (is_full)
+        return 4 * n_elements(q) * length;
     if (window == 0 || window > length)
         window = length;
     return 4 * n_elements(q) * (window - window * window / (2 * length));
 }
 
-static double product_flops(const Node *node) {
+static double product_flops(const Node *node, bool is_full) {
     switch (node->op) {
     case OP_matmul:
         return node_flops(node);
@@ -42,7 +44,7 @@ static double product_flops(const Node *node) {
         return 2 * n_slots(node) * (double)type_extent(&node->operands[0]->type, -1) *
                (double)type_extent(&node->results[0].type, -1);
     case OP_attention:
-        return attention_flops(node);
+        return attention_flops(node, is_full);
     default:
         return 0;
     }
@@ -50,7 +52,7 @@ static double product_flops(const Node *node) {
 
 /* Of one run of a graph without a backward part. A product of two values that both depend on the tokens has no
    parameters in it: only attention's count. */
-static double forward_flops(const Graph *graph) {
+static double forward_flops(const Graph *graph, bool is_full) {
     Arena *arena = arena_new();
     bool *is_data = arena_array_of(arena, bool, graph_number(graph));
     double flops = 0;
@@ -62,7 +64,7 @@ static double forward_flops(const Graph *graph) {
             is_data[node->results[i].number] = node->op == OP_input || n_data > 0;
         bool has_parameters = node->op != OP_matmul || n_data == 1;
         if (has_parameters)
-            flops += product_flops(node);
+            flops += product_flops(node, is_full);
     }
     arena_free(arena);
     return flops;
@@ -118,7 +120,9 @@ PlanFigures plan_figures(const Module *module) {
     count_parameters(&figures, module);
     const Directive *precision = module_find_directive(module, "precision");
     figures.precision = precision ? precision->name : "f32";
-    if (eval_tokens)
-        figures.flops_per_token = 3 * forward_flops(eval) / n_elements(eval_tokens);
+    if (eval_tokens) {
+        figures.flops_per_token = 3 * forward_flops(eval, false) / n_elements(eval_tokens);
+        figures.full_flops_per_token = 3 * forward_flops(eval, true) / n_elements(eval_tokens);
+    }
     return figures;
 }

@@ -14,6 +14,9 @@ typedef struct Gpu Gpu;
    where the plan has CUDA C and the driver has a device, else none. The caller closes it. */
 bool gpu_open(Gpu **gpu, const MoecPlan *plan, const char *device, Log *log, Status *status);
 
+/* FLOP/s of matrix products of that precision by the device's data sheet; 0: it is not known. */
+double gpu_peak(const Gpu *gpu, const char *precision);
+
 /* Kernels as files (runtime/cuda_kernel_files.h): where they are written, and where edited ones are read from. NULL:
    nowhere. */
 typedef struct {

@@ -145,7 +145,10 @@ static void append_speed(Line *line, const StepReport *report) {
     append(line, ms < 10.0 ? "  %4.1f ms" : ms < 1e4 ? "  %4.0f ms" : "  %4.1f s", ms < 1e4 ? ms : report->seconds);
     append(line, "  %6s tok/s", meter_count(text, sizeof text, floor(report->tokens_per_second)));
     append(line, "  %6sFLOP/s", meter_count(text, sizeof text, report->flops_per_second));
-    if (report->ceiling > 0.0)
+    if (report->ceiling > 0.0 && report->has_peak)
+        append(line, " (MFU %.1f%%, %.1f%% with full attention)", 100.0 * report->flops_per_second / report->ceiling,
+               100.0 * report->full_flops_per_second / report->ceiling);
+    else if (report->ceiling > 0.0)
         append(line, " (%.0f%%)", 100.0 * report->flops_per_second / report->ceiling);
     if (report->step < report->n_steps)
         append(line, "  %s left", meter_duration(text, sizeof text, report->remaining_seconds));
@@ -177,14 +180,16 @@ static json_t *step_json(const StepReport *report) {
     for (int64_t i = 0; i < report->n_layers; i++)
         json_array_append_new(load, number_or_null(report->load[i]));
     double share = report->ceiling > 0.0 ? report->flops_per_second / report->ceiling : NAN;
-    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:o, s:o, s:o, s:I, s:o, s:f}", "event",
+    double full_share = report->ceiling > 0.0 ? report->full_flops_per_second / report->ceiling : NAN;
+    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:o, s:o, s:o, s:o, s:I, s:o, s:f}", "event",
                      "step", "step", (json_int_t)report->step, "tokens", (json_int_t)report->n_tokens, "loss",
                      number_or_null(report->loss), "nll", number_or_null(report->nll), "balance",
                      number_or_null(report->balance), "z_loss", number_or_null(report->z_loss), "grad_norm",
                      number_or_null(report->grad_norm), "lr", report->lr, "ms", 1e3 * report->seconds, "tokens_per_s",
                      number_or_null(report->tokens_per_second), "flops_per_s", number_or_null(report->flops_per_second),
-                     "share_of_ceiling", number_or_null(share), "memory_bytes", (json_int_t)report->memory_bytes,
-                     "expert_load", load, "remaining_s", report->remaining_seconds);
+                     "share_of_ceiling", number_or_null(share), "share_with_full_attention", number_or_null(full_share),
+                     "memory_bytes", (json_int_t)report->memory_bytes, "expert_load", load, "remaining_s",
+                     report->remaining_seconds);
 }
 
 void log_step(Log *log, const StepReport *report) {

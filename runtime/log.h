@@ -46,7 +46,9 @@ typedef struct {
     double loss, nll, balance, z_loss; /* NAN: the model has none */
     double grad_norm, lr, seconds;
     double tokens_per_second, flops_per_second;
-    double ceiling; /* FLOP/s; 0: not measured */
+    double full_flops_per_second; /* with attention's squares counted in full */
+    double ceiling;               /* FLOP/s; 0: not known */
+    bool has_peak;                /* that is a GPU's peak, and shares of it are MFU */
     double remaining_seconds;
     uint64_t memory_bytes;
     const double *load; /* [n_layers]: rows of the expert that got most, over the mean */

@@ -28,7 +28,7 @@ typedef struct {
     TextList data, val;
     int64_t n_tokens, steps, micro_batch, global_batch, warmup, decay_steps, seed, eval_every, eval_batches;
     int64_t save_every, keep_last, n_threads, n_profile_steps;
-    double temperature, lr, min_lr, clip, weight_decay, beta1, beta2, epsilon;
+    double temperature, peak_tflops, lr, min_lr, clip, weight_decay, beta1, beta2, epsilon;
 } Options;
 
 /* The plan's defaults, then argv. --help and --print-config are only noted, and then nothing else need make sense.

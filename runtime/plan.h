@@ -12,7 +12,7 @@
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
      disk, output, export, checkpoint, _dir      what is written, whole or not at all
-     gpu, _memory, _kernels, _program            programs on a GPU (spec/cuda.md), which stand on:
+     gpu, _memory, _kernels, _program, _peak            programs on a GPU (spec/cuda.md), which stand on:
      cuda_api, _library, _error, _driver         NVIDIA's libraries
      cuda_device, _memory, _transfer             the device, what it holds, copies
      cuda_nvrtc, _cache, _compile                kernels become code
@@ -195,6 +195,7 @@ typedef struct {
     int64_t n_experts, top_k, n_moe_layers;
     double active_parameters, total_parameters;
     double model_flops_per_token; /* training, causal half counted, recomputation not: spec/numerics.md */
+    double full_flops_per_token;  /* the same with attention's squares in full, as some count */
     uint64_t space_bytes[MOEC_SPACE_COUNT];
     const MoecKernel *kernels;
     uint32_t n_kernels;

@@ -298,17 +298,38 @@ static bool open_log(Session *session, Status *status) {
     return log_open(&session->log, is_quiet, options->log, options->is_given[OPTION_RESUME], status);
 }
 
+static void find_peak(Session *session) {
+    char text[TEXT_BYTES];
+    double given = 1e12 * session->options->peak_tflops;
+    session->ceiling = given > 0.0 ? given : gpu_peak(session->gpu, session->plan->precision);
+    if (session->ceiling > 0.0)
+        log_line(&session->log, "peak", "%sFLOP/s in %s matrix products, by %s",
+                 meter_count(text, sizeof text, session->ceiling), session->plan->precision,
+                 given > 0.0 ? "--peak-tflops" : "the device's data sheet");
+    else
+        log_line(&session->log, "peak",
+                 "not known of this device: with --peak-tflops, steps say what share they reach");
+}
+
 static void measure(Session *session, int n_threads) {
     char text[TEXT_BYTES];
-    if (session->gpu || !is_training(session) ||
-        (!session->log.out && !session->log.json && !session->options->profile))
-        return;
+    double given = 1e12 * session->options->peak_tflops;
     bool is_bf16 = strcmp(session->plan->precision, "bf16") == 0;
-    session->ceiling = is_bf16 ? meter_ceiling_bf16() : meter_ceiling();
-    log_line(&session->log, "cpu", "%d thread%s, %sFLOP/s in %s matrix products", n_threads, n_threads == 1 ? "" : "s",
-             meter_count(text, sizeof text, session->ceiling), session->plan->precision);
+    session->ceiling = given > 0.0 ? given : is_bf16 ? meter_ceiling_bf16() : meter_ceiling();
+    log_line(&session->log, "cpu", "%d thread%s, %sFLOP/s in %s matrix products%s", n_threads,
+             n_threads == 1 ? "" : "s", meter_count(text, sizeof text, session->ceiling), session->plan->precision,
+             given > 0.0 ? ", by --peak-tflops" : "");
     if (session->options->profile)
         session->bandwidth = meter_bandwidth();
+}
+
+static void find_ceiling(Session *session, int n_threads) {
+    if (!is_training(session) || (!session->log.out && !session->log.json && !session->options->profile))
+        return;
+    if (session->gpu)
+        find_peak(session);
+    else
+        measure(session, n_threads);
 }
 
 static bool open_all(Session *session, Status *status) {
@@ -321,7 +342,7 @@ static bool open_all(Session *session, Status *status) {
         !gpu_open(&session->gpu, session->plan, session->options->device, &session->log, status) ||
         !check_gpu(session, status))
         return false;
-    measure(session, n_threads);
+    find_ceiling(session, n_threads);
     gemm_choose_blas(is_on_blas(session->options));
     return open_memory(session, status) && open_weights(session, status) && upload(session, status);
 }

@@ -21,7 +21,7 @@ typedef struct {
     char *checkpoint;     /* that the run goes on from, or NULL */
     int64_t step;         /* optimizer steps done */
     int64_t seed;
-    double ceiling;   /* FLOP/s; 0: not measured */
+    double ceiling;   /* FLOP/s: what a CPU was measured to reach, a GPU's peak, or --peak-tflops; 0: not known */
     double bandwidth; /* bytes/s, measured for --profile; 0: not */
 } Session;
 

@@ -95,9 +95,14 @@ static bool fail_diverged(const Stepper *stepper, int64_t step, const char *what
                                 : "A lower --lr, a longer --warmup or a lower --clip may help");
 }
 
+static bool take(Stepper *stepper, const Program *program, Status *status) {
+    stepper->is_broken = !program_take(program, status);
+    return !stepper->is_broken;
+}
+
 static bool take_train(Stepper *stepper, StepRecord *record, Status *status) {
     stepper->n_trains--;
-    if (!program_take(&stepper->train, status))
+    if (!take(stepper, &stepper->train, status))
         return false;
     record->n_taken++;
     add_outputs(stepper, record);
@@ -121,7 +126,7 @@ static void find_load(const Stepper *stepper, StepRecord *record) {
 static bool take_update(Stepper *stepper, StepRecord *record, Status *status) {
     StepResult *result = &record->result;
     stepper->n_updates--;
-    if (!program_take(&stepper->update, status))
+    if (!take(stepper, &stepper->update, status))
         return false;
     result->grad_norm = (double)*program_output(&stepper->update, "grad_norm");
     if (!isfinite(result->grad_norm))
@@ -167,12 +172,17 @@ static void show_micro_batch(const Stepper *stepper, int64_t i) {
                  session->step + 1, session->options->steps, i + 1, stepper->n_micro_batches);
 }
 
+static bool give(Stepper *stepper, const Program *program, Status *status) {
+    stepper->is_broken = !program_give(program, status);
+    return !stepper->is_broken;
+}
+
 static bool run_micro_batches(Stepper *stepper, bool *is_stopped, Status *status) {
     for (int64_t i = 0; i < stepper->n_micro_batches; i++) {
         if ((*is_stopped = stop_signal() != NULL))
             return true;
         show_micro_batch(stepper, i);
-        if (!set_inputs(stepper, status) || !program_give(&stepper->train, status))
+        if (!set_inputs(stepper, status) || !give(stepper, &stepper->train, status))
             return false;
         stepper->n_trains++;
         gradients_add(stepper->session->plan, &stepper->session->memory, i, stepper->n_micro_batches);
@@ -211,10 +221,8 @@ static void set_update_inputs(Stepper *stepper, StepResult *result) {
 /* Counts the step when its update is on its way. */
 static bool run_update(Stepper *stepper, StepRecord *record, Status *status) {
     set_update_inputs(stepper, &record->result);
-    stepper->is_updating = true;
-    if (!program_give(&stepper->update, status))
+    if (!give(stepper, &stepper->update, status))
         return false;
-    stepper->is_updating = false;
     stepper->n_updates++;
     stepper->session->step++;
     data_stream_mark(&stepper->session->data);

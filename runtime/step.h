@@ -36,9 +36,9 @@ typedef struct {
     Schedule schedule;
     int64_t n_micro_batches; /* of a step */
     int64_t n_experts;
-    int n_trains, n_updates;         /* runs that were given and not taken */
-    bool is_updating;                /* an update failed on its way: the weights may be those before it, or behind it */
-    int64_t n_begun, n_done, n_told; /* steps, in this order */
+    int n_trains, n_updates;          /* runs that were given and not taken */
+    bool is_broken;                   /* a run failed on its way: the weights may be those before it, or behind it */
+    int64_t n_begun, n_done, n_told;  /* steps, in this order */
     StepRecord records[STEP_RECORDS]; /* of step n_told, n_told + 1: they take turns */
     double last_end;                  /* when the newest step was done */
     double last_seconds;              /* of that; 0: none yet */

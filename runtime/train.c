@@ -54,11 +54,12 @@ static void say_start(Session *session) {
         log_line(&session->log, "out", "no checkpoints: --out DIR saves them");
     if (session->log.json)
         log_json(&session->log,
-                 json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:o}", "event", "start", "model",
+                 json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "event", "start", "model",
                            session->plan->model, "plan", session->plan->hash, "precision", session->plan->precision,
                            "step", (json_int_t)session->step, "parameters", session->plan->total_parameters,
                            "active_parameters", session->plan->active_parameters, "flops_per_token",
-                           session->plan->model_flops_per_token, "ceiling_flops_per_s", session->ceiling, "config",
+                           session->plan->model_flops_per_token, "full_flops_per_token",
+                           session->plan->full_flops_per_token, "ceiling_flops_per_s", session->ceiling, "config",
                            options_json(options)));
 }
 
@@ -81,6 +82,8 @@ static void say_step(Trainer *trainer, const StepResult *result) {
                          .seconds = seconds,
                          .tokens_per_second = tokens / seconds,
                          .flops_per_second = tokens / seconds * session->plan->model_flops_per_token,
+                         .full_flops_per_second = tokens / seconds * session->plan->full_flops_per_token,
+                         .has_peak = session->gpu,
                          .ceiling = session->ceiling,
                          .remaining_seconds = trainer->seconds * (double)(session->options->steps - result->step),
                          .memory_bytes = memory_bytes(&session->memory) + moec_gemm_bytes(),
@@ -228,7 +231,7 @@ static void keep_steps(Trainer *trainer, const Status *status) {
     const Session *session = trainer->session;
     bool has_news = session->step > trainer->first_step && session->step != trainer->saved_step;
     Status save_status = STATUS_INIT;
-    if (status->code == STATUS_DIVERGED || trainer->stepper.is_updating || !session->options->out || !has_news)
+    if (status->code == STATUS_DIVERGED || trainer->stepper.is_broken || !session->options->out || !has_news)
         return;
     if (!settle(trainer, &save_status) || !save(trainer, &save_status))
         log_warning(&trainer->session->log, "%s", save_status.message);

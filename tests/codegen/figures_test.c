@@ -57,6 +57,16 @@ static void attention_counts_the_causal_half_of_the_square(void **state) {
     check_flops(ATTENTION("scale = 1.0, window = 9"), 2 * 6 * 2 * 4);
 }
 
+static void others_count_the_whole_square(void **state) {
+    (void)state;
+    static const char *const texts[] = {ATTENTION("scale = 1.0"), ATTENTION("scale = 1.0, window = 3")};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        Program program = program_read(texts[i]);
+        check_number("FLOPs", plan_figures(program.module).full_flops_per_token, 3.0 * 4 * 6 * 2 * 4);
+        program_free(&program);
+    }
+}
+
 static void a_window_leaves_its_band_of_the_causal_half(void **state) {
     (void)state;
     check_flops(ATTENTION("scale = 1.0, window = 3"), 4 * 2 * 4 * (3 - 3 * 3 / 12.0));
@@ -108,6 +118,7 @@ int main(void) {
         cmocka_unit_test(a_product_with_a_view_of_a_weight_counts),
         cmocka_unit_test(a_product_without_parameters_does_not_count),
         cmocka_unit_test(attention_counts_the_causal_half_of_the_square),
+        cmocka_unit_test(others_count_the_whole_square),
         cmocka_unit_test(a_window_leaves_its_band_of_the_causal_half),
         cmocka_unit_test(experts_cost_the_slots_of_a_token_whatever_their_capacity),
         cmocka_unit_test(active_parameters_are_those_of_the_chosen_experts),

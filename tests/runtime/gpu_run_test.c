@@ -107,6 +107,39 @@ static void so_do_dumps(void **state) {
     machine_close(&machine);
 }
 
+/* ---- What it reaches -------------------------------------------------------------------------------------------- */
+
+/* Attention is counted half and in full; the plan's numbers differ by a factor of 2. */
+static void steps_say_what_share_of_the_peak_they_reach(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    Folder *folder = &machine.folder;
+    machine.fixture.fake->device = "NVIDIA H100 80GB HBM3";
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 2 --log %/log.jsonl"), 0);
+    expect_text(folder, "out.txt", "peak      66.9 TFLOP/s in f32 matrix products, by the device's data sheet\n");
+    expect_text(folder, "out.txt", "FLOP/s (MFU 0.0%, 0.0% with full attention)");
+    expect_text(folder, "log.jsonl", "\"ceiling_flops_per_s\": 66900000000000.");
+    machine.plan.precision = "bf16";
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 2"), 0);
+    expect_text(folder, "out.txt", "peak      989 TFLOP/s in bf16 matrix products");
+    machine.fixture.fake->device = "Unheard of";
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 2"), 0);
+    expect_text(folder, "out.txt", "peak      not known of this device: with --peak-tflops,");
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 2 --peak-tflops 1e-6 --log %/log.jsonl"),
+                0);
+    expect_text(folder, "out.txt", "peak      1.00 MFLOP/s in bf16 matrix products, by --peak-tflops\n");
+    size_t n;
+    char *log = folder_read(folder, "log.jsonl", &n), *step = strstr(log, "\"event\": \"step\"");
+    double share = 0.0, full = 0.0;
+    assert_int_equal(sscanf(strstr(step, "\"share_of_ceiling\""),
+                            "\"share_of_ceiling\": %lf, \"share_with_full_attention\": %lf", &share, &full),
+                     2);
+    assert_true(share > 0.0 && full > 1.999 * share && full < 2.001 * share);
+    free(log);
+    machine_close(&machine);
+}
+
 /* ---- A step late ------------------------------------------------------------------------------------------------ */
 
 /* What goes to the fake's streams happens only when something waits for it. */
@@ -194,14 +227,81 @@ static void a_signal_saves_a_whole_step(void **state) {
     machine_close(&machine);
 }
 
+/* ---- Every call of the libraries fails once --------------------------------------------------------------------- */
+
+/* What ends things is called when all is done and saved: its failures are nobody's concern then. */
+static bool ends_things(const char *call) {
+    return strstr(call, "Destroy") || strstr(call, "Free") || strstr(call, "Release") || strstr(call, "Unload") ||
+           strcmp(call, "cuCtxSetCurrent") == 0 || strcmp(call, "cuStreamSynchronize") == 0;
+}
+
+static size_t count_of(const char *text, const char *part) {
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, part)); at++)
+        n++;
+    return n;
+}
+
+/* One error on one line, which names the call; nothing is there but what was written whole. */
+static void expect_told(Machine *machine, int code, long call) {
+    Folder *folder = &machine->folder;
+    size_t n;
+    char *told = folder_read(folder, "err.txt", &n), name[64];
+    const char *failed = machine->fixture.fake->failed;
+    snprintf(name, sizeof name, "%s", failed);
+    *(strstr(name, "_v2") ? strstr(name, "_v2") : strchr(name, '\0')) = '\0';
+    *(strstr(name, "WithFlags") ? strstr(name, "WithFlags") : strchr(name, '\0')) = '\0';
+    if (code != STATUS_SYSTEM || count_of(told, "error:") != 1 || !strstr(told, name))
+        fail_msg("%s (call %ld) fails: exit code %d, says: %s", failed, call, code, told);
+    if (folder_has(folder, "export"))
+        fail_msg("%s (call %ld) fails, and there is an export", failed, call);
+    free(told);
+}
+
+static void clean(Machine *machine) {
+    char command[700];
+    snprintf(command, sizeof command, "cd '%s' && rm -rf run export* cache", machine->folder.path);
+    assert_int_equal(system(command), 0);
+}
+
+/* The export comes last: it is there if and only if the run ended
+   well. */
+static void every_failure_of_a_run_is_told(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    bool has_failed = true;
+    for (long call = 0; has_failed; call++) {
+        clean(&machine);
+        machine.fixture.reset();
+        bigram_cuda_add(&machine.fixture);
+        machine.fixture.fake->fail_at = call;
+        int code = run_on(&machine, "cuda",
+                          "--data %/train.bin --val %/val.bin --eval-batches 1 --steps 3 --quiet --out %/run "
+                          "--export %/export");
+        has_failed = machine.fixture.fake->failed;
+        if (code == 0 && has_failed && !ends_things(machine.fixture.fake->failed))
+            fail_msg("the failure of %s (call %ld) goes unsaid", machine.fixture.fake->failed, call);
+        if (code != 0)
+            expect_told(&machine, code, call);
+        else
+            assert_true(folder_has(&machine.folder, "export/model.safetensors"));
+        if (folder_has(&machine.folder, "run"))
+            assert_int_equal(folder_count(&machine.folder, "run"), folder_has(&machine.folder, "run/latest") ? 2 : 0);
+    }
+    machine_close(&machine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_say_and_save_what_they_do_on_the_cpu),
         cmocka_unit_test(so_do_steps_of_several_micro_batches),
         cmocka_unit_test(so_do_dumps),
+        cmocka_unit_test(steps_say_what_share_of_the_peak_they_reach),
         cmocka_unit_test(the_host_does_not_wait_for_the_step_it_has_given),
         cmocka_unit_test(a_nan_is_told_with_its_step_and_never_saved),
         cmocka_unit_test(a_signal_saves_a_whole_step),
+        cmocka_unit_test(every_failure_of_a_run_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -168,6 +168,7 @@ const MoecPlan bigram_plan = {
     .active_parameters = BIGRAM_ELEMENTS,
     .total_parameters = BIGRAM_ELEMENTS,
     .model_flops_per_token = V,
+    .full_flops_per_token = 2 * V,
     .space_bytes = {BIGRAM_ELEMENTS * 4, BIGRAM_ELEMENTS * 4, BIGRAM_ELEMENTS * 4, BIGRAM_ELEMENTS * 4, ARENA_BYTES},
     .kernels = kernels,
     .n_kernels = sizeof kernels / sizeof *kernels,
