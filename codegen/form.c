@@ -194,7 +194,7 @@ static FormInstr canonical(const FormBody *body, const FormInstr *instr) {
         clean.limit = instr->limit;
     if (!form_instr_has_map(instr))
         return clean;
-    if (instr->op != FORM_INDEX)
+    if (instr->op != FORM_INDEX && instr->op != FORM_RESULT)
         clean.map.arg = instr->map.arg;
     clean.map.offset = instr->map.offset;
     memcpy(clean.map.strides, instr->map.strides, sizeof(int64_t) * (size_t)body->n_indices);
@@ -284,7 +284,11 @@ static void merge_body(FormBody *body) {
 }
 
 void form_merge_indices(Form *form) {
-    if (form_is_attention(form)) /* each index has a meaning */
+    for (int i = 0; i < ATTENTION_N_TENSORS && form_is_attention(form); i++) {
+        if (form->attention.bodies[i])
+            merge_body(form->attention.bodies[i]);
+    }
+    if (form_is_attention(form)) /* each of its own indices has a meaning */
         return;
     merge_body(&form->body);
     for (int i = 0; i < form->n_operands; i++) {

@@ -18,9 +18,10 @@
    product's result at the row and column, and the body is the epilogue. Operands of products are strided arrays, rows
    of which may be gathered, or parts of their own: bodies over the operand's rows and columns that yield a value.
 
-   Of kinds ATTENTION and ATTENTION_GRAD, the form is one op on strided tensors of four indices: row indices sequence,
-   position and head, and a column index along a head's vectors. There are no instructions. Of kind ROUTE, rows are
-   tokens and columns experts; the body yields scores, by which tokens choose experts. */
+   Of kinds ATTENTION and ATTENTION_GRAD, the form is one op on tensors of four indices: row indices sequence, position
+   and head, and a column index along a head's vectors. Tensors are strided arrays, or have bodies of their own: an
+   operand a part, as products' operands have, a result what is done with it. Of kind ROUTE, rows are tokens and columns
+   experts; the body yields scores, by which tokens choose experts. */
 #ifndef MOEC_CODEGEN_FORM_H
 #define MOEC_CODEGEN_FORM_H
 
@@ -86,6 +87,7 @@ typedef enum {
     FORM_LOGSUMEXP_COLS, /* FULL -> ROW: log(sum(exp(a))) */
     FORM_SUM_ROWS,       /* FULL -> COL: the sum of a over all rows; only stores read it */
     FORM_SUM,            /* PRODUCT only: result number `result` of the products */
+    FORM_RESULT,         /* a result's body in ATTENTION only: its element in the row and the column that `map` gives */
     FORM_STORE,          /* at `map`: a */
     FORM_ADD,            /* at `map`: what is there + a */
     FORM_SCATTER         /* at `map`, which gathers: what rows before have put there, or 0, + a; rows in order */
@@ -162,6 +164,10 @@ typedef struct {
     double scale;
     int64_t tile_queries, tile_keys; /* positions whose scores are computed at a time; back ends round them up */
     FormAccessMap maps[ATTENTION_N_TENSORS]; /* strides of sequence, position, head and column */
+    /* NULL: the tensor is at its map. Else, of an operand what computes it, which yields the element, and of a result
+       what is done with it, which writes. Rows are those of the tensor, (sequence, position, head), and columns the
+       vector's, each as one index or several. A logsumexp has none. */
+    FormBody *bodies[ATTENTION_N_TENSORS];
 } FormAttention;
 
 /* What a route makes of the slots, k for each row, slot s = row * k + choice: id, its word, dtype, what it holds. */

@@ -2,7 +2,6 @@
 #include <math.h>
 
 #include "codegen/form_internal.h"
-#include "ir/scalar.h"
 
 /* ---- Tensors --------------------------------------------------------------------------------------------------- */
 
@@ -29,6 +28,10 @@ int form_attention_first_result(const Form *form) {
     return form->kind == FORM_KIND_ATTENTION ? ATTENTION_OUT : ATTENTION_DQ;
 }
 
+bool form_attention_is_result(const Form *form, int tensor) {
+    return tensor >= form_attention_first_result(form);
+}
+
 const char *form_attention_name(int tensor) {
     return tensors[tensor].name;
 }
@@ -44,12 +47,35 @@ FormBody form_attention_indices(const Form *form, int tensor) {
     return body;
 }
 
+/* The element at the tensor's map is loaded and yielded, or the result's element stored there. */
+static FormBody *body_of_map(Arena *arena, const Form *form, int tensor) {
+    FormBody *body = arena_new_of(arena, FormBody);
+    *body = form_attention_indices(form, tensor);
+    FormInstr element = {.op = FORM_LOAD, .a = FORM_NONE, .map = form->attention.maps[tensor]};
+    FormInstr result = {.op = FORM_RESULT, .map = {.arg = FORM_NONE, .gather = FORM_NONE}};
+    result.map.strides[ATTENTION_COLUMN] = 1;
+    if (form_attention_is_result(form, tensor))
+        element = (FormInstr){.op = FORM_STORE, .a = form_add(arena, body, result), .map = element.map};
+    uint32_t added = form_add(arena, body, element);
+    body->yield = form_attention_is_result(form, tensor) ? FORM_NONE : added;
+    return body;
+}
+
+void form_attention_widen(Arena *arena, Form *form) {
+    for (int i = 0; i < form_attention_n_tensors(form); i++) {
+        FormAttention *attention = &form->attention;
+        if (!attention->bodies[i] && form->args[attention->maps[i].arg].dtype != DTYPE_F32)
+            attention->bodies[i] = body_of_map(arena, form, i);
+    }
+    form_merge_indices(form);
+}
+
 /* ---- Values ---------------------------------------------------------------------------------------------------- */
 
 /* A query: position t of sequence b in query head h. */
 typedef struct {
     const Form *form;
-    double *const *args;
+    double *const *tensors;
     int64_t b, t, h;
     int64_t first_seen;
     int64_t n_columns;
@@ -57,11 +83,10 @@ typedef struct {
 
 /* The tensor's vector at position t of the query's sequence, in its head or the one that it shares. */
 static double *vector(const Query *at, FormAttentionTensor tensor, int64_t t) {
-    const FormAttention *attention = &at->form->attention;
-    const FormAccessMap *map = &attention->maps[tensor];
-    int64_t head = tensors[tensor].has_kv_heads ? at->h / attention->n_shared : at->h;
-    return at->args[map->arg] + map->offset + at->b * map->strides[ATTENTION_SEQUENCE] +
-           t * map->strides[ATTENTION_POSITION] + head * map->strides[ATTENTION_HEAD];
+    const FormBody body = form_attention_indices(at->form, tensor);
+    int64_t head = tensors[tensor].has_kv_heads ? at->h / at->form->attention.n_shared : at->h;
+    int64_t row = (at->b * body.indices[ATTENTION_POSITION].extent + t) * body.indices[ATTENTION_HEAD].extent + head;
+    return at->tensors[tensor] + row * body.indices[ATTENTION_COLUMN].extent;
 }
 
 static double dot(const Query *at, const double *x, const double *y) {
@@ -90,13 +115,8 @@ static void attend(const Query *at, double *scores) {
         sum += exp(scores[s] - largest);
     double logsumexp = largest + log(sum), *out = vector(at, ATTENTION_OUT, at->t);
     *vector(at, ATTENTION_LOGSUMEXP, at->t) = logsumexp;
-    for (int64_t d = 0; d < at->n_columns; d++)
-        out[d] = 0;
     for (int64_t s = at->first_seen; s <= at->t; s++)
         add(at, out, exp(scores[s] - logsumexp), vector(at, ATTENTION_V, s));
-    bool rounds = at->form->args[at->form->attention.maps[ATTENTION_OUT].arg].dtype == DTYPE_BF16;
-    for (int64_t d = 0; d < at->n_columns && rounds; d++)
-        out[d] = scalar_round_bf16(out[d]);
 }
 
 /* The gradient of a score is its weight times what the weight's gradient is above their weighted mean, out.dout. */
@@ -112,20 +132,11 @@ static void attend_backward(const Query *at) {
     }
 }
 
-static void clear_results(const Form *form, double *const *args) {
-    for (int i = form_attention_first_result(form); i < form_attention_n_tensors(form); i++) {
-        uint32_t arg = form->attention.maps[i].arg;
-        for (int64_t j = 0; j < form->args[arg].n_elements; j++)
-            args[arg][j] = 0;
-    }
-}
-
-void form_interpret_attention(Arena *arena, const Form *form, double *const *args) {
+void form_interpret_attention(Arena *arena, const Form *form, double *const *of_tensors) {
     const FormIndex *indices = form->body.indices;
     const int64_t n_positions = indices[ATTENTION_POSITION].extent, window = form->attention.window;
     double *scores = arena_array_of(arena, double, n_positions);
-    Query at = {.form = form, .args = args, .n_columns = indices[ATTENTION_COLUMN].extent};
-    clear_results(form, args);
+    Query at = {.form = form, .tensors = of_tensors, .n_columns = indices[ATTENTION_COLUMN].extent};
     for (at.b = 0; at.b < indices[ATTENTION_SEQUENCE].extent; at.b++) {
         for (at.t = 0; at.t < n_positions; at.t++) {
             at.first_seen = at.t < window ? 0 : at.t - window + 1;

@@ -221,6 +221,9 @@ static void print_computed(FormPrinter *at, uint32_t instr) {
     case FORM_ROUND:
         c_line(at->c, "float v%u = moec_widen(moec_narrow(%s));", instr, x);
         break;
+    case FORM_RESULT:
+        c_line(at->c, "float v%u = sums[%s];", instr, number_text(at, &value->map, ""));
+        break;
     case FORM_EQUAL:
         c_line(at->c, "int v%u = %s == %s;", instr, x, y);
         break;
@@ -314,6 +317,12 @@ Form *form_joined(Arena *arena, const Form *form) {
         copy->operands[i].part = arena_new_of(arena, FormBody);
         *copy->operands[i].part = copied(arena, form->operands[i].part);
     }
+    for (int i = 0; i < ATTENTION_N_TENSORS; i++) {
+        if (form->attention.bodies[i] == NULL)
+            continue;
+        copy->attention.bodies[i] = arena_new_of(arena, FormBody);
+        *copy->attention.bodies[i] = copied(arena, form->attention.bodies[i]);
+    }
     form_merge_indices(copy);
     return copy;
 }
@@ -323,6 +332,10 @@ void form_print_c(FILE *out, Arena *arena, const Form *given, const char *headin
     Form *form = form_joined(arena, given);
     if (form->kind == FORM_KIND_PRODUCT)
         form_print_product_functions(&c, form);
+    if (form_is_attention(form)) {
+        form_attention_widen(arena, form);
+        form_print_attention_functions(&c, form);
+    }
     if (heading != NULL)
         c_comment(&c, heading);
     c_open(&c, "static void %s(void *const *args)", form->name);

@@ -50,6 +50,34 @@ int form_cost(const FormBody *body, const FormInstr *instr);
 /* Which instructions something that is written, or the yield, depends on; on the arena. */
 bool *form_live(Arena *arena, const FormBody *body);
 
+/* ---- Bodies of operands and results (form_c_bodies.c) ----------------------------------------------------------- */
+
+/* `int64_t t = row % 64;` for each index of one side, from the flat number `flat`, of the type `type`. */
+void form_print_side_indices(FormPrinter *at, const char *type, bool is_col, const char *flat);
+/* The values of one level that are needed, in order; all that is written goes with the full ones. */
+void form_print_level(FormPrinter *at, const bool *is_live, FormLevel level);
+
+/* The function FORM_NAME that computes rows of a tensor of attention, one behind the other, `step` from each to the
+   next, and returns where they are. */
+void form_print_rows_of_part(CPrinter *c, const Form *form, const FormBody *part, const char *name, int64_t step);
+/* The function FORM_NAME that has a row of a result. */
+void form_print_row_of_result(CPrinter *c, const Form *form, const FormBody *body, const char *name);
+
+/* ---- Texts of attention's kernels (form_attention_text.c) -------------------------------------------------------- */
+
+/* "Q" of q. */
+const char *form_upper_case(CPrinter *c, const char *name);
+
+enum { FORM_MAX_GIVEN = 5 };
+
+/* What stands for `$q(b, t, h)`, where the first of `given` is b; NULL behind the last. */
+typedef const char *FormTensorText(const FormPrinter *at, int tensor, const char *const *given);
+
+/* Lines of which some are marked: `?q `, only where tensor q is in memory, `!q `, only where it has a body. */
+void form_print_filled(const FormPrinter *at, const char *text, FormTensorText *text_of);
+
+/* ---- Functions of forms ------------------------------------------------------------------------------------------ */
+
 /* The body of the function of a form of kind ROWS, the indices of which it may change. */
 void form_print_rows(CPrinter *c, Form *form);
 
@@ -60,7 +88,8 @@ void form_print_route(CPrinter *c, const Form *form);
 void form_print_product_functions(CPrinter *c, const Form *form);
 void form_print_product(CPrinter *c, const Form *form);
 
-/* The body of the function of attention or of its gradient. */
+/* The same of attention or its gradient. */
+void form_print_attention_functions(CPrinter *c, const Form *form);
 void form_print_attention(CPrinter *c, const Form *form);
 
 #endif

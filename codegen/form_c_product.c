@@ -5,42 +5,6 @@
 
 #include "codegen/form_c_internal.h"
 
-/* ---- Bodies on a part of the rows and columns ------------------------------------------------------------------- */
-
-/* `int64_t t = row % 64;` for each index of one side, from the flat number `flat`. */
-static void print_indices(FormPrinter *at, bool is_col, const char *flat) {
-    int64_t inner = 1;
-    int last = at->body->n_indices - 1;
-    while (last >= 0 && at->body->indices[last].is_col != is_col)
-        last--;
-    for (int i = last; i >= 0 && at->body->indices[i].is_col == is_col; i--) {
-        bool is_first = i == 0 || at->body->indices[i - 1].is_col != is_col;
-        int64_t extent = at->body->indices[i].extent;
-        const char *text = inner == 1 ? flat : arena_printf(at->c->arena, "%s / %lld", flat, (long long)inner);
-        if (is_first)
-            c_line(at->c, "int64_t %s = %s;", at->index_names[i], text);
-        else
-            c_line(at->c, "int64_t %s = %s %% %lld;", at->index_names[i], text, (long long)extent);
-        inner *= extent;
-    }
-}
-
-/* The values of one level that are needed, in order; all that is written goes with the full ones. */
-static void print_level(FormPrinter *at, const bool *is_live, FormLevel level) {
-    for (uint32_t i = 0; i < at->body->n_instrs; i++) {
-        const FormInstr *instr = &at->body->instrs[i];
-        bool writes = form_instr_writes(instr);
-        if (!is_live[i] || (writes ? FORM_LEVEL_FULL : instr->level) != level || instr->op == FORM_CONST)
-            continue;
-        if (writes)
-            form_print_write(at, instr);
-        else if (instr->op == FORM_SUM)
-            c_line(at->c, "float v%u = sums_%d[col];", i, instr->result);
-        else
-            form_print_value(at, i);
-    }
-}
-
 /* ---- Operands that are computed --------------------------------------------------------------------------------- */
 
 static void print_load(CPrinter *c, const Form *form, const FormOperand *operand) {
@@ -52,13 +16,13 @@ static void print_load(CPrinter *c, const Form *form, const FormOperand *operand
     form_print_pointers(&at);
     c_line(c, "(void)group;"); /* rows and k count across all groups */
     c_open(c, "for (int64_t row = major; row < major + n_major; row++)");
-    print_indices(&at, false, "row");
-    print_level(&at, is_live, FORM_LEVEL_ROW);
+    form_print_side_indices(&at, "int64_t", false, "row");
+    form_print_level(&at, is_live, FORM_LEVEL_ROW);
     c_line(c, "float *packed = out + (row - major) * ld;");
     c_line(c, "#pragma omp simd");
     c_open(c, "for (int64_t col = 0; col < n_minor; col++)");
-    print_indices(&at, true, "(minor + col)");
-    print_level(&at, is_live, FORM_LEVEL_FULL);
+    form_print_side_indices(&at, "int64_t", true, "(minor + col)");
+    form_print_level(&at, is_live, FORM_LEVEL_FULL);
     c_line(c, "packed[col] = %s;", form_value_text(&at, operand->part->yield));
     c_close(c);
     c_close(c);
@@ -130,14 +94,14 @@ static void print_epilogue(CPrinter *c, const Form *form) {
     else
         c_line(c, "int64_t first = tile->row;");
     c_open(c, "for (int64_t row = first; row < first + tile->n_rows; row++)");
-    print_indices(&at, false, "row");
+    form_print_side_indices(&at, "int64_t", false, "row");
     for (int i = 0; i < form->n_results; i++)
         c_line(c, "const float *sums_%d = tile->sums[%d] + (row - first) * tile->ld;", i, i);
-    print_level(&at, is_live, FORM_LEVEL_ROW);
+    form_print_level(&at, is_live, FORM_LEVEL_ROW);
     c_line(c, "#pragma omp simd");
     c_open(c, "for (int64_t col = 0; col < tile->n_cols; col++)");
-    print_indices(&at, true, "(tile->col + col)");
-    print_level(&at, is_live, FORM_LEVEL_FULL);
+    form_print_side_indices(&at, "int64_t", true, "(tile->col + col)");
+    form_print_level(&at, is_live, FORM_LEVEL_FULL);
     c_close(c);
     c_close(c);
     c_close(c);

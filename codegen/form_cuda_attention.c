@@ -1,9 +1,8 @@
 /* ATTENTION and ATTENTION_GRAD forms as CUDA C, in floats. A block has a tile of queries, or of keys, and goes through
    the tiles of the others that these see (Dao et al. 2022); scores of one tile are all that is in memory. A thread has
    one row of the block's own tile, some of the tile's scores and some columns of the results. The gradient is in three
-   kernels, so that each result is summed by one block, in one order: out . dout of each query, dk and dv, dq. */
-#include <ctype.h>
-
+   kernels, so that each result is summed by one block, in one order: out . dout of each query, dk and dv, dq. Elements
+   of operands with parts are computed on the way to shared memory, where results with bodies wait for these. */
 #include "codegen/form_cuda_internal.h"
 
 const char *const cuda_attention_names[] = {"all_",
@@ -104,13 +103,6 @@ static int64_t extent_of(const CudaPrinter *at, int index) {
     return at->base.form->body.indices[index].extent;
 }
 
-static const char *upper_case(CPrinter *c, const char *name) {
-    char *text = arena_strdup(c->arena, name);
-    for (char *at = text; *at != '\0'; at++)
-        *at = (char)toupper((unsigned char)*at);
-    return text;
-}
-
 /* Of those of the tensors that the kernel uses: const float *all_q = q; and Q_B, Q_T, Q_H, from a sequence, a position
    or a head to the next. */
 static void print_tensors(CudaPrinter *at, unsigned used) {
@@ -118,9 +110,9 @@ static void print_tensors(CudaPrinter *at, unsigned used) {
     const Form *form = at->base.form;
     for (int i = 0; i < form_attention_n_tensors(form); i++) {
         const FormAccessMap *map = &form->attention.maps[i];
-        const char *name = form_attention_name(i), *upper = upper_case(c, name);
+        const char *name = form_attention_name(i), *upper = form_upper_case(c, name);
         const char *offset = map->offset > 0 ? arena_printf(c->arena, " + %lld", (long long)map->offset) : "";
-        if (!(used >> i & 1))
+        if (!(used >> i & 1) || form->attention.bodies[i])
             continue;
         c_line(c, "%sfloat *all_%s = %s%s;", i >= form_attention_first_result(form) ? "" : "const ", name,
                at->base.arg_names[map->arg], offset);
@@ -157,6 +149,83 @@ static void open_kernel(CudaPrinter *at, int64_t n_heads, int64_t n_rows, int64_
     c_line(at->base.c, "const float scale = %s;", c_literal(at->base.c, DTYPE_F32, at->base.form->attention.scale));
 }
 
+/* ---- Tensors with bodies ---------------------------------------------------------------------------------------- */
+
+static bool has_kv_heads(const Form *form, int tensor) {
+    return form_attention_indices(form, tensor).indices[ATTENTION_HEAD].extent <
+           form->body.indices[ATTENTION_HEAD].extent;
+}
+
+/* An element of a part, as a function of its row and column; and rows of it to lines of shared memory, of which n are
+   there and the rest is 0, which the block has together. */
+static void print_part(CudaPrinter *at, int tensor) {
+    CPrinter *c = at->base.c;
+    const Form *form = at->base.form;
+    const char *name = arena_printf(c->arena, "%s_%s", form->name, form_attention_name(tensor));
+    const FormBody indices = form_attention_indices(form, tensor);
+    long long n_columns = (long long)indices.indices[ATTENTION_COLUMN].extent;
+    cuda_print_element(at, form->attention.bodies[tensor], name);
+    c_open(c, "MOEC_DEVICE void %s_rows(%s, float *to_, %s first_, int n_, int n_rows_)", name,
+           cuda_parameters_text(at), at->int_type);
+    c_open(c, "for (int i_ = (int)threadIdx.x; i_ < n_rows_ * %lld; i_ += %d)", n_columns, N_THREADS);
+    c_line(c, "int row_ = i_ / %lld, col_ = i_ %% %lld;", n_columns, n_columns);
+    c_line(c, "to_[row_ * %lld + col_] = row_ < n_ ? %s(%s, first_ + row_ * %lld, col_) : 0.0f;", n_columns + 1, name,
+           cuda_arguments_text(at), (long long)indices.indices[ATTENTION_HEAD].extent);
+    c_close(c);
+    c_close(c);
+    c_text(c, "\n");
+}
+
+/* Before the first kernel. */
+static void print_bodies(CudaPrinter *at) {
+    const Form *form = at->base.form;
+    for (int i = 0; i < form_attention_n_tensors(form); i++) {
+        const FormBody *body = form->attention.bodies[i];
+        const char *name = arena_printf(at->base.c->arena, "%s_%s", form->name, form_attention_name(i));
+        if (body && form_attention_is_result(form, i))
+            cuda_print_result(at, body, name);
+        else if (body)
+            print_part(at, i);
+    }
+}
+
+/* "x, y": what a kernel hands to the functions above. */
+static const char *arguments_text(const FormPrinter *at) {
+    const char *text = "";
+    for (size_t i = 0; i < at->form->n_args; i++)
+        text = arena_printf(at->c->arena, "%s%s%s", text, i > 0 ? ", " : "", at->arg_names[i]);
+    return text;
+}
+
+/* Given b, h, t: where a row is, or, of a part, element d of it. With a tile and its number of rows: the copying of
+   rows from t on. With a row of a result: what the body does with element d of it. */
+static const char *tensor_text(const FormPrinter *at, int tensor, const char *const *given) {
+    CPrinter *c = at->c;
+    const Form *form = at->form;
+    const char *name = form_attention_name(tensor), *upper = form_upper_case(c, name);
+    const char *b = given[0], *h = given[1], *t = given[2];
+    const char *place =
+        arena_printf(c->arena, "all_%s + %s * %s_B + %s * %s_H + %s * %s_T", name, b, upper, h, upper, t, upper);
+    const char *row = arena_printf(c->arena, "(%s * T + %s) * %s + %s", b, t,
+                                   has_kv_heads(form, tensor) ? "(HEADS / SHARED)" : "HEADS", h);
+    bool has_body = form->attention.bodies[tensor] != NULL;
+    if (!has_body && given[3])
+        return arena_printf(c->arena, "moec_copy_rows(%s, %s, %s_T, T - %s, %s, D, THREADS)", given[3], place, upper, t,
+                            given[4]);
+    if (!has_body)
+        return place;
+    const char *call = arena_printf(c->arena, "%s_%s", form->name, name), *arguments = arguments_text(at);
+    if (form_attention_is_result(form, tensor))
+        return arena_printf(c->arena, "%s(%s, %s, d, %s)", call, arguments, row, given[3]);
+    return given[3]
+               ? arena_printf(c->arena, "%s_rows(%s, %s, %s, T - %s, %s)", call, arguments, given[3], row, t, given[4])
+               : arena_printf(c->arena, "%s(%s, %s, d)", call, arguments, row);
+}
+
+static void print_text(const CudaPrinter *at, const char *text) {
+    form_print_filled(&at->base, text, tensor_text);
+}
+
 static const char thread[] = "int row = (int)threadIdx.x % ROWS, part = (int)threadIdx.x / ROWS;\n";
 
 /* ---- Forward ---------------------------------------------------------------------------------------------------- */
@@ -165,14 +234,13 @@ static const char forward[] =
     "int tile = N_TILES - 1 - (int)blockIdx.x % N_TILES; /* the longest work first */\n"
     "int h = (int)blockIdx.x / N_TILES % HEADS, b = (int)blockIdx.x / (N_TILES * HEADS), first = tile * ROWS;\n"
     "MOEC_SHARED float queries[ROWS * LINE], keys[OTHERS * LINE], scores[ROWS * (OTHERS + 1)], factors[ROWS];\n"
-    "const float *key_rows = all_k + b * K_B + h / SHARED * K_H;\n"
-    "const float *value_rows = all_v + b * V_B + h / SHARED * V_H;\n"
-    "moec_copy_rows(queries, all_q + b * Q_B + h * Q_H + first * Q_T, Q_T, T - first, ROWS, D, THREADS);\n"
+    "int g = h / SHARED;\n"
+    "$q(b, h, first, queries, ROWS);\n"
     "float mean[N_OWN] = {0}, maximum = -FLT_MAX / 2, sum = 0.0f; /* above what is not seen */\n"
     "int t = first + row, seen = first < WINDOW ? 0 : first - WINDOW + 1;\n"
     "for (int s = seen; s < first + ROWS && s < T; s += OTHERS) {\n"
     "    __syncthreads();\n"
-    "    moec_copy_rows(keys, key_rows + s * K_T, K_T, T - s, OTHERS, D, THREADS);\n"
+    "    $k(b, g, s, keys, OTHERS);\n"
     "    __syncthreads();\n"
     "    for (int j = part; j < OTHERS; j += PARTS) {\n"
     "        bool is_seen = s + j <= t && s + j > t - WINDOW;\n"
@@ -180,7 +248,7 @@ static const char forward[] =
     "        scores[row * (OTHERS + 1) + j] = is_seen ? score : -INFINITY;\n"
     "    }\n"
     "    __syncthreads();\n"
-    "    moec_copy_rows(keys, value_rows + s * V_T, V_T, T - s, OTHERS, D, THREADS);\n"
+    "    $v(b, g, s, keys, OTHERS);\n"
     "    if (part == 0) {\n"
     "        float before = maximum, *row_scores = scores + row * (OTHERS + 1);\n"
     "        for (int j = 0; j < OTHERS; j++)\n"
@@ -205,15 +273,19 @@ static const char forward[] =
     "for (int i = 0; i < N_OWN; i++) {\n"
     "    int d = part + i * PARTS;\n"
     "    if (t < T && d < D)\n"
-    "        all_out[b * OUT_B + h * OUT_H + t * OUT_T + d] = mean[i] * factors[row];\n"
-    "}\n";
+    "?out         ($out(b, h, t))[d] = mean[i] * factors[row];\n"
+    "!out         queries[row * LINE + d] = mean[i] * factors[row];\n"
+    "}\n"
+    "!out __syncthreads();\n"
+    "!out for (int d = part; d < D && t < T; d += PARTS)\n"
+    "!out     $out(b, h, t, queries + row * LINE);\n";
 
 static void print_forward(CudaPrinter *at) {
     int64_t n_columns = extent_of(at, ATTENTION_COLUMN);
     open_kernel(at, extent_of(at, ATTENTION_HEAD), tile_rows(n_columns, 16, 64), tile_rows(n_columns, 16, 32),
                 tensors_but(at, 0));
     c_text(at->base.c, thread);
-    c_text(at->base.c, forward);
+    print_text(at, forward);
     c_close(at->base.c);
 }
 
@@ -224,11 +296,14 @@ static const char products[] =
     "int number = (int)blockIdx.x * (THREADS / 32) + (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;\n"
     "int t = number % T, h = number / T % HEADS, b = number / (T * HEADS);\n"
     "bool is_query = number < N_QUERIES;\n"
-    "const float *x = all_out + b * OUT_B + h * OUT_H + t * OUT_T;\n"
-    "const float *y = all_dout + b * DOUT_B + h * DOUT_H + t * DOUT_T;\n"
     "float sum = 0.0f;\n"
-    "for (int d = lane; d < D && is_query; d += 32)\n"
-    "    sum += x[d] * y[d];\n"
+    "for (int d = lane; d < D && is_query; d += 32) {\n"
+    "?out     float x = ($out(b, h, t))[d];\n"
+    "!out     float x = $out(b, h, t);\n"
+    "?dout     float y = ($dout(b, h, t))[d];\n"
+    "!dout     float y = $dout(b, h, t);\n"
+    "    sum += x * y;\n"
+    "}\n"
     "sum = moec_lanes_sum(sum, 32);\n"
     "if (is_query && lane == 0)\n"
     "    scratch[number] = sum;\n";
@@ -249,8 +324,8 @@ static const char keys_start[] =
     "int b = (int)blockIdx.x / (N_TILES * (HEADS / SHARED)), first = tile * ROWS, key = first + row, k_row = row;\n"
     "MOEC_SHARED float keys[ROWS * LINE], values[ROWS * LINE], queries[OTHERS * LINE], douts[OTHERS * LINE];\n"
     "MOEC_SHARED float weights[ROWS * (OTHERS + 1)], dscores[ROWS * (OTHERS + 1)];\n"
-    "moec_copy_rows(keys, all_k + b * K_B + g * K_H + first * K_T, K_T, T - first, ROWS, D, THREADS);\n"
-    "moec_copy_rows(values, all_v + b * V_B + g * V_H + first * V_T, V_T, T - first, ROWS, D, THREADS);\n"
+    "$k(b, g, first, keys, ROWS);\n"
+    "$v(b, g, first, values, ROWS);\n"
     "float dkey[N_OWN] = {0}, dvalue[N_OWN] = {0};\n"
     "int end = first + ROWS - 1 + WINDOW < T ? first + ROWS - 1 + WINDOW : T;\n"
     "for (int n = 0; n < SHARED * ((end - first + OTHERS - 1) / OTHERS); n++) {\n"
@@ -258,8 +333,8 @@ static const char keys_start[] =
     "    const float *logsumexp_rows = all_logsumexp + b * LOGSUMEXP_B + h * LOGSUMEXP_H;\n"
     "    const float *means = scratch + (b * HEADS + h) * T;\n"
     "    __syncthreads();\n"
-    "    moec_copy_rows(queries, all_q + b * Q_B + h * Q_H + s * Q_T, Q_T, T - s, OTHERS, D, THREADS);\n"
-    "    moec_copy_rows(douts, all_dout + b * DOUT_B + h * DOUT_H + s * DOUT_T, DOUT_T, T - s, OTHERS, D, THREADS);\n"
+    "    $q(b, h, s, queries, OTHERS);\n"
+    "    $dout(b, h, s, douts, OTHERS);\n"
     "    __syncthreads();\n"
     "    for (int q_row = part; q_row < OTHERS; q_row += PARTS) {\n"
     "        int query = s + q_row;\n";
@@ -275,10 +350,18 @@ static const char keys_end[] =
     "for (int i = 0; i < N_OWN; i++) {\n"
     "    int d = part + i * PARTS;\n"
     "    if (key < T && d < D) {\n"
-    "        all_dk[b * DK_B + g * DK_H + key * DK_T + d] = dkey[i];\n"
-    "        all_dv[b * DV_B + g * DV_H + key * DV_T + d] = dvalue[i];\n"
+    "?dk         ($dk(b, g, key))[d] = dkey[i];\n"
+    "!dk         keys[row * LINE + d] = dkey[i];\n"
+    "?dv         ($dv(b, g, key))[d] = dvalue[i];\n"
+    "!dv         values[row * LINE + d] = dvalue[i];\n"
     "    }\n"
-    "}\n";
+    "}\n"
+    "!dk __syncthreads();\n"
+    "!dk for (int d = part; d < D && key < T; d += PARTS)\n"
+    "!dk     $dk(b, g, key, keys + row * LINE);\n"
+    "!dv __syncthreads();\n"
+    "!dv for (int d = part; d < D && key < T; d += PARTS)\n"
+    "!dv     $dv(b, g, key, values + row * LINE);\n";
 
 /* Own rows are queries. */
 static const char queries_start[] =
@@ -289,14 +372,14 @@ static const char queries_start[] =
     "MOEC_SHARED float dscores[ROWS * (OTHERS + 1)];\n"
     "const float *logsumexp_rows = all_logsumexp + b * LOGSUMEXP_B + h * LOGSUMEXP_H;\n"
     "const float *means = scratch + (b * HEADS + h) * T;\n"
-    "moec_copy_rows(queries, all_q + b * Q_B + h * Q_H + first * Q_T, Q_T, T - first, ROWS, D, THREADS);\n"
-    "moec_copy_rows(douts, all_dout + b * DOUT_B + h * DOUT_H + first * DOUT_T, DOUT_T, T - first, ROWS, D, THREADS);\n"
+    "$q(b, h, first, queries, ROWS);\n"
+    "$dout(b, h, first, douts, ROWS);\n"
     "float dquery[N_OWN] = {0};\n"
     "int seen = first < WINDOW ? 0 : first - WINDOW + 1;\n"
     "for (int s = seen; s < first + ROWS && s < T; s += OTHERS) {\n"
     "    __syncthreads();\n"
-    "    moec_copy_rows(keys, all_k + b * K_B + g * K_H + s * K_T, K_T, T - s, OTHERS, D, THREADS);\n"
-    "    moec_copy_rows(values, all_v + b * V_B + g * V_H + s * V_T, V_T, T - s, OTHERS, D, THREADS);\n"
+    "    $k(b, g, s, keys, OTHERS);\n"
+    "    $v(b, g, s, values, OTHERS);\n"
     "    __syncthreads();\n"
     "    for (int k_row = part; k_row < OTHERS; k_row += PARTS) {\n"
     "        int key = s + k_row;\n";
@@ -310,8 +393,12 @@ static const char queries_end[] =
     "for (int i = 0; i < N_OWN; i++) {\n"
     "    int d = part + i * PARTS;\n"
     "    if (query < T && d < D)\n"
-    "        all_dq[b * DQ_B + h * DQ_H + query * DQ_T + d] = dquery[i];\n"
-    "}\n";
+    "?dq         ($dq(b, h, query))[d] = dquery[i];\n"
+    "!dq         queries[row * LINE + d] = dquery[i];\n"
+    "}\n"
+    "!dq __syncthreads();\n"
+    "!dq for (int d = part; d < D && query < T; d += PARTS)\n"
+    "!dq     $dq(b, h, query, queries + row * LINE);\n";
 
 static void print_backward(CudaPrinter *at) {
     CPrinter *c = at->base.c;
@@ -322,25 +409,29 @@ static void print_backward(CudaPrinter *at) {
     cuda_open_kernel(at, (n_queries + N_THREADS / CUDA_WARP - 1) / (N_THREADS / CUDA_WARP), N_THREADS);
     print_sizes(at, n_rows, n_rows, 1u << ATTENTION_OUT | 1u << ATTENTION_DOUT);
     c_line(c, "enum { N_QUERIES = %lld };", (long long)n_queries);
-    c_text(c, products);
+    print_text(at, products);
     c_close(c);
     open_kernel(at, n_heads / at->base.form->attention.n_shared, n_rows, n_rows,
                 tensors_but(at, 1u << ATTENTION_OUT | 1u << ATTENTION_DQ));
     c_text(c, thread);
-    c_text(c, keys_start);
+    print_text(at, keys_start);
     c_text(c, pair);
-    c_text(c, keys_end);
+    print_text(at, keys_end);
     c_close(c);
     open_kernel(at, n_heads, n_rows, n_rows,
                 tensors_but(at, 1u << ATTENTION_OUT | 1u << ATTENTION_DK | 1u << ATTENTION_DV));
     c_text(c, thread);
-    c_text(c, queries_start);
+    print_text(at, queries_start);
     c_text(c, pair);
-    c_text(c, queries_end);
+    print_text(at, queries_end);
     c_close(c);
 }
 
 void cuda_print_attention(CudaPrinter *at) {
+    Form form = *at->base.form;
+    form_attention_widen(at->base.c->arena, &form);
+    at->base.form = &form;
+    print_bodies(at);
     if (at->base.form->kind == FORM_KIND_ATTENTION)
         print_forward(at);
     else

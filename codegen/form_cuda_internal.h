@@ -98,6 +98,14 @@ void cuda_print_ends(CudaPrinter *at, int phase);
 /* One line for each reduction over columns of the phase, its number put in for $. */
 void cuda_print_for_each(CudaPrinter *at, int phase, FormOp op, const char *line);
 
+/* ---- Bodies of operands and results (form_cuda_bodies.c) -------------------------------------------------------- */
+
+/* The function `float NAME(arguments, row, col)` of what a part yields. */
+void cuda_print_element(const CudaPrinter *at, const FormBody *part, const char *name);
+/* The function `void NAME(arguments, row, col, sums)` that does with a result of attention what its body says, in the
+   column; the result's row is there at `sums`. */
+void cuda_print_result(const CudaPrinter *at, const FormBody *result, const char *name);
+
 /* ---- Ways ------------------------------------------------------------------------------------------------------- */
 
 /* Threads share a row (form_cuda_rows.c). */

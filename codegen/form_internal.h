@@ -22,6 +22,7 @@
     X(LOGSUMEXP_COLS, "logsumexp_cols", 1, false)                                                                      \
     X(SUM_ROWS, "sum_rows", 1, false)                                                                                  \
     X(SUM, "sum", 0, false)                                                                                            \
+    X(RESULT, "result", 0, true)                                                                                       \
     X(STORE, "store", 1, true)                                                                                         \
     X(ADD, "add", 1, true)                                                                                             \
     X(SCATTER, "scatter", 1, true)
@@ -72,11 +73,15 @@ bool form_is_attention(const Form *form);
 int form_attention_n_tensors(const Form *form);
 int form_attention_first_result(const Form *form);
 const char *form_attention_name(int tensor);
+bool form_attention_is_result(const Form *form, int tensor);
 /* The form's indices as they run over the tensor: keys and values have fewer heads, a logsumexp has one column. */
 FormBody form_attention_indices(const Form *form, int tensor);
 
-/* form_interpret, of attention and its gradient. */
-void form_interpret_attention(Arena *arena, const Form *form, double *const *args);
+/* Gives tensors that are not of f32 in memory bodies that load or store them; joins indices. */
+void form_attention_widen(Arena *arena, Form *form);
+
+/* The results from the operands, each dense in the order of its indices; results are zero at first. */
+void form_interpret_attention(Arena *arena, const Form *form, double *const *of_tensors);
 
 int64_t form_find_arg(const Form *form, const char *name); /* -1: none */
 

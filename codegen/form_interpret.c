@@ -12,7 +12,7 @@ typedef struct {
     const Form *form;
     double *const *args;
     const char *error; /* the first thing that is wrong with the data, or NULL */
-    /* Of a form of kind PRODUCT: */
+    /* Of a form of kind PRODUCT; of attention, the first is the result that a body is of: */
     double *results[FORM_MAX_RESULTS]; /* [n_rows, n_cols] */
 } Run;
 
@@ -122,6 +122,8 @@ static double element(Run *run, const Values *values, const FormInstr *instr, in
         return (double)place(run, values, &instr->map, row, col);
     case FORM_SUM:
         return run->results[instr->result][row * values->n_cols + col];
+    case FORM_RESULT:
+        return run->results[0][row * values->n_cols + place_of_map(values, &instr->map, row, col)];
     case FORM_SELECT:
         return value_at(values, value_at(values, instr->a, row, col) != 0 ? instr->b : instr->c, row, col);
     default:
@@ -332,25 +334,74 @@ static int64_t run_products(Run *run) {
     return n_used_rows;
 }
 
-/* What a route's body yields; NULL where experts are given. */
-static const double *scores_of(Run *run, const Values *values) {
-    uint32_t yield = values->body->yield;
-    if (yield == FORM_NONE)
-        return NULL;
-    double *scores = arena_array_of(run->arena, double, values->n_rows * values->n_cols);
+/* What the body yields, for each of its rows and columns. */
+static void copy_yield(const Values *values, double *yields) {
     for (int64_t row = 0; row < values->n_rows; row++) {
         for (int64_t col = 0; col < values->n_cols; col++)
-            scores[row * values->n_cols + col] = value_at(values, yield, row, col);
+            yields[row * values->n_cols + col] = value_at(values, values->body->yield, row, col);
     }
+}
+
+/* What a route's body yields; NULL where experts are given. */
+static const double *scores_of(Run *run, const Values *values) {
+    if (values->body->yield == FORM_NONE)
+        return NULL;
+    double *scores = arena_array_of(run->arena, double, values->n_rows * values->n_cols);
+    copy_yield(values, scores);
     return scores;
 }
 
-const char *form_interpret(Arena *arena, const Form *form, double *const *args) {
-    if (form_is_attention(form)) {
-        form_interpret_attention(arena, form, args);
-        return NULL;
+/* ---- Attention ------------------------------------------------------------------------------------------------- */
+
+/* The elements of a tensor without a body, to `dense` or from there. */
+static void move_tensor(const Run *run, int tensor, double *dense, bool is_read) {
+    FormBody indices = form_attention_indices(run->form, tensor);
+    const Values at = {.body = &indices};
+    const FormAccessMap *map = &run->form->attention.maps[tensor];
+    int64_t n_rows = form_n_rows(&indices), n_cols = form_n_cols(&indices);
+    for (int64_t i = 0; i < n_rows * n_cols; i++) {
+        double *element = &run->args[map->arg][place_of_map(&at, map, i / n_cols, i % n_cols)];
+        if (is_read)
+            dense[i] = *element;
+        else
+            *element = run->form->args[map->arg].dtype == DTYPE_BF16 ? scalar_round_bf16(dense[i]) : dense[i];
     }
+}
+
+static void run_attention(Run *run) {
+    const Form *form = run->form;
+    double *tensors[ATTENTION_N_TENSORS];
+    int n_tensors = form_attention_n_tensors(form), first_result = form_attention_first_result(form);
+    for (int i = 0; i < n_tensors && run->error == NULL; i++) {
+        const FormBody *part = i < first_result ? form->attention.bodies[i] : NULL;
+        FormBody indices = form_attention_indices(form, i);
+        tensors[i] = arena_array_of(run->arena, double, form_n_rows(&indices) * form_n_cols(&indices));
+        Values values = {0};
+        if (part)
+            values = run_body(run, part, form_n_rows(part));
+        if (part && run->error == NULL)
+            copy_yield(&values, tensors[i]);
+        else if (i < first_result && run->error == NULL)
+            move_tensor(run, i, tensors[i], true);
+    }
+    if (run->error == NULL)
+        form_interpret_attention(run->arena, form, tensors);
+    for (int i = first_result; i < n_tensors && run->error == NULL; i++) {
+        const FormBody *body = form->attention.bodies[i];
+        run->results[0] = tensors[i];
+        if (body)
+            run_body(run, body, form_n_rows(body));
+        else
+            move_tensor(run, i, tensors[i], false);
+    }
+}
+
+const char *form_interpret(Arena *arena, const Form *form, double *const *args) {
     Run run = {.arena = arena, .form = form, .args = args};
+    if (form_is_attention(form)) {
+        run_attention(&run);
+        return run.error;
+    }
     int64_t n_rows = form->kind == FORM_KIND_PRODUCT ? run_products(&run) : form_n_rows(&form->body);
     Values values = {0};
     if (run.error == NULL)

@@ -129,9 +129,17 @@ static void print_attention(FILE *out, const Form *form) {
     fprintf(out, "\n  tile queries %lld keys %lld\n", (long long)attention->tile_queries,
             (long long)attention->tile_keys);
     for (int i = 0; i < form_attention_n_tensors(form); i++) {
-        fprintf(out, "  tensor %s =", form_attention_name(i));
-        print_map(out, form, &form->body, &attention->maps[i]);
-        fputc('\n', out);
+        const FormBody *body = attention->bodies[i];
+        if (body == NULL) {
+            fprintf(out, "  tensor %s =", form_attention_name(i));
+            print_map(out, form, &form->body, &attention->maps[i]);
+            fputc('\n', out);
+            continue;
+        }
+        fprintf(out, "  %s %s {\n", form_attention_is_result(form, i) ? "body" : "part", form_attention_name(i));
+        print_indices(out, body, "    ");
+        print_body(out, form, body, "    ");
+        fputs("  }\n", out);
     }
 }
 

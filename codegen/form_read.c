@@ -209,7 +209,8 @@ static FormInstr read_expression(Reader *reader, const BodyReader *at) {
         instr.value = expect_number(reader);
     if (instr.op == FORM_SUM)
         instr.result = (int)expect_integer(reader, "a result", 0, FORM_MAX_RESULTS - 1);
-    bool is_number = instr.op == FORM_INDEX || (instr.op == FORM_POSITION && at_punctuation(reader, '['));
+    bool is_number =
+        instr.op == FORM_INDEX || instr.op == FORM_RESULT || (instr.op == FORM_POSITION && at_punctuation(reader, '['));
     if (form_instr_has_map(&instr))
         read_map(reader, at, !is_number, &instr.map);
     if (instr.op == FORM_POSITION && take_punctuation(reader, '/'))
@@ -350,6 +351,16 @@ static void read_operand(Reader *reader) {
     read_array(reader, operand);
 }
 
+/* { row t 64 col n 30 %0 = .. } */
+static FormBody *read_inner_body(Reader *reader) {
+    FormBody *body = arena_new_of(reader->arena, FormBody);
+    expect_punctuation(reader, '{');
+    read_indices(reader, body);
+    read_instrs(reader, body);
+    expect_punctuation(reader, '}');
+    return body;
+}
+
 static void read_part(Reader *reader) {
     FormOperand *operand = add_operand(reader);
     if (operand == NULL)
@@ -357,11 +368,7 @@ static void read_part(Reader *reader) {
     operand->k_is_major = take_word(reader, "k_major");
     if (!operand->k_is_major)
         expect_word(reader, "k_minor");
-    operand->part = arena_new_of(reader->arena, FormBody);
-    expect_punctuation(reader, '{');
-    read_indices(reader, operand->part);
-    read_instrs(reader, operand->part);
-    expect_punctuation(reader, '}');
+    operand->part = read_inner_body(reader);
     operand->stride = operand->k_is_major ? 1 : form_n_cols(operand->part); /* those of the tensor it stands for */
     operand->k_stride = operand->k_is_major ? form_n_cols(operand->part) : 1;
 }
@@ -429,8 +436,14 @@ static void read_attention(Reader *reader) {
     attention->tile_queries = read_size(reader, "queries");
     attention->tile_keys = read_size(reader, "keys");
     for (int i = 0; i < form_attention_n_tensors(form) && !failed(reader); i++) {
-        expect_word(reader, "tensor");
+        bool has_body = take_word(reader, form_attention_is_result(form, i) ? "body" : "part");
+        if (!has_body)
+            expect_word(reader, "tensor");
         expect_word(reader, form_attention_name(i));
+        if (has_body) {
+            attention->bodies[i] = read_inner_body(reader);
+            continue;
+        }
         expect_punctuation(reader, '=');
         read_map(reader, &at, true, &attention->maps[i]);
     }

@@ -9,8 +9,9 @@
 typedef struct {
     Arena *arena;
     const Form *form;
-    const FormBody *body;   /* being checked: the kernel's, or that of operand `operand` */
+    const FormBody *body;   /* being checked: the kernel's, that of an operand, or that of a result of attention */
     const char *where;      /* "" or "part h: " */
+    bool is_of_result;      /* the body is that of a result of attention */
     const FormInstr *instr; /* being checked */
     const char *tensor;     /* of attention, that is being checked, or NULL */
 } Verifier;
@@ -132,8 +133,15 @@ static int64_t take_room(int64_t room, int64_t stride, int64_t extent) {
 
 /* Whether the map gives a number, and names no element. */
 static bool is_number(const FormInstr *instr) {
-    return instr->op == FORM_INDEX || instr->op == FORM_GROUP ||
+    return instr->op == FORM_INDEX || instr->op == FORM_GROUP || instr->op == FORM_RESULT ||
            (instr->op == FORM_POSITION && instr->map.arg == FORM_NONE);
+}
+
+/* How many numbers there are for what gives one. */
+static int64_t n_numbers(const Verifier *v) {
+    return v->instr->op == FORM_INDEX    ? FORM_INDEX_END
+           : v->instr->op == FORM_RESULT ? v->form->body.indices[ATTENTION_COLUMN].extent
+                                         : MAX_ELEMENTS;
 }
 
 static const char *check_gather_map(const Verifier *v, const FormAccessMap *map) {
@@ -154,12 +162,13 @@ static const char *check_gather_map(const Verifier *v, const FormAccessMap *map)
 
 static const char *check_map(const Verifier *v, const FormAccessMap *map) {
     const FormBody *body = v->body;
-    bool is_index = v->instr->op == FORM_INDEX, gives_number = is_number(v->instr);
-    bool has_arg = !is_index && !(v->instr->op == FORM_POSITION && map->arg == FORM_NONE);
+    bool is_index = v->instr->op == FORM_INDEX, is_result = v->instr->op == FORM_RESULT;
+    bool gives_number = is_number(v->instr);
+    bool has_arg = !is_index && !is_result && !(v->instr->op == FORM_POSITION && map->arg == FORM_NONE);
     if (has_arg ? map->arg >= v->form->n_args : map->arg != FORM_NONE)
-        return broken(v, is_index ? "it is of no argument" : "it has no argument");
+        return broken(v, has_arg ? "it has no argument" : "it is of no argument");
     const FormArg *arg = gives_number ? NULL : &v->form->args[map->arg];
-    int64_t room = (is_index ? FORM_INDEX_END : gives_number ? MAX_ELEMENTS : arg->n_elements) - 1;
+    int64_t room = (gives_number ? n_numbers(v) : arg->n_elements) - 1;
     bool counts_back = v->instr->op == FORM_POSITION && gives_number;
     bool is_negative = map->offset < (counts_back ? -MAX_ELEMENTS : 0);
     room = map->offset > room ? -1 : room - map->offset;
@@ -171,6 +180,10 @@ static const char *check_map(const Verifier *v, const FormAccessMap *map) {
         return broken(v, "offsets and strides are not negative");
     if (room < 0 && is_index)
         return broken(v, "it reaches past 2^24 - 1, and floats hold no more whole numbers");
+    if (room < 0 && is_result)
+        return broken(v, "it reaches past the %lld columns of a result", (long long)n_numbers(v));
+    if (is_result && form_map_varies(body, map, false))
+        return broken(v, "a result's element in the row is told by its column alone");
     if (room < 0 && gives_number)
         return broken(v, "it reaches past 2^48");
     if (room < 0)
@@ -280,8 +293,10 @@ static const char *check_write(const Verifier *v) {
         return broken(v, "argument %s of bf16 is stored to; sums are of f32", arg->name);
     if (write->level == FORM_LEVEL_COL && form_map_varies(body, &write->map, false))
         return broken(v, "a value of columns has no rows to be written to");
-    if (v->form->kind == FORM_KIND_PRODUCT && write->level != FORM_LEVEL_FULL && form_n_cols(body) > 1)
-        return broken(v, "what a product writes has an element for each row and column");
+    if ((v->form->kind == FORM_KIND_PRODUCT || v->is_of_result) && write->level != FORM_LEVEL_FULL &&
+        form_n_cols(body) > 1)
+        return broken(v, "what %s writes has an element for each row and column",
+                      v->is_of_result ? "a result's body" : "a product");
     if (write->op == FORM_SCATTER)
         return check_scatter(v);
     Span span = span_of(v, write);
@@ -321,10 +336,12 @@ static const char *check_operands(const Verifier *v) {
 static const char *check_place(const Verifier *v) {
     const FormInstr *instr = v->instr;
     bool is_kernel = v->body == &v->form->body, is_product = v->form->kind == FORM_KIND_PRODUCT;
-    if (is_product && form_instr_is_reduction(instr))
-        return broken(v, "a product has no reductions");
-    if (!is_kernel && form_instr_writes(instr))
+    if ((is_product || form_is_attention(v->form)) && form_instr_is_reduction(instr))
+        return broken(v, "%s has no reductions", is_product ? "a product" : "attention");
+    if (!is_kernel && !v->is_of_result && form_instr_writes(instr))
         return broken(v, "a part writes nothing");
+    if (instr->op == FORM_RESULT && !v->is_of_result)
+        return broken(v, "only the body of a result of attention has its elements");
     if (instr->op == FORM_SUM && (!is_kernel || !is_product))
         return broken(v, "only the body of a product has its results");
     if (instr->op == FORM_SUM && (instr->result < 0 || instr->result >= v->form->n_results))
@@ -354,7 +371,8 @@ static const char *check_instr(const Verifier *v) {
     const FormArg *arg = &v->form->args[instr->map.arg];
     if (arg->access == FORM_OUT)
         return broken(v, "argument %s is only written", arg->name);
-    if (arg->access == FORM_INOUT && (instr->map.gather != FORM_NONE || v->body != &v->form->body))
+    bool can_update = v->body == &v->form->body || v->is_of_result;
+    if (arg->access == FORM_INOUT && (instr->map.gather != FORM_NONE || !can_update))
         return broken(v, "argument %s is written, and elements of it are read only where they are", arg->name);
     if (form_instr_is_position(instr) && arg->dtype != DTYPE_I32)
         return broken(v, "positions are of i32");
@@ -375,7 +393,7 @@ static const char *check_body(Verifier *v, const FormBody *body, const char *whe
     v->instr = NULL;
     if (error != NULL)
         return error;
-    bool is_part = body != &v->form->body, yields = body->yield != FORM_NONE;
+    bool is_part = body != &v->form->body && !v->is_of_result, yields = body->yield != FORM_NONE;
     bool has_scores = v->form->kind == FORM_KIND_ROUTE && v->form->route.given == FORM_NONE;
     if ((is_part || has_scores) != yields)
         return broken(v, "a part yields a value, a route its scores, and no other body does");
@@ -417,16 +435,22 @@ static int64_t n_written_by(const Verifier *v, const FormInstr *write) {
     return n;
 }
 
+/* Elements of the argument that the body writes. */
+static int64_t n_written_in_body(const Verifier *v, size_t arg) {
+    int64_t n_written = 0;
+    for (size_t i = 0; i < v->body->n_instrs; i++) {
+        const FormInstr *instr = &v->body->instrs[i];
+        if (form_instr_writes(instr) && instr->map.arg == arg)
+            n_written += instr->op == FORM_SCATTER ? v->form->args[arg].n_elements : n_written_by(v, instr);
+    }
+    return n_written;
+}
+
 /* Every element of what is to be written. */
 static const char *check_coverage(const Verifier *v) {
     for (size_t i = 0; i < v->form->n_args; i++) {
         const FormArg *arg = &v->form->args[i];
-        int64_t n_written = holds_route_result(v->form, i) ? arg->n_elements : 0;
-        for (size_t j = 0; j < v->body->n_instrs; j++) {
-            const FormInstr *instr = &v->body->instrs[j];
-            if (form_instr_writes(instr) && instr->map.arg == i)
-                n_written += instr->op == FORM_SCATTER ? arg->n_elements : n_written_by(v, instr);
-        }
+        int64_t n_written = n_written_in_body(v, i) + (holds_route_result(v->form, i) ? arg->n_elements : 0);
         if (arg->access == FORM_OUT && n_written != arg->n_elements)
             return broken(v, "%lld of the %lld elements of %s are written", (long long)n_written,
                           (long long)arg->n_elements, arg->name);
@@ -604,24 +628,70 @@ static const char *check_tensor(const Verifier *of_form, int tensor) {
     return NULL;
 }
 
-/* Every argument that is to be written is that of one result. */
-static const char *check_results(const Verifier *v) {
+/* The body of a tensor: over its rows and columns. */
+static const char *check_tensor_body(const Verifier *of_form, int tensor) {
+    Verifier of_body = *of_form, *v = &of_body;
+    const FormBody *body = v->form->attention.bodies[tensor], indices = form_attention_indices(v->form, tensor);
+    v->is_of_result = form_attention_is_result(v->form, tensor);
+    if (tensor == ATTENTION_LOGSUMEXP)
+        return broken(v, "a logsumexp has no body");
+    const char *what =
+        arena_printf(v->arena, "%s %s: ", v->is_of_result ? "body" : "part", form_attention_name(tensor));
+    const char *error = check_body(v, body, what);
+    if (error == NULL)
+        error = check_updates(v);
+    if (error == NULL && (form_n_rows(body) != form_n_rows(&indices) || form_n_cols(body) != form_n_cols(&indices)))
+        error =
+            broken(v, "it is [%lld, %lld], and the tensor [%lld, %lld]", (long long)form_n_rows(body),
+                   (long long)form_n_cols(body), (long long)form_n_rows(&indices), (long long)form_n_cols(&indices));
+    return error;
+}
+
+static bool touches(const FormBody *body, size_t arg, bool only_writes) {
+    bool does = false;
+    for (size_t i = 0; i < body->n_instrs && !does; i++)
+        does = form_instr_has_map(&body->instrs[i]) && body->instrs[i].map.arg == arg &&
+               (!only_writes || form_instr_writes(&body->instrs[i]));
+    return does;
+}
+
+/* Every argument that is written is that of one result, and whole where it is only written; no other's body reads it.
+ */
+static const char *check_result_arg(const Verifier *of_form, size_t arg) {
+    Verifier of_body = *of_form, *v = &of_body;
     const Form *form = v->form;
-    for (size_t i = 0; i < form->n_args; i++) {
-        int n_results = 0;
-        for (int j = form_attention_first_result(form); j < form_attention_n_tensors(form); j++)
-            n_results += form->attention.maps[j].arg == i;
-        if (n_results != (form->args[i].access == FORM_OUT))
-            return broken(v, "%d results are in argument %s", n_results, form->args[i].name);
+    int n_results = 0, n_bodies = 0;
+    int64_t n_written = 0;
+    for (int i = form_attention_first_result(form); i < form_attention_n_tensors(form); i++) {
+        const FormBody *body = form->attention.bodies[i];
+        n_results += body != NULL ? touches(body, arg, true) : form->attention.maps[i].arg == arg;
+        n_bodies += body != NULL && touches(body, arg, false);
+        v->body = body;
+        if (body != NULL)
+            n_written += n_written_in_body(v, arg);
+        else if (form->attention.maps[i].arg == arg) /* check_tensor */
+            n_written = form->args[arg].n_elements;
     }
+    const FormArg *checked = &form->args[arg];
+    v->body = &form->body;
+    if (n_results != (checked->access != FORM_IN))
+        return broken(v, "%d results are in argument %s", n_results, checked->name);
+    if (checked->access != FORM_IN && n_bodies > 1)
+        return broken(v, "a result's body reads argument %s, which another one writes", checked->name);
+    if (checked->access == FORM_OUT && n_written != checked->n_elements)
+        return broken(v, "%lld of the %lld elements of %s are written", (long long)n_written,
+                      (long long)checked->n_elements, checked->name);
     return NULL;
 }
 
 static const char *check_attention(const Verifier *of_form) {
+    const Form *form = of_form->form;
     const char *error = check_sizes(of_form);
-    for (int i = 0; i < form_attention_n_tensors(of_form->form) && error == NULL; i++)
-        error = check_tensor(of_form, i);
-    return error == NULL ? check_results(of_form) : error;
+    for (int i = 0; i < form_attention_n_tensors(form) && error == NULL; i++)
+        error = form->attention.bodies[i] != NULL ? check_tensor_body(of_form, i) : check_tensor(of_form, i);
+    for (size_t i = 0; i < form->n_args && error == NULL; i++)
+        error = check_result_arg(of_form, i);
+    return error;
 }
 
 const char *form_verify(Arena *arena, const Form *form) {

@@ -87,6 +87,10 @@ typedef struct {
 
 void moec_gemm(const MoecGemm *gemm);
 
+/* Memory of the calling thread for at least n floats, which kernels may use while they run; what was in it is lost when
+   a later call asks for more. */
+float *moec_gemm_scratch(int64_t n);
+
 /* Bytes of the memory that products have packed into so far, of all threads: no more than these have touched. */
 uint64_t moec_gemm_bytes(void);
 

@@ -69,6 +69,10 @@ float *gemm_workspace(GemmBuffer buffer, int64_t n) {
     return workspace->buffers[buffer];
 }
 
+float *moec_gemm_scratch(int64_t n) {
+    return gemm_workspace(GEMM_BUFFER_SCRATCH, n);
+}
+
 uint64_t moec_gemm_bytes(void) {
     int64_t n_floats = 0;
     pthread_mutex_lock(&lock);

@@ -8,6 +8,7 @@ typedef enum {
     GEMM_BUFFER_LHS,
     GEMM_BUFFER_RHS, /* of the thread that calls, and its team reads it; or what each reads alone */
     GEMM_BUFFER_SUMS,
+    GEMM_BUFFER_SCRATCH, /* of kernels: moec_gemm_scratch */
     GEMM_BUFFER_COUNT
 } GemmBuffer;
 

@@ -109,11 +109,20 @@ static const struct {
     RandomForm (*make)(Arena *arena, const char *name, uint64_t seed);
     int n;
 } kinds[] = {
-    {"rows", random_form_rows, 70},       {"scatter", random_form_scatter, 20},     {"pieces", random_form_pieces, 20},
-    {"product", random_form_product, 40}, {"attention", random_form_attention, 24}, {"route", random_form_route, 50},
+    {"rows", random_form_rows, 70},
+    {"scatter", random_form_scatter, 20},
+    {"pieces", random_form_pieces, 20},
+    {"product", random_form_product, 40},
+    {"attention", random_form_attention, 24},
+    {"route", random_form_route, 50},
+    {"slots", random_form_attention_slots, 32},
 };
 
-enum { N_RANDOM = 70 + 20 + 20 + 40 + 24 + 50, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
+enum {
+    N_RANDOM = 70 + 20 + 20 + 40 + 24 + 50 + 32,
+    N_GIVEN = sizeof given / sizeof given[0],
+    N_FORMS = N_RANDOM + N_GIVEN
+};
 
 typedef struct {
     Arena *arena;

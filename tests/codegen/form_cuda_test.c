@@ -114,11 +114,20 @@ static const struct {
     RandomForm (*make)(Arena *arena, const char *name, uint64_t seed);
     int n;
 } kinds[] = {
-    {"rows", random_form_rows, 90},       {"scatter", random_form_scatter, 20},     {"pieces", random_form_pieces, 16},
-    {"product", random_form_product, 40}, {"attention", random_form_attention, 20}, {"route", random_form_route, 40},
+    {"rows", random_form_rows, 90},
+    {"scatter", random_form_scatter, 20},
+    {"pieces", random_form_pieces, 16},
+    {"product", random_form_product, 40},
+    {"attention", random_form_attention, 20},
+    {"route", random_form_route, 40},
+    {"slots", random_form_attention_slots, 16},
 };
 
-enum { N_RANDOM = 90 + 20 + 16 + 40 + 20 + 40, N_GIVEN = sizeof given / sizeof given[0], N_FORMS = N_RANDOM + N_GIVEN };
+enum {
+    N_RANDOM = 90 + 20 + 16 + 40 + 20 + 40 + 16,
+    N_GIVEN = sizeof given / sizeof given[0],
+    N_FORMS = N_RANDOM + N_GIVEN
+};
 enum { MOST_ELEMENTS = 400000, MAX_BUFFERS = 400 };
 
 typedef struct {

@@ -217,6 +217,9 @@ typedef struct {
 #define SIZES "shared 2 window 3 scale 0.5 tile queries 8 keys 8\n"
 #define READ "tensor q = q[t*8 + h*4 + d] tensor k = k[t*4 + d] tensor v = k[t*4 + d]\n"
 #define WRITTEN "tensor out = o[t*8 + h*4 + d] tensor logsumexp = l[h*3 + t] }"
+#define PART_OF_Q(text)                                                                                                \
+    ATTENTION SIZES "part q { row r 6 col c 4 " text " }\ntensor k = k[t*4 + d] tensor v = k[t*4 + d]\n" WRITTEN
+#define BODY_OF_OUT(text) ATTENTION SIZES READ "body out { row r 6 col c 4 " text " }\ntensor logsumexp = l[h*3 + t] }"
 
 /* clang-format off */
 static const Case cases[] = {
@@ -427,6 +430,44 @@ static const Case cases[] = {
      "shared 1 window 1 scale 1 tile queries 1 keys 1 tensor q = q[d] tensor k = q[d] tensor v = q[d]\n"
      "tensor out = o[d] tensor logsumexp = o[0] }",
      "1:1: form f: 2 results are in argument o"},
+    {"a part that writes", PART_OF_Q("%x = load q[r*4 + c] store o[r*4 + c] = %x yield %x"),
+     "1:1: form f: part q: instruction 1, store: a part writes nothing"},
+    {"a part of attention without a value", PART_OF_Q("%x = load q[r*4 + c]"),
+     "1:1: form f: part q: a part yields a value, a route its scores, and no other body does"},
+    {"a part that sums", PART_OF_Q("%x = load q[r*4 + c] %s = sum_cols %x yield %s"),
+     "1:1: form f: part q: instruction 1, sum_cols: attention has no reductions"},
+    {"a part of other rows",
+     ATTENTION SIZES "part q { row r 3 col c 4 %x = load q[r*8 + c] yield %x }\n"
+     "tensor k = k[t*4 + d] tensor v = k[t*4 + d]\n" WRITTEN,
+     "1:1: form f: part q: it is [3, 4], and the tensor [6, 4]"},
+    {"a part that reads a result", PART_OF_Q("%x = result[c] yield %x"),
+     "1:1: form f: part q: instruction 0, result: only the body of a result of attention has its elements"},
+    {"a result of rows", HEAD "%x = result[c] " STORED,
+     "1:1: form f: instruction 0, result: only the body of a result of attention has its elements"},
+    {"a body of an operand", ATTENTION SIZES "body q { }", "3:1: expected 'tensor', found 'body'"},
+    {"a column past a result", BODY_OF_OUT("%x = result[1 + c] store o[r*4 + c] = %x"),
+     "1:1: form f: body out: instruction 0, result: it reaches past the 4 columns of a result"},
+    {"another row of a result",
+     ATTENTION SIZES READ "body out { row t 3 row h 2 col c 4 %x = result[h] store o[t*8 + h*4 + c] = %x }\n"
+     "tensor logsumexp = l[h*3 + t] }",
+     "1:1: form f: body out: instruction 0, result: a result's element in the row is told by its column alone"},
+    {"a body that yields", BODY_OF_OUT("%x = result[c] store o[r*4 + c] = %x yield %x"),
+     "1:1: form f: body out: a part yields a value, a route its scores, and no other body does"},
+    {"a body that writes once a row", BODY_OF_OUT("%x = result[0] store o[r] = %x"),
+     "1:1: form f: body out: instruction 1, store: what a result's body writes has an element for each row and column"},
+    {"a body that leaves elements out", BODY_OF_OUT("%x = result[c]"), "1:1: form f: 0 results are in argument o"},
+    {"a body that writes where another result is", BODY_OF_OUT("%x = result[c] store o[r*4 + c] = %x add l[r] += %x"),
+     "1:1: form f: body out: instruction 2, add: argument l is not inout"},
+    {"a logsumexp with a body",
+     ATTENTION SIZES READ "tensor out = o[t*8 + h*4 + d] body logsumexp { row r 6 %x = result[0] store l[r] = %x } }",
+     "1:1: form f: a logsumexp has no body"},
+    {"a body that reads what another writes",
+     "form f attention_grad { arg a f32[4] inout arg b f32[4] out arg c f32[4] out arg x f32[4] in arg l f32[1] in\n"
+     "row b 1 row t 1 row h 1 col d 4 shared 1 window 1 scale 1 tile queries 1 keys 1\n"
+     "tensor q = x[d] tensor k = x[d] tensor v = x[d] tensor out = x[d] tensor logsumexp = l[0] tensor dout = x[d]\n"
+     "body dq { col d 4 %x = result[d] store a[d] = %x }\n"
+     "body dk { col d 4 %x = load a[d] store b[d] = %x } tensor dv = c[d] }",
+     "1:1: form f: a result's body reads argument a, which another one writes"},
     /* Routes. */
     {"a result that is none", ROUTE "yield %x top_k 2 weights v }",
      "3:18: expected a result of a route, found 'weights'"},
@@ -702,6 +743,29 @@ static void gradients_of_attention_follow_its_weights(void **state) {
     arena_free(arena);
 }
 
+/* Queries are turned by a quarter, and so are the means: halves change places, the one that becomes the first with its
+   sign changed. What is stored is added to what was there. */
+static void attention_computes_operands_and_does_with_results(void **state) {
+    (void)state;
+    Arena *arena = arena_new();
+    double out[4] = {100, 200, 300, 400}, logsumexp[2], q[4] = {1, 2, 3, 4}, k[4] = {1, 0, 0, 1}, v[4] = {5, 6, 7, 9};
+    run(arena,
+        "form f attention { arg o f32[4] inout arg l f32[2] out arg q f32[4] in arg k f32[4] in arg v f32[4] in\n"
+        "row b 1 row t 2 row h 1 col d 2 shared 1 window 2 scale 1 tile queries 48 keys 48\n"
+        "part q { row t 2 col half 2 %h = index[half] %x = load q[1 + t*2] %y = load q[t*2] %n = neg %x\n"
+        "%z = select %h, %y, %n yield %z }\n"
+        "tensor k = k[t*2 + d] tensor v = v[t*2 + d]\n"
+        "body out { row t 2 col half 2 %h = index[half] %x = result[1] %y = result[0] %n = neg %x\n"
+        "%z = select %h, %y, %n add o[t*2 + half] += %z }\n"
+        "tensor logsumexp = l[t] }",
+        (double *[]){out, logsumexp, q, k, v});
+    double weight = exp(-4) / (exp(-4) + exp(3)); /* of the first key for the second query, (-4, 3) */
+    expect(logsumexp, (double[]){-2, log(exp(-4) + exp(3))}, 2);
+    expect(out,
+           (double[]){100 - 6, 200 + 5, 300 - (6 * weight + 9 * (1 - weight)), 400 + 5 * weight + 7 * (1 - weight)}, 4);
+    arena_free(arena);
+}
+
 static void updates_write_what_they_have_read(void **state) {
     (void)state;
     Arena *arena = arena_new();
@@ -854,6 +918,7 @@ int main(void) {
         cmocka_unit_test(scatters_add_up_from_zero_or_what_was_there),
         cmocka_unit_test(attention_is_a_mean_of_what_is_seen),
         cmocka_unit_test(gradients_of_attention_follow_its_weights),
+        cmocka_unit_test(attention_computes_operands_and_does_with_results),
         cmocka_unit_test(updates_write_what_they_have_read),
         cmocka_unit_test(choices_take_one_of_two_values),
         cmocka_unit_test(rows_of_each_group_meet_its_matrix),

@@ -46,6 +46,8 @@ static void check_kernels(Arena *arena, const Form *form) {
     size_t n_bytes, n_instrs = form->body.n_instrs;
     for (int i = 0; i < form->n_operands; i++)
         n_instrs += form->operands[i].part != NULL ? form->operands[i].part->n_instrs : 0;
+    for (int i = 0; i < ATTENTION_N_TENSORS; i++)
+        n_instrs += form->attention.bodies[i] != NULL ? form->attention.bodies[i]->n_instrs : 0;
     if (n_instrs > MAX_INSTRS)
         return;
     char *text;

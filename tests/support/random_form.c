@@ -8,7 +8,7 @@
 #include "ir/scalar.h"
 #include "tests/support/random.h"
 
-enum { MAX_VALUES = 32, MAX_ARGS = 24 };
+enum { MAX_VALUES = 32, MAX_ARGS = 64 };
 
 /* A form under way. */
 typedef struct {
@@ -20,6 +20,7 @@ typedef struct {
     uint32_t values[MAX_VALUES]; /* instructions that later ones may read */
     int n_values;
     DType operand_dtype;   /* of products */
+    bool has_bodies;       /* of tensors of attention */
     FormAccessMap updated; /* of a load from what is written, too; no strides, no argument: there is none */
 } Making;
 
@@ -304,7 +305,7 @@ static void add_stored_position(Making *at) {
 
 static void add_writes(Making *at, bool has_row_sums) {
     unsigned all = (1u << at->body->n_indices) - 1, rows = side_of(at->body, false), cols = side_of(at->body, true);
-    bool is_product = at->random.form->kind == FORM_KIND_PRODUCT;
+    bool is_product = at->random.form->kind == FORM_KIND_PRODUCT || at->body != &at->random.form->body;
     uint32_t last = at->values[at->n_values - 1];
     add_update(at, at->values[below(at, at->n_values)]);
     add_write(at, last, is_full(at, last) || is_product || chance(at, 0.5) ? all : rows, 0.2);
@@ -492,6 +493,7 @@ static void add_part(Making *at, FormOperand *operand, int64_t side, int64_t k) 
         add_value(&part, chance(&part, 0.3) ? add_load(&part) : add_map(&part));
     operand->part->yield = part.values[part.n_values - 1];
     at->state = part.state;
+    at->args_capacity = part.args_capacity;
 }
 
 static int add_operand(Making *at, bool is_lhs, int64_t k) {
@@ -578,13 +580,58 @@ RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed) {
 
 /* ---- Attention ------------------------------------------------------------------------------------------------- */
 
-/* A new argument; some that are read are parts of a larger one. */
+/* An element of the result, of the column itself or of one of two halves. */
+static uint32_t add_result(Making *at) {
+    FormInstr result = {.op = FORM_RESULT, .map = {.arg = FORM_NONE, .gather = FORM_NONE}};
+    const FormBody *body = at->body;
+    int last = body->n_indices - 1;
+    result.map.strides[last] = 1;
+    if (body->indices[last - 1].is_col && chance(at, 0.7))
+        result.map.offset = below(at, 2) * body->indices[last].extent;
+    else if (body->indices[last - 1].is_col)
+        result.map.strides[last - 1] = body->indices[last].extent;
+    return map(at, OP_mul, add(at, result), constant(at, 0.25));
+}
+
+/* What makes an operand, or is made of a result. */
+static void add_tensor_body(Making *at, const FormBody *indices, int tensor, bool is_result) {
+    Making part = *at;
+    FormBody *body = at->random.form->attention.bodies[tensor] = arena_new_of(at->arena, FormBody);
+    part.body = body;
+    part.n_values = 0;
+    part.updated = (FormAccessMap){.arg = FORM_NONE};
+    body->yield = FORM_NONE;
+    for (int i = 0; i < 3; i++)
+        add_index(body, indices->indices[i].extent, false);
+    int64_t n_columns = indices->indices[3].extent, n_halves = n_columns % 2 == 0 && chance(&part, 0.6) ? 2 : 1;
+    if (n_halves == 2)
+        add_index(body, 2, true);
+    add_index(body, n_columns / n_halves, true);
+    if (is_result && chance(&part, 0.3))
+        add_value(&part, add_updated_load(&part));
+    for (int i = 0; i < 2; i++)
+        add_value(&part, is_result ? add_result(&part) : chance(&part, 0.3) ? add_gather(&part) : add_load(&part));
+    for (int i = below(&part, 4); i > 0; i--)
+        add_value(&part, chance(&part, 0.3) ? add_load(&part) : add_map(&part));
+    if (is_result)
+        add_writes(&part, false);
+    else
+        body->yield = map(&part, OP_tanh, part.values[part.n_values - 1], FORM_NONE);
+    at->state = part.state;
+    at->args_capacity = part.args_capacity;
+}
+
+/* A new argument; some that are read are parts of a larger one. Or a body. */
 static void add_tensor(Making *at, int tensor, bool is_result) {
     static const FormAttentionTensor of_keys[] = {ATTENTION_K, ATTENTION_V, ATTENTION_DK, ATTENTION_DV};
     Form *form = at->random.form;
     FormBody indices = form->body;
     for (int i = 0; i < 4; i++)
         indices.indices[2].extent /= (FormAttentionTensor)tensor == of_keys[i] ? form->attention.n_shared : 1;
+    if (at->has_bodies && tensor != ATTENTION_LOGSUMEXP && chance(at, 0.5)) {
+        add_tensor_body(at, &indices, tensor, is_result);
+        return;
+    }
     unsigned uses = tensor == ATTENTION_LOGSUMEXP ? 7 : 15;
     int order[FORM_MAX_INDICES] = {0, 1, 2, 3};
     if (chance(at, 0.5)) { /* heads before positions */
@@ -596,32 +643,45 @@ static void add_tensor(Making *at, int tensor, bool is_result) {
     FormAccessMap *map = &form->attention.maps[tensor];
     *map = (FormAccessMap){.gather = FORM_NONE, .offset = is_result ? 0 : below(at, 2) * below(at, 10)};
     int64_t n_elements = set_strides(&indices, uses, order, map->strides);
-    map->arg = add_arg(at, DTYPE_F32, map->offset + n_elements, is_result ? FORM_OUT : FORM_IN, (RandomFormArg){0});
+    bool may_be_bf16 = at->has_bodies && (tensor <= ATTENTION_OUT || tensor == ATTENTION_DOUT);
+    DType dtype = may_be_bf16 && chance(at, 0.4) ? DTYPE_BF16 : DTYPE_F32;
+    map->arg = add_arg(at, dtype, map->offset + n_elements, is_result ? FORM_OUT : FORM_IN, (RandomFormArg){0});
+    if (is_result && dtype == DTYPE_BF16)
+        at->random.tolerance = 0.01; /* sums may round to the next one */
 }
 
-RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed) {
-    static const int64_t positions[] = {1, 2, 11, 47, 97, 150}, widths[] = {1, 5, 16, 33, 64};
+static RandomForm random_attention(Arena *arena, const char *name, uint64_t seed, bool has_bodies) {
+    static const int64_t positions[] = {1, 2, 11, 47, 97, 150, 150, 200}, widths[] = {1, 5, 16, 33, 64};
     Making at = making_new(arena, name, seed, FORM_KIND_ATTENTION);
     Form *form = at.random.form;
     bool is_gradient = chance(&at, 0.5);
+    at.has_bodies = has_bodies;
     int first_result = is_gradient ? ATTENTION_DQ : ATTENTION_OUT;
     form->kind = is_gradient ? FORM_KIND_ATTENTION_GRAD : FORM_KIND_ATTENTION;
     form->attention.n_shared = 1 + below(&at, 3);
     add_index(&form->body, 1 + below(&at, 2), false);
-    add_index(&form->body, one_of(&at, positions, 6), false);
+    add_index(&form->body, one_of(&at, positions + 2 * has_bodies, 6), false);
     add_index(&form->body, form->attention.n_shared * (1 + below(&at, 2)), false);
     add_index(&form->body, one_of(&at, widths, 5), true);
     int64_t n_positions = form->body.indices[1].extent;
     form->attention.window = chance(&at, 0.5) ? n_positions : 1 + below(&at, (int)n_positions);
     form->attention.scale = chance(&at, 0.2) ? -0.3 : 0.3;
-    form->attention.tile_queries = 1 + below(&at, 100);
-    form->attention.tile_keys = 1 + below(&at, 100);
+    form->attention.tile_queries = 1 + below(&at, has_bodies ? 50 : 100); /* many tiles compute a part again */
+    form->attention.tile_keys = 1 + below(&at, has_bodies ? 50 : 100);
+    at.random.tolerance = has_bodies ? 5e-4 : 1e-4;
     for (int i = first_result; i <= (is_gradient ? ATTENTION_DV : ATTENTION_LOGSUMEXP); i++)
         add_tensor(&at, i, true);
     for (int i = 0; i < first_result; i++)
         add_tensor(&at, i, false);
-    at.random.tolerance = 1e-4;
     return done(&at);
+}
+
+RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed) {
+    return random_attention(arena, name, seed, false);
+}
+
+RandomForm random_form_attention_slots(Arena *arena, const char *name, uint64_t seed) {
+    return random_attention(arena, name, seed, true);
 }
 
 /* ---- Routes ---------------------------------------------------------------------------------------------------- */

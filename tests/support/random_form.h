@@ -24,6 +24,8 @@ RandomForm random_form_scatter(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_route(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed);
+/* Of which some tensors have bodies, and some are of bf16. */
+RandomForm random_form_attention_slots(Arena *arena, const char *name, uint64_t seed);
 
 /* Element number i of an argument, as kernels see it. */
 void random_form_write(const FormArg *arg, void *elements, int64_t i, double value);
