@@ -79,8 +79,31 @@ $(OUT)/kernel_bench: tests/bench/kernel_bench.c $(LIBTEST) $(LIBMOEC) $(LIBRUNTI
 	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP -rdynamic -Wl,--undefined=moec_gemm -o $@ $< $(LIBTEST) $(LIBMOEC) \
 	    $(RUNTIME_TEST_LIBS)
 
+# The same on a CUDA device.
+$(OUT)/cuda_kernel_bench: tests/bench/cuda_kernel_bench.c $(LIBTEST_GPU) $(LIBTEST) $(LIBMOEC) $(LIBRUNTIME)
+	@echo "  LINK  $@"
+	$(Q)$(CC) $(CFLAGS) $(RUNTIME_CFLAGS) -MMD -MP $(KERNEL_LINK_FLAGS) -o $@ $< $(LIBTEST_GPU) $(LIBTEST) $(LIBMOEC) \
+	    $(RUNTIME_TEST_LIBS)
+
+# Everything that only a GPU shows (tests/gpu/check.py --help); CHECKFLAGS are for that. Its programs are built where that
+# can be done; else those that `make gpu-pack` made elsewhere are taken.
+.PHONY: gpu-check gpu-pack gpu-programs
+GPU_PROGRAMS := $(BUILD)/gpu-programs
+CHECKFLAGS ?=
+gpu-check:
+	@tests/gpu/prepare $(GPU_PROGRAMS) $(MAKE) --no-print-directory -j$(JOBS) gpu-programs
+	@python3 tests/gpu/check.py --programs $(GPU_PROGRAMS) --out $(GPU_RESULTS) $(CHECKFLAGS)
+
+GPU_TESTS := $(OUT)/tests/units/codegen/form_cuda_test $(OUT)/cuda_kernel_bench
+gpu-programs: moec $(GPU_TESTS)
+	@python3 tests/gpu/programs.py $(OUT) $(GPU_PROGRAMS)
+
+gpu-pack:
+	@$(MAKE) --no-print-directory -j$(JOBS) gpu-programs
+	XZ_OPT='-T0 --lzma2=preset=3,dict=96MiB' tar -C $(BUILD) -cJf $(GPU_PROGRAMS).tar.xz $(notdir $(GPU_PROGRAMS))
+
 # The unit tests' programs, and the script that lit runs them by.
-units: $(UNITS) $(OUT)/tests/units/run $(FAKE_CUDA) $(SIM_CUDA)
+units: $(UNITS) $(OUT)/tests/units/run $(FAKE_CUDA) $(SIM_CUDA) $(OUT)/cuda_kernel_bench
 
 $(OUT)/tests/units/run: tests/tools/run-unit
 	@mkdir -p $(@D)

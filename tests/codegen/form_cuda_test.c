@@ -1,7 +1,9 @@
 // RUN: env MOEC_ROOT=%root %unit %s
 /* Random forms, and a few given ones, as CUDA C against the interpreter, and once more against themselves: under the
    simulator of tests/simt with other orders of threads, or with MOEC_FORMS_ON=device on a CUDA device through the
-   runtime's modules. MOEC_FORMS_STEP=N: every N-th form only. */
+   runtime's modules. MOEC_FORMS_STEP=N: every N-th form only. MOEC_FORMS_MODULE=FILE.ir: the forms of a module's
+   kernels in their place. */
+#include <assert.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +16,7 @@
 #include "codegen/form_internal.h"
 #include "tests/gpu/device_kernels.h"
 #include "tests/simt/simt_load.h"
+#include "tests/support/module_kernels.h"
 #include "tests/support/random_form.h"
 
 /* What random forms rarely are. */
@@ -134,12 +137,14 @@ typedef struct {
     RandomForm random;
     const bool *is_unaligned; /* arguments */
     const FormCuda *cuda;     /* NULL: it is left out */
+    bool is_positive;         /* values are, since some results would be NaN */
     int first_kernel;         /* of the shared object; on a device the number of its source */
 } Case;
 
 typedef struct {
     Arena *arena;
     Case cases[N_FORMS];
+    int n_cases;
     SimtObject object;
     bool is_on_device;
     DeviceKernels device;
@@ -155,8 +160,7 @@ static Fixture fixture;
 static RandomForm read_given(int index) {
     const char *error = NULL;
     Form *form = form_read(fixture.arena, given[index], strlen(given[index]), &error);
-    if (!form)
-        fail_msg("%s", error);
+    assert(form);
     return (RandomForm){
         .form = form, .args = arena_array_of(fixture.arena, RandomFormArg, form->n_args), .tolerance = 1e-5};
 }
@@ -176,28 +180,45 @@ static const bool *draw_unaligned(const Form *form, int number) {
     return is_unaligned;
 }
 
-static void add_case(Case *added, RandomForm random) {
-    const char *error;
-    *added = (Case){.random = random, .is_unaligned = draw_unaligned(random.form, (int)(added - fixture.cases))};
+/* NULL, or why there is no such case. */
+static const char *add_case(RandomForm random) {
+    const char *error = "there are too many forms";
+    int number = fixture.n_cases++;
+    if (number == N_FORMS)
+        return error;
+    Case *added = &fixture.cases[number];
+    *added = (Case){.random = random, .is_unaligned = draw_unaligned(random.form, number)};
     const FormCudaOptions options = {.heading = "a random form", .is_unaligned = added->is_unaligned};
-    if (count_elements(random.form) > MOST_ELEMENTS || (added - fixture.cases) % fixture.step != 0)
-        return;
+    if (count_elements(random.form) > MOST_ELEMENTS || number % fixture.step != 0)
+        return NULL;
     added->cuda = form_cuda(fixture.arena, random.form, CUDA_SM_80, &options, &error);
-    if (!added->cuda)
-        fail_msg("%s", error);
+    return added->cuda ? NULL : error;
 }
 
-static void add_cases(void) {
-    int n = 0;
+static const char *add_random_cases(void) {
+    const char *error = NULL;
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
-        for (int i = 0; i < kinds[kind].n; i++, n++) {
-            const char *name = arena_printf(fixture.arena, "form_%d", n);
-            add_case(&fixture.cases[n], kinds[kind].make(fixture.arena, name, (uint64_t)n));
+        for (int i = 0; i < kinds[kind].n && !error; i++) {
+            const char *name = arena_printf(fixture.arena, "form_%d", fixture.n_cases);
+            error = add_case(kinds[kind].make(fixture.arena, name, (uint64_t)fixture.n_cases));
         }
     }
-    assert_true(n == N_RANDOM);
-    for (int i = 0; i < (int)N_GIVEN; i++)
-        add_case(&fixture.cases[N_RANDOM + i], read_given(i));
+    assert(error || fixture.n_cases == N_RANDOM);
+    for (int i = 0; i < (int)N_GIVEN && !error; i++)
+        error = add_case(read_given(i));
+    return error;
+}
+
+static const char *add_module_cases(const char *path) {
+    Module *module = module_read_file(fixture.arena, path);
+    Kernels *kernels = module ? module_kernels(fixture.arena, module) : NULL;
+    const char *error = kernels ? NULL : path;
+    for (size_t i = 0; kernels && i < kernels_count(kernels) && !error; i++) {
+        const Kernel *kernel = kernels_get(kernels, i);
+        if (kernel->form)
+            error = add_case(random_form_of(fixture.arena, kernel->form));
+    }
+    return error;
 }
 
 /* ---- As a shared object, or on a device -------------------------------------------------------------------------- */
@@ -214,7 +235,7 @@ static void add_kernels(Case *of, SimtText *text) {
 static void compile_for_simulator(void) {
     SimtText text;
     const char *error = simt_text_open(&text);
-    for (int i = 0; i < N_FORMS && !error; i++) {
+    for (int i = 0; i < fixture.n_cases && !error; i++) {
         if (fixture.cases[i].cuda)
             add_kernels(&fixture.cases[i], &text);
     }
@@ -226,7 +247,7 @@ static void compile_for_simulator(void) {
 
 static void compile_for_device(void) {
     Status status = STATUS_INIT;
-    for (int i = 0; i < N_FORMS; i++) {
+    for (int i = 0; i < fixture.n_cases; i++) {
         Case *of = &fixture.cases[i];
         if (!of->cuda)
             continue;
@@ -241,12 +262,8 @@ static void compile_for_device(void) {
 
 static int set_up(void **state) {
     (void)state;
-    const char *on = getenv("MOEC_FORMS_ON"), *step = getenv("MOEC_FORMS_STEP");
-    fixture.arena = arena_new();
-    fixture.step = step ? atoi(step) : 1;
+    const char *on = getenv("MOEC_FORMS_ON");
     fixture.is_on_device = on && strcmp(on, "device") == 0;
-    assert_true(fixture.step > 0);
-    add_cases();
     if (fixture.is_on_device)
         compile_for_device();
     else
@@ -261,7 +278,6 @@ static int tear_down(void **state) {
         device_kernels_close(&fixture.device, &status);
     else
         simt_unload(&fixture.object);
-    arena_free(fixture.arena);
     if (status.failed)
         fail_msg("%s", status.message);
     return 0;
@@ -404,21 +420,52 @@ static void run_again(const Case *of, double *const *values, const Memory *befor
     memory_free(memory);
 }
 
-static void form_test(void **state) {
-    const Case *of = *state;
+static bool are_finite(const Form *form, double *const *values) {
+    for (size_t i = 0; i < form->n_args; i++) {
+        for (int64_t j = 0; j < form->args[i].n_elements; j++) {
+            if (!isfinite(values[i][j]))
+                return false;
+        }
+    }
+    return true;
+}
+
+static double **draw(const Case *of) {
     const Form *form = of->random.form;
-    if (!of->cuda)
-        skip();
     double **values = random_form_values(fixture.arena, &of->random, 100);
-    double **again = random_form_values(fixture.arena, &of->random, 100);
-    Memory *memory = memory_new(of, values);
+    for (size_t i = 0; i < form->n_args && of->is_positive; i++) {
+        for (int64_t j = 0; j < form->args[i].n_elements; j++)
+            values[i][j] = fabs(values[i][j]);
+    }
+    return values;
+}
+
+/* What the form makes of the values that draw gives; NULL where they are none for it, as may be of a module's, whose
+   positions mean something. */
+static double **interpret(Case *of) {
+    const Form *form = of->random.form;
+    double **values = draw(of);
     const char *error = form_interpret(fixture.arena, form, values);
-    if (error)
-        fail_msg("%s", error);
+    if (error) {
+        print_message("%s: left out: %s\n", form->name, error);
+        return NULL;
+    }
+    if (are_finite(form, values) || of->is_positive)
+        return values;
+    of->is_positive = true;
+    return interpret(of);
+}
+
+static void form_test(void **state) {
+    Case *of = *state;
+    double **expected = of->cuda ? interpret(of) : NULL;
+    if (!expected)
+        skip();
+    Memory *memory = memory_new(of, draw(of));
     run(of, memory, 1);
-    compare_all(of, memory, values);
-    if (count_elements(form) < MOST_ELEMENTS / 10)
-        run_again(of, again, memory, 2);
+    compare_all(of, memory, expected);
+    if (count_elements(of->random.form) < MOST_ELEMENTS / 10)
+        run_again(of, draw(of), memory, 2);
     memory_free(memory);
 }
 
@@ -432,10 +479,20 @@ static const char *word_of(int form) {
 /* One test a form, named after it. */
 int main(void) {
     static struct CMUnitTest tests[N_FORMS];
-    static char names[N_FORMS][32];
-    for (int i = 0; i < N_FORMS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %d", word_of(i), i);
+    static char names[N_FORMS][64];
+    const char *step = getenv("MOEC_FORMS_STEP"), *module = getenv("MOEC_FORMS_MODULE");
+    fixture.arena = arena_new();
+    fixture.step = step && atoi(step) > 0 ? atoi(step) : 1;
+    const char *error = module ? add_module_cases(module) : add_random_cases();
+    if (error) {
+        fprintf(stderr, "form_cuda_test: %s\n", error);
+        return 1;
+    }
+    for (int i = 0; i < fixture.n_cases; i++) {
+        snprintf(names[i], sizeof names[i], "%s %d", module ? fixture.cases[i].random.form->name : word_of(i), i);
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.cases[i]};
     }
-    return _cmocka_run_group_tests("form_cuda", tests, N_FORMS, set_up, tear_down);
+    int n_failed = _cmocka_run_group_tests("form_cuda", tests, (size_t)fixture.n_cases, set_up, tear_down);
+    arena_free(fixture.arena);
+    return n_failed;
 }

@@ -20,13 +20,18 @@ bool device_kernels_open(DeviceKernels *at, const char *folder, Status *status) 
            nvrtc_architecture(&at->nvrtc, at->device.major, at->device.minor, at->architecture, status);
 }
 
-void device_kernels_close(DeviceKernels *at, Status *status) {
+void device_kernels_unload(DeviceKernels *at, Status *status) {
     size_t n = at->kernels.n;
     if (at->kernels.device)
         cuda_kernels_close(&at->kernels, status);
     if (at->outputs)
         cuda_compile_free(at->outputs, n);
     free(at->outputs);
+    at->outputs = NULL;
+}
+
+void device_kernels_close(DeviceKernels *at, Status *status) {
+    device_kernels_unload(at, status);
     if (at->device.driver)
         cuda_device_close(&at->device, status);
     nvrtc_close(&at->nvrtc);

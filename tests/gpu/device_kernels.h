@@ -22,9 +22,10 @@ typedef struct {
 bool device_kernels_open(DeviceKernels *at, const char *folder, Status *status);
 void device_kernels_close(DeviceKernels *at, Status *status);
 
-/* Compiles and loads, once; the sources must live as long. Cubins are kept in the runtime's cache if it has a folder.
- */
+/* Compiles and loads; the sources must live until they are unloaded, or all is closed. Cubins are kept in the runtime's
+   cache if it has a folder. */
 bool device_kernels_load(DeviceKernels *at, const CudaKernelSource *sources, size_t n, Status *status);
+void device_kernels_unload(DeviceKernels *at, Status *status);
 
 /* Of a form: prelude and kernels. On the arena. */
 CudaKernelSource device_kernel_source(Arena *arena, const Form *form, const FormCuda *cuda);

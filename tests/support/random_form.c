@@ -785,6 +785,33 @@ double random_form_margin(const RandomForm *random, const FormArg *arg, double e
     return random->tolerance * fmax(1, fabs(expected)) + step;
 }
 
+/* How far sums are off grows with what they add up. */
+static double tolerance_of(const Form *form) {
+    int64_t n =
+        form_n_cols(&form->body) > form_n_rows(&form->body) ? form_n_cols(&form->body) : form_n_rows(&form->body);
+    bool has_bf16 = false;
+    for (size_t i = 0; i < form->n_args; i++)
+        has_bf16 = has_bf16 || form->args[i].dtype == DTYPE_BF16;
+    for (int i = 0; i < form->n_products; i++)
+        n = form->products[i].k > n ? form->products[i].k : n;
+    return has_bf16 ? 0.05 : 2e-6 * (double)(n < 10 ? 10 : n);
+}
+
+RandomForm random_form_of(Arena *arena, const Form *form) {
+    RandomForm random = {.form = arena_new_of(arena, Form),
+                         .args = arena_array_of(arena, RandomFormArg, form->n_args),
+                         .tolerance = tolerance_of(form)};
+    int64_t limit = form_n_rows(&form->body);
+    *random.form = *form;
+    for (int i = 0; i < form->n_products && form->ragged == FORM_RAGGED_K; i++)
+        limit = i == 0 || form->products[i].k < limit ? form->products[i].k : limit;
+    for (size_t i = 0; i < form->n_args; i++) {
+        bool is_offsets = form->ragged != FORM_DENSE && form->offsets == i;
+        random.args[i] = (RandomFormArg){.n_positions = is_offsets ? limit : 2, .is_offsets = is_offsets};
+    }
+    return random;
+}
+
 double **random_form_values(Arena *arena, const RandomForm *random, uint64_t seed) {
     const Form *form = random->form;
     uint64_t state = seed * 2 + 1;

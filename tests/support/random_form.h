@@ -33,6 +33,10 @@ double random_form_read(const FormArg *arg, const void *elements, int64_t i);
 /* How far it may be from what is expected: bf16 may round to the next number. */
 double random_form_margin(const RandomForm *random, const FormArg *arg, double expected);
 
+/* A form of a program, with what its arguments may hold as far as that shows: positions are the first few. On the
+   arena. */
+RandomForm random_form_of(Arena *arena, const Form *form);
+
 /* Values for every argument, exact in its dtype; on the arena. */
 double **random_form_values(Arena *arena, const RandomForm *random, uint64_t seed);
 
