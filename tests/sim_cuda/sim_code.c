@@ -225,6 +225,7 @@ CudaResult fake_code_run(const FakeLaunch *launch) {
                                                   .module = launch->function->code->module,
                                                   .buffers = buffers,
                                                   .n_buffers = checks() ? list_memory(buffers) : 0,
+                                                  .shared_bytes = launch->n_shared_bytes,
                                                   .seed = 1});
     if (error)
         fprintf(stderr, "software GPU: %s\n", error);

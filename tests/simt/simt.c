@@ -40,32 +40,43 @@ __asm__(".text\n"
         "    ret\n"
         ".size simt_switch, . - simt_switch\n");
 
-static void leave(void) {
+void simt_leave(void) {
     simt_switch(&simt.current->top, simt.scheduler);
 }
 
+static void note(const char *format, va_list arguments) {
+    if (simt.error[0] != '\0')
+        return;
+    int n = snprintf(simt.error, sizeof simt.error, "%s, block %lld, thread %d: ", simt.launch->name,
+                     (long long)simt.block, simt.current->thread);
+    vsnprintf(simt.error + n, sizeof simt.error - (size_t)n, format, arguments);
+}
+
+void simt_note(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    note(format, arguments);
+    va_end(arguments);
+}
+
 void simt_fault(const char *format, ...) {
-    if (simt.error[0] == '\0') {
-        va_list arguments;
-        int n = snprintf(simt.error, sizeof simt.error, "%s, block %lld, thread %d: ", simt.launch->name,
-                         (long long)simt.block, simt.current->thread);
-        va_start(arguments, format);
-        vsnprintf(simt.error + n, sizeof simt.error - (size_t)n, format, arguments);
-        va_end(arguments);
-    }
-    leave(); /* for good */
+    va_list arguments;
+    va_start(arguments, format);
+    note(format, arguments);
+    va_end(arguments);
+    simt_leave(); /* for good */
 }
 
 /* ---- Waiting ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t draw(uint64_t n) {
+uint64_t simt_draw(uint64_t n) {
     simt.random ^= simt.random << 13;
     simt.random ^= simt.random >> 7;
     simt.random ^= simt.random << 17;
     return simt.random % n;
 }
 
-static void make_runnable(SimtFiber *fiber) {
+void simt_make_runnable(SimtFiber *fiber) {
     fiber->state = SIMT_RUNNABLE;
     simt.runnable[simt.n_runnable++] = fiber;
 }
@@ -77,11 +88,15 @@ static const char *wait_name(const SimtFiber *fiber) {
                                         [SIMT_SHUFFLE_XOR] = "__shfl_xor_sync",
                                         [SIMT_SHUFFLE_UP] = "__shfl_up_sync",
                                         [SIMT_BALLOT] = "__ballot_sync",
-                                        [SIMT_PRODUCT] = "mma"};
+                                        [SIMT_PRODUCT] = "mma",
+                                        [SIMT_PHASE] = "moec_barrier_wait",
+                                        [SIMT_NAMED_BARRIER] = "moec_named_barrier",
+                                        [SIMT_WARPGROUP_PRODUCT] = "moec_wgmma",
+                                        [SIMT_REGISTERS] = "MOEC_REGISTERS"};
     return names[fiber->meeting];
 }
 
-static void wait_at(SimtMeeting meeting, int line, unsigned mask) {
+void simt_wait_at(SimtMeeting meeting, int line, unsigned mask) {
     simt.current->state = SIMT_WAITING;
     simt.current->meeting = meeting;
     simt.current->line = line;
@@ -93,7 +108,8 @@ static void check_partner(const SimtFiber *own, const SimtFiber *other) {
     if (other->state == SIMT_EXITED)
         simt_fault("waits at the %s of line %d for thread %d, which has exited", wait_name(own), own->line,
                    other->thread);
-    bool may_come = other->meeting != SIMT_BARRIER && other->mask != own->mask; /* once others have met it */
+    bool may_come = other->meeting >= SIMT_PHASE || /* once others have met it */
+                    (other->meeting != SIMT_BARRIER && other->mask != own->mask);
     if (other->state == SIMT_WAITING && !may_come && (other->meeting != own->meeting || other->line != own->line))
         simt_fault("waits at the %s of line %d, and thread %d at the %s of line %d", wait_name(own), own->line,
                    other->thread, wait_name(other), other->line);
@@ -101,7 +117,7 @@ static void check_partner(const SimtFiber *own, const SimtFiber *other) {
 
 void simt_sync_threads(int line) {
     int n_threads = simt.launch->n_threads;
-    wait_at(SIMT_BARRIER, line, 0);
+    simt_wait_at(SIMT_BARRIER, line, 0);
     if (simt.exited)
         check_partner(simt.current, simt.exited);
     if (simt.n_at_barrier > 0)
@@ -110,10 +126,11 @@ void simt_sync_threads(int line) {
     if (++simt.n_at_barrier == n_threads) {
         simt.n_at_barrier = 0;
         simt.epoch++;
+        simt_order_block();
         for (int i = 0; i < n_threads; i++)
-            make_runnable(&simt.fibers[i]);
+            simt_make_runnable(&simt.fibers[i]);
     }
-    leave();
+    simt_leave();
 }
 
 static float from_bf16(uint32_t half) {
@@ -170,7 +187,7 @@ static uint32_t meet_in_warp(SimtMeeting meeting, unsigned mask, uint32_t value,
     int n_lanes = simt.launch->n_threads - own->thread / 32 * 32, n_missing = 0;
     own->value = value;
     own->argument = argument;
-    wait_at(meeting, line, mask);
+    simt_wait_at(meeting, line, mask);
     if (!(mask >> own->thread % 32 & 1))
         simt_fault("is not in mask %x of the %s of line %d", mask, wait_name(own), line);
     if (n_lanes < 32 && mask >> n_lanes != 0)
@@ -180,7 +197,7 @@ static uint32_t meet_in_warp(SimtMeeting meeting, unsigned mask, uint32_t value,
         if (!(mask >> i & 1))
             continue;
         check_partner(own, &warp[i]);
-        n_missing += warp[i].state != SIMT_WAITING;
+        n_missing += warp[i].state != SIMT_WAITING || warp[i].meeting != meeting || warp[i].mask != mask;
     }
     if (n_missing == 0) {
         for (int i = 0; i < 32; i++) {
@@ -188,13 +205,13 @@ static uint32_t meet_in_warp(SimtMeeting meeting, unsigned mask, uint32_t value,
                 finish(&warp[i], warp, warp);
         }
         if (meeting == SIMT_WARP_BARRIER)
-            simt.warp_epochs[own->thread / 32]++;
+            simt_order_warp(own->thread / 32, mask);
         for (int i = 0; i < 32; i++) {
             if (mask >> i & 1)
-                make_runnable(&warp[i]);
+                simt_make_runnable(&warp[i]);
         }
     }
-    leave();
+    simt_leave();
     return own->result;
 }
 
@@ -240,6 +257,44 @@ SimtIndex simt_block_index(void) {
     return (SimtIndex){.x = (unsigned)simt.block};
 }
 
+/* ---- Warpgroups -------------------------------------------------------------------------------------------------- */
+
+bool simt_meet_in_warpgroup(SimtMeeting meeting, int line) {
+    SimtFiber *own = simt.current, *group = simt.fibers + own->thread / SIMT_WARPGROUP * SIMT_WARPGROUP;
+    if (simt.launch->n_threads - (int)(group - simt.fibers) < SIMT_WARPGROUP)
+        simt_fault("is in no warpgroup of %d threads, and waits at the %s of line %d", SIMT_WARPGROUP,
+                   (own->meeting = meeting, wait_name(own)), line);
+    simt_wait_at(meeting, line, 0);
+    int n_missing = 0;
+    for (int i = 0; i < SIMT_WARPGROUP; i++) {
+        if (group[i].state == SIMT_EXITED)
+            check_partner(own, &group[i]);
+        bool is_here = group[i].state == SIMT_WAITING && group[i].meeting == meeting;
+        n_missing += !is_here;
+        if (is_here && (group[i].line != line || group[i].argument != own->argument))
+            simt_fault("waits at the %s of line %d, and thread %d of its warpgroup at that of line %d, or for another "
+                       "number",
+                       wait_name(own), line, group[i].thread, group[i].line);
+    }
+    if (n_missing > 0)
+        simt_leave();
+    return n_missing == 0;
+}
+
+void simt_release_warpgroup(void) {
+    SimtFiber *group = simt.fibers + simt.current->thread / SIMT_WARPGROUP * SIMT_WARPGROUP;
+    for (int i = 0; i < SIMT_WARPGROUP; i++)
+        simt_make_runnable(&group[i]);
+    simt_leave();
+}
+
+void *simt_grow(void *items, size_t n, size_t *capacity, size_t item_bytes) {
+    if (n < *capacity)
+        return items;
+    *capacity = *capacity > 0 ? *capacity * 2 : 16;
+    return realloc(items, *capacity * item_bytes);
+}
+
 /* ---- Running ---------------------------------------------------------------------------------------------------- */
 
 static void exit_from(const SimtFiber *other) {
@@ -249,6 +304,8 @@ static void exit_from(const SimtFiber *other) {
 static void fiber_main(void) {
     SimtFiber *own = simt.current;
     simt.launch->kernel(simt.launch->args);
+    simt_check_stores();
+    simt_check_products();
     own->state = SIMT_EXITED;
     simt.exited = own;
     if (simt.n_at_barrier > 0)
@@ -257,7 +314,7 @@ static void fiber_main(void) {
         if (simt.fibers[i].state == SIMT_WAITING && simt.fibers[i].mask >> own->thread % 32 & 1)
             exit_from(&simt.fibers[i]);
     }
-    leave();
+    simt_leave();
 }
 
 /* A stack on which simt_switch finds six registers and fiber_main, which is called as the convention has it: with the
@@ -269,30 +326,78 @@ static void prepare(SimtFiber *fiber, int thread) {
     memset(top - N_SAVED, 0, (N_SAVED + 2) * sizeof(void *));
     memcpy(top, &start, sizeof start);
     *fiber = (SimtFiber){.thread = thread, .top = top - N_SAVED};
-    make_runnable(fiber);
+    simt_make_runnable(fiber);
 }
 
-static void run_block(void) {
-    int n_threads = simt.launch->n_threads;
+/* Threads that wait at the same place, or have ended, from this one on; the number of the first other one. */
+static int describe_waiting(int first, FILE *out) {
+    const SimtFiber *fiber = &simt.fibers[first];
+    int end = first + 1;
+    for (; end < simt.launch->n_threads; end++) {
+        const SimtFiber *other = &simt.fibers[end];
+        if (other->state != fiber->state ||
+            (fiber->state == SIMT_WAITING && (other->meeting != fiber->meeting || other->line != fiber->line)))
+            break;
+    }
+    fprintf(out, end > first + 1 ? "; threads %d to %d" : "; thread %d", first, end - 1);
+    if (fiber->state == SIMT_EXITED) {
+        fputs(end > first + 1 ? " have ended" : " has ended", out);
+        return end;
+    }
+    fprintf(out, " wait%s at the %s of line %d", end > first + 1 ? "" : "s", wait_name(fiber), fiber->line);
+    if (fiber->meeting == SIMT_PHASE) {
+        char barrier[160];
+        simt_barrier_describe(fiber->barrier, barrier, sizeof barrier);
+        fprintf(out, " for %s", barrier);
+    }
+    return end;
+}
+
+static void describe_deadlock(void) {
+    FILE *out = fmemopen(simt.error, sizeof simt.error, "w");
+    fprintf(out, "%s, block %lld: nothing more comes", simt.launch->name, (long long)simt.block);
+    for (int i = 0; i < simt.launch->n_threads;)
+        i = describe_waiting(i, out);
+    fclose(out);
+    simt.error[sizeof simt.error - 1] = '\0';
+}
+
+static bool is_waiting(void) {
+    for (int i = 0; i < simt.launch->n_threads; i++) {
+        if (simt.fibers[i].state == SIMT_WAITING)
+            return true;
+    }
+    return false;
+}
+
+static void begin_block(void) {
     simt.n_runnable = simt.n_at_barrier = 0;
     simt.exited = NULL;
-    simt.epoch++;
-    memset(simt.warp_epochs, 0, sizeof simt.warp_epochs);
+    simt.first_epoch = ++simt.epoch;
+    simt_order_begin();
+    simt_begin_barriers();
+    simt_begin_products();
     simt_fill_shared();
-    for (int i = 0; i < n_threads; i++)
+    for (int i = 0; i < simt.launch->n_threads; i++)
         prepare(&simt.fibers[i], i);
-    while (simt.n_runnable > 0 && simt.error[0] == '\0') {
-        int chosen = (int)draw((uint64_t)simt.n_runnable);
+}
+
+/* What comes on its own comes as late as may be: when no thread can go on. */
+static void run_block(void) {
+    begin_block();
+    while (simt.error[0] == '\0' && (simt.n_runnable > 0 || simt_land())) {
+        if (simt.n_runnable == 0)
+            continue;
+        int chosen = (int)simt_draw((uint64_t)simt.n_runnable);
         simt.current = simt.runnable[chosen];
         simt.runnable[chosen] = simt.runnable[--simt.n_runnable];
         simt_switch(&simt.scheduler, simt.current->top);
     }
-    for (int i = 0; i < n_threads && simt.error[0] == '\0'; i++) {
-        const SimtFiber *fiber = &simt.fibers[i];
-        if (fiber->state == SIMT_WAITING)
-            snprintf(simt.error, sizeof simt.error,
-                     "%s, block %lld: thread %d waits at the %s of line %d, and nothing more comes", simt.launch->name,
-                     (long long)simt.block, i, wait_name(fiber), fiber->line);
+    if (simt.error[0] == '\0' && is_waiting())
+        describe_deadlock();
+    for (int i = 0; i < simt.launch->n_threads; i++) {
+        simt_end_copies(&simt.fibers[i]);
+        simt_end_stores(&simt.fibers[i]);
     }
 }
 
@@ -300,7 +405,7 @@ static void run_block(void) {
 static int64_t *draw_order(int64_t n) {
     int64_t *order = malloc((size_t)n * sizeof *order);
     for (int64_t i = 0; i < n; i++) {
-        int64_t j = (int64_t)draw((uint64_t)i + 1);
+        int64_t j = (int64_t)simt_draw((uint64_t)i + 1);
         order[i] = order[j];
         order[j] = i;
     }
@@ -318,6 +423,7 @@ const char *simt_launch(const SimtLaunch *launch) {
                  (long long)launch->n_blocks, launch->n_threads);
         return simt.error;
     }
+    simt.is_checked = launch->n_buffers > 0;
     size_t n_bytes = (size_t)launch->n_threads * SIMT_STACK_BYTES;
     simt.stacks = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (simt.stacks == MAP_FAILED)
@@ -326,12 +432,18 @@ const char *simt_launch(const SimtLaunch *launch) {
     __asan_unpoison_memory_region(simt.stacks, n_bytes); /* fibers that a fault has stopped never left their frames */
 #endif
     simt_open_memory();
+    if (launch->shared_bytes > SIMT_MAX_SHARED)
+        snprintf(simt.error, sizeof simt.error, "%s: %zu bytes of shared memory, and a GPU has %d", launch->name,
+                 launch->shared_bytes, SIMT_MAX_SHARED);
     int64_t *order = draw_order(launch->n_blocks);
     for (int64_t i = 0; i < launch->n_blocks && simt.error[0] == '\0'; i++) {
         simt.block = order[i];
         run_block();
     }
     free(order);
+    simt_close_barriers();
+    simt_begin_products();
+    simt_order_close();
     simt_close_memory();
     munmap(simt.stacks, n_bytes);
     return simt.error[0] != '\0' ? simt.error : NULL;

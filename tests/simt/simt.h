@@ -56,7 +56,8 @@ typedef struct {
     const SimtModule *module;
     const SimtBuffer *buffers; /* all that it may touch */
     size_t n_buffers;
-    uint64_t seed; /* of the order */
+    uint64_t seed;       /* of the order */
+    size_t shared_bytes; /* besides what the text declares */
 } SimtLaunch;
 
 /* NULL, or what is wrong, until the next call. */
@@ -117,6 +118,7 @@ typedef struct {
     uint32_t x, y, z, w;
 } __attribute__((aligned(16))) uint4;
 
+#include "tests/simt/simt_async.h"
 #include "tests/simt/simt_products.h"
 
 /* The bounds of a section that may be empty. */
