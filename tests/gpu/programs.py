@@ -25,7 +25,8 @@ NUMERIC = {
 }
 SMALL = {"vocab": 64, "d": 32, "layers": 1, "ff": 64, "heads": 2, "kv_heads": 1, "B": 1, "T": 16}
 QUICK = {"small": (BENCH, SMALL)}
-# Those that are timed, in bf16.
+# Those that are timed, in bf16. Logits in large chunks: each chunk reads the head, and its gradient, once more.
+CHUNKS = ["--chunk-bytes", "1G"]
 BENCHED = {
     "llama3-8b": ("models/llama3_8b_e8t2.moe", {"layers": 2, "B": 2}),
     "llama3-1b": ("models/llama3_1b_e8t2.moe", {"layers": 8, "B": 4}),
@@ -48,17 +49,18 @@ def arguments_of(model):
     return [os.path.join(ROOT, path), *(word for name, value in sizes.items() for word in ("-D", f"{name}={value}"))]
 
 
-def build(moec, folder, name, model, precision):
+def build(moec, folder, name, model, precision, *options):
     """FOLDER/NAME-PRECISION, unless it is newer than all that it is made of."""
     path = os.path.join(folder, f"{name}-{precision}")
     inputs = [moec, os.path.join(os.path.dirname(moec), "libmoecrt.a"), os.path.join(ROOT, model[0]), __file__]
     if os.path.exists(path) and all(os.path.getmtime(path) >= os.path.getmtime(input) for input in inputs):
         return
-    run([moec, "build", *arguments_of(model), "--precision", precision, "--march", "x86-64-v3", "-o", path, "--quiet"])
+    settings = ["--precision", precision, "--march", "x86-64-v3", *options]
+    run([moec, "build", *arguments_of(model), *settings, "-o", path, "--quiet"])
 
 
-def write_module(moec, folder, name, model, precision):
-    text = run([moec, "emit", "--after=schedule", *arguments_of(model), "--precision", precision])
+def write_module(moec, folder, name, model, precision, *options):
+    text = run([moec, "emit", "--after=schedule", *arguments_of(model), "--precision", precision, *options])
     with open(os.path.join(folder, f"{name}-{precision}.ir"), "w") as file:
         file.write(text)
 
@@ -85,9 +87,9 @@ def main():
             build(moec, folder, name, model, precision)
     for precision in PRECISIONS:
         write_module(moec, folder, "kernels", QUICK["small"] if is_quick else KERNELS, precision)
-    write_module(moec, folder, "step", QUICK["small"] if is_quick else STEP, "bf16")
+    write_module(moec, folder, "step", QUICK["small"] if is_quick else STEP, "bf16", *CHUNKS)
     for name, model in ({} if is_quick else BENCHED).items():
-        build(moec, folder, name, model, "bf16")
+        build(moec, folder, name, model, "bf16", *CHUNKS)
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
     with open(os.path.join(folder, "built"), "w") as file:
         file.write(commit.stdout.strip() or "unknown")
