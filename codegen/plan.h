@@ -73,7 +73,7 @@ typedef struct {
     int64_t micro_batch, sequence, vocab, generate_sequence;
     int64_t n_experts, top_k, n_moe_layers;
     double total_parameters, active_parameters;
-    const char *precision;  /* of matrix products: "f32", "bf16" */
+    const char *precision;       /* of matrix products: "f32", "bf16" */
     double flops_per_token;      /* in training: spec/numerics.md, "FLOPs" */
     double full_flops_per_token; /* with attention's squares in full, as some count */
 } PlanFigures;
