@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codegen/cuda_library.h"
 #include "codegen/form_cuda.h"
 #include "codegen/plan_print.h"
 
@@ -13,6 +14,7 @@ typedef struct {
     const Form *form;
     bool *is_unaligned; /* of the form's arguments, in some launch */
     const FormCuda *variants[CUDA_N_TIERS];
+    CudaLibraryProduct *product; /* NULL: it is none */
 } CudaKernel;
 
 static const struct {
@@ -55,6 +57,12 @@ static void find_all_unaligned(CudaKernel *kernels, const Plan *plan) {
                 find_unaligned(&kernels[launch->kernel], program->args + launch->first_arg);
         }
     }
+}
+
+static void find_product(Arena *arena, CudaKernel *kernel) {
+    CudaLibraryProduct product;
+    if (kernel->form && cuda_library_product(kernel->form, &product))
+        *(kernel->product = arena_array_of(arena, CudaLibraryProduct, 1)) = product;
 }
 
 /* NULL, or what is wrong, on the arena. */
@@ -158,16 +166,55 @@ static void print_kernel(FILE *out, Arena *arena, size_t number, const CudaKerne
     fputs(form->n_args == 0 ? "0};\n" : "};\n", out);
 }
 
+/* ---- Products ---------------------------------------------------------------------------------------------------- */
+
+static const char *dtype_word(const Form *form, const CudaLibraryMatrix *matrix) {
+    return form->args[matrix->arg].dtype == DTYPE_BF16 ? "BF16" : "F32";
+}
+
+static int64_t offset_of(const Form *form, const CudaLibraryMatrix *matrix) {
+    return matrix->offset * (int64_t)dtype_size(form->args[matrix->arg].dtype);
+}
+
+static void print_matrix(FILE *out, const Form *form, const CudaLibraryMatrix *matrix) {
+    fprintf(out, "    {%u, %lld, %lld, %lld},\n", matrix->arg, (long long)offset_of(form, matrix),
+            (long long)matrix->stride, (long long)matrix->k_stride);
+}
+
+static void print_product(FILE *out, size_t number, const CudaKernel *kernel) {
+    const CudaLibraryProduct *product = kernel->product;
+    const CudaLibraryMatrix *const matrices[] = {&product->lhs, &product->rhs, &product->out, &product->added};
+    int alignment = ALIGNMENT;
+    fprintf(out, "\nstatic const MoecCudaProduct cuda_product_%zu = {\n    %lld, %lld, %lld,\n", number,
+            (long long)product->n_rows, (long long)product->n_cols, (long long)product->k);
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+        const FormArg *arg = &kernel->form->args[matrices[i]->arg];
+        bool is_aligned =
+            !kernel->is_unaligned[matrices[i]->arg] && offset_of(kernel->form, matrices[i]) % ALIGNMENT == 0;
+        if (!is_aligned && (int)dtype_size(arg->dtype) < alignment)
+            alignment = (int)dtype_size(arg->dtype);
+        print_matrix(out, kernel->form, matrices[i]);
+    }
+    fprintf(out, "    MOEC_DTYPE_%s, MOEC_DTYPE_%s, %d, %d};\n", dtype_word(kernel->form, &product->lhs),
+            dtype_word(kernel->form, &product->out), product->adds, alignment);
+}
+
+/* ---- The table --------------------------------------------------------------------------------------------------- */
+
 /* A row of the table; of what has no form, one that says so. */
 static void print_row(FILE *out, size_t number, const CudaKernel *kernel) {
     int n_variants = 0;
     for (int tier = 0; tier < CUDA_N_TIERS; tier++)
         n_variants += kernel->variants[tier] != NULL;
     if (kernel->form)
-        fprintf(out, "    /* %zu */ {cuda_variants_%zu, %d, cuda_pieces_%zu, %zu},\n", number, number, n_variants,
-                number, kernel->form->n_args);
+        fprintf(out, "    /* %zu */ {cuda_variants_%zu, %d, cuda_pieces_%zu, %zu, ", number, number, n_variants, number,
+                kernel->form->n_args);
     else
-        fprintf(out, "    /* %zu */ {NULL, 0, NULL, 0},\n", number);
+        fprintf(out, "    /* %zu */ {NULL, 0, NULL, 0, ", number);
+    if (kernel->product)
+        fprintf(out, "&cuda_product_%zu},\n", number);
+    else
+        fputs("NULL},\n", out);
 }
 
 void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan) {
@@ -177,6 +224,8 @@ void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan) {
     find_all_unaligned(kernels, plan);
     for (size_t i = 0; i < n && !missing; i++)
         missing = add_variants(arena, kernels_get(plan->kernels, i), &kernels[i]);
+    for (size_t i = 0; i < n; i++)
+        find_product(arena, &kernels[i]);
     fputs("\n/* ---- Kernels as CUDA C ---- */\n", out);
     if (missing) {
         fputs("\nstatic const char cuda_missing[] = ", out);
@@ -188,10 +237,12 @@ void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan) {
     for (size_t i = 0; i < n; i++) {
         if (kernels[i].form)
             print_kernel(out, arena, i, &kernels[i]);
+        if (kernels[i].product)
+            print_product(out, i, &kernels[i]);
     }
     fputs("\nstatic const MoecCudaKernel cuda_kernels[] = {\n", out);
     for (size_t i = 0; i < n; i++)
         print_row(out, i, &kernels[i]);
-    fputs("    {NULL, 0, NULL, 0},\n};\n", out);
+    fputs("    {NULL, 0, NULL, 0, NULL},\n};\n", out);
     fputs("#define CUDA_FIELDS .cuda_kernels = cuda_kernels, .cuda_prelude = cuda_prelude\n", out);
 }

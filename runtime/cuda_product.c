@@ -111,7 +111,8 @@ static bool propose(const CudaProduct *product, const CudaProducts *products, co
             candidates[(*n)++] = candidates[i];
     }
     if (!status->failed && *n == 0)
-        status_fail(status, STATUS_SYSTEM, "cuBLASLt has no kernel for %s", purpose->value);
+        status_fail(status, STATUS_SYSTEM, "cuBLASLt has no kernel for %s; --matmul own multiplies without it",
+                    purpose->value);
     return !status->failed;
 }
 
@@ -245,9 +246,10 @@ bool cuda_product_launch(const CudaProduct *product, const CudaProducts *product
                          const CudaPurpose *purpose, Status *status) {
     const float alpha = 1, beta = product->shape.adds ? 1 : 0;
     const void *lhs = (const void *)(uintptr_t)args->lhs, *rhs = (const void *)(uintptr_t)args->rhs;
+    const void *added = (const void *)(uintptr_t)(args->added ? args->added : args->out);
     void *out = (void *)(uintptr_t)args->out, *workspace = (void *)(uintptr_t)products->workspace;
     return CUBLAS_CALL(products->cublas, purpose, status, cublasLtMatmul, products->cublas->handle,
-                       product->description, &alpha, rhs, product->rhs, lhs, product->lhs, &beta, out, product->out,
+                       product->description, &alpha, rhs, product->rhs, lhs, product->lhs, &beta, added, product->out,
                        out, product->out, &product->algorithm, workspace, product->n_workspace_bytes,
                        products->device->work);
 }

@@ -1,5 +1,5 @@
-/* A dense matrix product on a GPU by cuBLASLt: out[rows, cols] (+)= lhs[rows, k] rhs[cols, k]^T, as in gemm.h. Sums are
-   f32. Which of its kernels is used is measured once and remembered in the cache. */
+/* A dense matrix product on a GPU by cuBLASLt: out[rows, cols] = [added[rows, cols] +] lhs[rows, k] rhs[cols, k]^T, as
+   in gemm.h. Sums are f32. Which of its kernels is used is measured once and remembered in the cache. */
 #ifndef MOEC_RUNTIME_CUDA_PRODUCT_H
 #define MOEC_RUNTIME_CUDA_PRODUCT_H
 
@@ -31,12 +31,13 @@ typedef struct {
     int64_t out_stride;      /* of rows of the result */
     MoecDtype operand_dtype; /* f32 or bf16, of lhs and rhs */
     MoecDtype result_dtype;  /* the same */
-    bool adds;               /* to what is in the result */
+    bool adds;               /* to another matrix, or to what is in the result */
     uint32_t alignment;      /* bytes: all three start at multiples of it */
 } CudaProductShape;
 
 typedef struct {
     CUdeviceptr lhs, rhs, out;
+    CUdeviceptr added; /* of a product that adds: what to, with out's stride; 0: what is in out */
 } CudaProductArgs;
 
 typedef struct {

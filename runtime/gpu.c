@@ -57,10 +57,23 @@ bool gpu_open(Gpu **gpu, const MoecPlan *plan, const char *device, Log *log, Sta
     return true;
 }
 
-bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuFolders *folders, Log *log,
+/* There may be no place for one. */
+static bool open_cache(Gpu *gpu, Status *status) {
+    char *folder = cuda_cache_folder();
+    gpu->has_cache = folder && cuda_cache_open(&gpu->cache, disk_system(), folder, CUDA_CACHE_BYTES, status);
+    free(folder);
+    return !status->failed;
+}
+
+const CudaCache *gpu_cache(const Gpu *gpu) {
+    return gpu->has_cache ? &gpu->cache : NULL;
+}
+
+bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuOptions *options, Log *log,
                Status *status) {
-    return gpu_variants_open(gpu, status) && gpu_memory_open(gpu, n_bytes, status) &&
-           gpu_kernels_open(gpu, folders, log, status) && gpu_programs_open(gpu, status);
+    return open_cache(gpu, status) && gpu_variants_open(gpu, status) && gpu_library_open(gpu, options, log, status) &&
+           gpu_memory_open(gpu, n_bytes, status) && gpu_kernels_open(gpu, options, log, status) &&
+           gpu_programs_open(gpu, status);
 }
 
 void gpu_close(Gpu *gpu) {
@@ -69,6 +82,9 @@ void gpu_close(Gpu *gpu) {
         return;
     gpu_programs_close(gpu, &ignored);
     gpu_kernels_close(gpu, &ignored);
+    gpu_library_close(gpu, &ignored);
+    if (gpu->has_cache)
+        cuda_cache_close(&gpu->cache);
     if (gpu->transfer.device)
         cuda_transfer_close(&gpu->transfer, &ignored);
     if (gpu->device.context) {

@@ -17,15 +17,14 @@ bool gpu_open(Gpu **gpu, const MoecPlan *plan, const char *device, Log *log, Sta
 /* FLOP/s of matrix products of that precision by the device's data sheet; 0: it is not known. */
 double gpu_peak(const Gpu *gpu, const char *precision);
 
-/* Kernels as files (runtime/cuda_kernel_files.h): where they are written, and where edited ones are read from. NULL:
-   nowhere. */
 typedef struct {
-    const char *dump, *edited;
-} GpuFolders;
+    const char *dump, *edited; /* where kernels are written as files, where edited ones are read from; NULL: nowhere */
+    const char *matmul;        /* --matmul */
+} GpuOptions;
 
 /* Takes memory for spaces of n_bytes each, all of it 0, compiles and loads the plan's kernels. Fails before anything is
    taken where the device has less memory than that. Once, before the rest. */
-bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuFolders *folders, Log *log, Status *status);
+bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuOptions *options, Log *log, Status *status);
 
 /* Whatever is open; NULL: nothing. */
 void gpu_close(Gpu *gpu);

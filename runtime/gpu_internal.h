@@ -7,19 +7,28 @@
 #include "runtime/cuda_kernel_files.h"
 #include "runtime/cuda_mailbox.h"
 #include "runtime/cuda_memory.h"
+#include "runtime/cuda_product.h"
 #include "runtime/cuda_transfer.h"
 #include "runtime/gpu.h"
 
 /* Parts of the device's memory: the plan's spaces, then these. MADE: what kernels of the host make, of all launches;
    TABLES: arrays of addresses. */
-enum { PART_SCRATCH = MOEC_SPACE_COUNT, PART_MADE, PART_TABLES, N_PARTS, MADE_ALIGNMENT = 256 };
+enum { PART_SCRATCH = MOEC_SPACE_COUNT, PART_MADE, PART_TABLES, PART_WORKSPACE, N_PARTS, MADE_ALIGNMENT = 256 };
 enum { BUFFER_BYTES = 16 << 20, MOST_COMPILER_THREADS = 16 };
+
+/* Of a product that a library does, and of a kernel of the host, launch.kernel is NULL; of the latter launch.args is
+   where its result is kept. */
+typedef struct {
+    CudaLaunch launch;
+    bool is_of_library;
+    CudaProductArgs product; /* then */
+} GpuLaunch;
 
 /* A program with its addresses those of the device. */
 typedef struct {
-    CudaLaunch *launches; /* [n_launches]. Of a kernel of the host, kernel is NULL, and args where its result is kept */
-    CUdeviceptr *args;    /* of all launches */
-    CudaGraph graph;      /* all launches in one; not there before the second run */
+    GpuLaunch *launches; /* [n_launches] */
+    CUdeviceptr *args;   /* of all launches */
+    CudaGraph graph;     /* all launches in one; not there before the second run */
     bool has_run;
     CudaMailbox *inputs,
         *outputs; /* [n_inputs], [n_outputs]; of one that is large, not open. NULL before the first run */
@@ -38,7 +47,12 @@ struct Gpu {
     size_t n_sources;
     size_t *numbers;                  /* of each kernel of the plan among these */
     const MoecCudaVariant **variants; /* of each kernel, the one for this device; NULL: it runs on the host */
-    CudaKernelFiles files;            /* the same, or what a folder has in their place */
+    CudaCache cache;                  /* of code, and of choices that were measured */
+    bool has_cache;
+    Cublas cublas;
+    CudaProducts products; /* cublas NULL: no library is used */
+    CudaProduct *chosen;   /* [plan->n_kernels]: of products that a library does; description NULL: not open */
+    CudaKernelFiles files; /* the same, or what a folder has in their place */
     CudaKernels kernels;
     GpuProgram *programs; /* [plan->n_programs] */
     uint64_t *tables;     /* as they are in the device's memory */
@@ -65,8 +79,28 @@ bool gpu_copy_to_host(Gpu *gpu, void *to, CUdeviceptr from, uint64_t n_bytes, co
 /* Chooses the kernels' variants: before memory is taken. */
 bool gpu_variants_open(Gpu *gpu, Status *status);
 /* Compiles and loads the plan's kernels. */
-bool gpu_kernels_open(Gpu *gpu, const GpuFolders *folders, Log *log, Status *status);
+bool gpu_kernels_open(Gpu *gpu, const GpuOptions *options, Log *log, Status *status);
 void gpu_kernels_close(Gpu *gpu, Status *status);
+
+/* NULL: there is none. */
+const CudaCache *gpu_cache(const Gpu *gpu);
+
+/* ---- Products ---------------------------------------------------------------------------------------------------- */
+
+/* Opens the library of matrix products: where it has to be used or, by --matmul auto, can be. */
+bool gpu_library_open(Gpu *gpu, const GpuOptions *options, Log *log, Status *status);
+void gpu_library_close(Gpu *gpu, Status *status);
+
+/* Whether it does the kernel. */
+bool gpu_uses_library(const Gpu *gpu, uint32_t kernel);
+
+/* Where operands and results of a launch of that kernel are, of its parameters. */
+CudaProductArgs gpu_product_args(const Gpu *gpu, uint32_t kernel, const CUdeviceptr *parameters);
+
+/* Chooses how the library does the kernel, once: by time, where it was not measured before. It runs on the addresses of
+   one launch, while all that is there is still 0. */
+bool gpu_product_choose(Gpu *gpu, uint32_t kernel, const GpuLaunch *launch, Status *status);
+bool gpu_product_run(const Gpu *gpu, uint32_t kernel, const GpuLaunch *launch, Status *status);
 
 /* ---- Programs ---------------------------------------------------------------------------------------------------- */
 

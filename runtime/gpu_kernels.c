@@ -54,7 +54,7 @@ static bool add_sources(Gpu *gpu, Status *status) {
     if (!gpu->sources || !gpu->texts || !gpu->numbers)
         return status_fail_errno(status, "kernels");
     for (uint32_t i = 0; i < n; i++) {
-        if (gpu->variants[i] && !add_source(gpu, i, status))
+        if (gpu->variants[i] && !gpu_uses_library(gpu, i) && !add_source(gpu, i, status))
             return false;
     }
     return true;
@@ -65,9 +65,9 @@ static int count_threads(void) {
     return n < 1 ? 1 : n > MOST_COMPILER_THREADS ? MOST_COMPILER_THREADS : (int)n;
 }
 
-static bool compile(Gpu *gpu, const Nvrtc *nvrtc, const CudaCache *cache, const GpuFolders *folders,
+static bool compile(Gpu *gpu, const Nvrtc *nvrtc, const CudaCache *cache, const GpuOptions *options,
                     NvrtcOutput *outputs, Log *log, Status *status) {
-    static const char *const options[] = {"--std=c++17"};
+    static const char *const flags[] = {"--std=c++17"};
     char architecture[NVRTC_ARCHITECTURE_BYTES];
     size_t n = gpu->n_sources;
     CudaText *texts = calloc(n + 1, sizeof *texts);
@@ -78,14 +78,14 @@ static bool compile(Gpu *gpu, const Nvrtc *nvrtc, const CudaCache *cache, const 
     if (nvrtc_architecture(nvrtc, gpu->device.major, gpu->device.minor, architecture, status)) {
         const CudaCompiler compiler = {.nvrtc = nvrtc,
                                        .architecture = architecture,
-                                       .options = options,
-                                       .n_options = sizeof options / sizeof *options,
+                                       .options = flags,
+                                       .n_options = sizeof flags / sizeof *flags,
                                        .cache = cache,
-                                       .keeps_ptx = folders->dump,
+                                       .keeps_ptx = options->dump,
                                        .n_threads = count_threads()};
         if (cuda_compile(&compiler, texts, n, outputs, log, status)) {
-            if (cuda_kernels_open(&gpu->kernels, &gpu->device, gpu->files.sources, outputs, n, status) && folders->dump)
-                cuda_kernel_files_write(disk_system(), folders->dump, &gpu->kernels, outputs, status);
+            if (cuda_kernels_open(&gpu->kernels, &gpu->device, gpu->files.sources, outputs, n, status) && options->dump)
+                cuda_kernel_files_write(disk_system(), options->dump, &gpu->kernels, outputs, status);
             cuda_compile_free(outputs, n);
         }
     }
@@ -93,24 +93,18 @@ static bool compile(Gpu *gpu, const Nvrtc *nvrtc, const CudaCache *cache, const 
     return !status->failed;
 }
 
-bool gpu_kernels_open(Gpu *gpu, const GpuFolders *folders, Log *log, Status *status) {
+bool gpu_kernels_open(Gpu *gpu, const GpuOptions *options, Log *log, Status *status) {
     Nvrtc nvrtc;
-    CudaCache cache;
     if (!add_sources(gpu, status) ||
-        !cuda_kernel_files_open(&gpu->files, gpu->sources, gpu->n_sources, folders->edited, log, status) ||
+        !cuda_kernel_files_open(&gpu->files, gpu->sources, gpu->n_sources, options->edited, log, status) ||
         !nvrtc_open(&nvrtc, &gpu->places, gpu->driver.version, status))
         return false;
-    char *folder = cuda_cache_folder();
-    bool has_cache = folder && cuda_cache_open(&cache, disk_system(), folder, CUDA_CACHE_BYTES, status);
     NvrtcOutput *outputs = calloc(gpu->n_sources + 1, sizeof *outputs);
     if (!outputs)
         status_fail_errno(status, "kernels");
     if (!status->failed)
-        compile(gpu, &nvrtc, has_cache ? &cache : NULL, folders, outputs, log, status);
+        compile(gpu, &nvrtc, gpu_cache(gpu), options, outputs, log, status);
     free(outputs);
-    if (has_cache)
-        cuda_cache_close(&cache);
-    free(folder);
     nvrtc_close(&nvrtc);
     return !status->failed;
 }

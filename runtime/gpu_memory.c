@@ -50,7 +50,8 @@ bool gpu_memory_open(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status 
         {"weights", n_bytes[MOEC_SPACE_WEIGHT]},        {"gradients", n_bytes[MOEC_SPACE_GRAD]},
         {"first moments", n_bytes[MOEC_SPACE_MOMENT1]}, {"second moments", n_bytes[MOEC_SPACE_MOMENT2]},
         {"activations", n_bytes[MOEC_SPACE_ARENA]},     {"scratch", scratch_bytes(gpu)},
-        {"tables", all_made_bytes(gpu->plan)},          {"addresses", gpu->n_tables * sizeof *gpu->tables}};
+        {"tables", all_made_bytes(gpu->plan)},          {"addresses", gpu->n_tables * sizeof *gpu->tables},
+        {"workspace", gpu->products.n_workspace_bytes}};
     if (!cuda_memory_open(&gpu->memory, &gpu->device, parts, N_PARTS, status) ||
         !cuda_transfer_open(&gpu->transfer, &gpu->device, BUFFER_BYTES, status))
         return false;

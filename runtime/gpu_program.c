@@ -32,21 +32,26 @@ static bool make(Gpu *gpu, const MoecLaunch *launch, CUdeviceptr *at, Status *st
     return !status->failed;
 }
 
-static bool set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, CudaLaunch *out,
+static bool set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch, GpuLaunch *out,
                        CUdeviceptr *args, Status *status) {
     const MoecCudaKernel *kernel = &gpu->plan->cuda_kernels[launch->kernel];
     const MoecCudaVariant *variant = gpu->variants[launch->kernel];
     const MoecAddress *from = program->args + launch->first_arg;
-    *out = (CudaLaunch){.args = args, .value = launch->value, .source = launch->source};
+    *out = (GpuLaunch){.launch = {.args = args, .value = launch->value, .source = launch->source},
+                       .is_of_library = gpu_uses_library(gpu, launch->kernel)};
     if (!variant)
         return make(gpu, launch, args, status);
-    out->kernel = &gpu->kernels.kernels[gpu->numbers[launch->kernel]];
     for (uint32_t i = 0; i < kernel->n_parameters; i++) {
-        *args++ = parameter(gpu, from, kernel->pieces[i]);
+        args[i] = parameter(gpu, from, kernel->pieces[i]);
         from += kernel->pieces[i] > 0 ? kernel->pieces[i] : 1;
     }
+    if (out->is_of_library) {
+        out->product = gpu_product_args(gpu, launch->kernel, args);
+        return true;
+    }
+    out->launch.kernel = &gpu->kernels.kernels[gpu->numbers[launch->kernel]];
     if (variant->scratch_bytes > 0)
-        *args = gpu->memory.parts[PART_SCRATCH];
+        args[kernel->n_parameters] = gpu->memory.parts[PART_SCRATCH];
     return true;
 }
 
@@ -94,16 +99,20 @@ static bool place(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch
                      gpu_at(gpu, program->args[launch->first_arg]), made, (size_t)kernel->bytes, gpu->device.work);
 }
 
+static bool run_launch(Gpu *gpu, const MoecProgram *program, uint32_t number, const GpuLaunch *on_device,
+                       Status *status) {
+    const MoecLaunch *launch = &program->launches[number];
+    if (on_device->is_of_library)
+        return gpu_product_run(gpu, launch->kernel, on_device, status);
+    if (on_device->launch.kernel)
+        return cuda_kernels_launch(&gpu->kernels, &on_device->launch, 1, false, status);
+    return place(gpu, program, launch, *on_device->launch.args, status);
+}
+
 static bool run_launches(Gpu *gpu, const MoecProgram *program, const GpuProgram *on_device, Status *status) {
-    uint32_t first = 0;
-    for (uint32_t i = 0; i <= program->n_launches; i++) {
-        bool is_end = i == program->n_launches;
-        if (!is_end && on_device->launches[i].kernel)
-            continue;
-        if (!cuda_kernels_launch(&gpu->kernels, on_device->launches + first, i - first, false, status) ||
-            (!is_end && !place(gpu, program, &program->launches[i], *on_device->launches[i].args, status)))
+    for (uint32_t i = 0; i < program->n_launches; i++) {
+        if (!run_launch(gpu, program, i, &on_device->launches[i], status))
             return false;
-        first = i + 1;
     }
     return true;
 }
@@ -157,6 +166,11 @@ bool gpu_prepare(Gpu *gpu, const MoecProgram *program, Status *status) {
     GpuProgram *on_device = &gpu->programs[program - gpu->plan->programs];
     if (on_device->inputs)
         return true;
+    for (uint32_t i = 0; i < program->n_launches; i++) {
+        if (on_device->launches[i].is_of_library &&
+            !gpu_product_choose(gpu, program->launches[i].kernel, &on_device->launches[i], status))
+            return false;
+    }
     on_device->inputs = open_mailboxes(gpu, program->inputs, program->n_inputs, status);
     if (!status->failed)
         on_device->outputs = open_mailboxes(gpu, program->outputs, program->n_outputs, status);

@@ -45,7 +45,7 @@ static Options default_options(const MoecPlan *plan) {
         .schedule = train->schedule ? train->schedule : "constant",
         .export_dtype = "f32",
         .device = "cpu",
-        .matmul = "own",
+        .matmul = "auto",
         .check = "none",
         .n_tokens = 64,
         .temperature = 0.0,

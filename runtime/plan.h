@@ -12,7 +12,7 @@
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
      disk, output, export, checkpoint, _dir      what is written, whole or not at all
-     gpu, _memory, _kernels, _program, _peak            programs on a GPU (spec/cuda.md), which stand on:
+     gpu, _memory, _kernels, _product, _peak     a run on a GPU (spec/cuda.md); gpu_program: its programs. They stand on:
      cuda_api, _library, _error, _driver         NVIDIA's libraries
      cuda_device, _memory, _transfer             the device, what it holds, copies
      cuda_nvrtc, _cache, _compile                kernels become code
@@ -104,6 +104,24 @@ typedef struct {
     uint64_t scratch_bytes;
 } MoecCudaVariant;
 
+/* A matrix: element (i, j) is offset + (i * stride + j * k_stride) elements into a parameter. */
+typedef struct {
+    uint32_t parameter; /* its number */
+    uint64_t offset;    /* bytes */
+    int64_t stride, k_stride;
+} MoecCudaMatrix;
+
+/* The kernel as one matrix product of a library: out[rows, cols] = lhs[rows, k] rhs[cols, k]^T, + added[rows, cols] if
+   `adds`; sums are f32. Of operands, one of the strides is 1; of out and added, which may be out, k_stride is, and
+   stride is the same. */
+typedef struct {
+    int64_t n_rows, n_cols, k;
+    MoecCudaMatrix lhs, rhs, out, added;
+    MoecDtype operand_dtype, result_dtype;
+    bool adds;
+    uint32_t alignment; /* bytes: all of them start at multiples of it */
+} MoecCudaProduct;
+
 /* The same kernel as CUDA C. Where `pieces` of a parameter is not 0, so many of the kernel's arguments make up an array
    in the device's memory, which the parameter is the address of. */
 typedef struct {
@@ -111,6 +129,7 @@ typedef struct {
     uint32_t n_variants;             /* 0: the kernel runs on the host, and has no operands */
     const uint32_t *pieces;          /* [n_parameters] */
     uint32_t n_parameters;           /* without scratch memory and maps */
+    const MoecCudaProduct *product;  /* what a library can do in its place; NULL: nothing */
 } MoecCudaKernel;
 
 typedef struct {

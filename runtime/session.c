@@ -57,16 +57,11 @@ static bool is_on_blas(const Options *options) {
 }
 
 /* What can be refused before anything is read. */
-static bool check_options(const Options *options, const MoecPlan *plan, Status *status) {
+static bool check_options(const Options *options, Status *status) {
     if (options->export && access(options->export, F_OK) == 0)
         return status_fail(status, STATUS_USAGE, "--export %s: exists already; name a new directory", options->export);
     if (!check_out(options, status) || (options->out && !output_check(options->out, status)))
         return false;
-    if (is_on_blas(options) && strcmp(plan->precision, "f32") != 0)
-        return status_fail(status, STATUS_USAGE,
-                           "--matmul blas: matrix products of this executable round their operands to %s, and OpenBLAS "
-                           "multiplies f32; build the model with --precision f32, or take --matmul own",
-                           plan->precision);
     if (options->profile && !output_check_file("--profile", options->profile, status))
         return false;
     return !options->export || output_check(options->export, status);
@@ -140,8 +135,8 @@ static void count_memory(const Session *session, uint64_t n_bytes[MOEC_SPACE_COU
 static bool open_memory(Session *session, Status *status) {
     uint64_t n_bytes[MOEC_SPACE_COUNT], available = memory_available();
     count_memory(session, n_bytes);
-    const GpuFolders folders = {session->options->dump_kernels, getenv("MOEC_KERNEL_DIR")};
-    if ((session->gpu && !gpu_start(session->gpu, n_bytes, &folders, &session->log, status)) ||
+    const GpuOptions options = {session->options->dump_kernels, getenv("MOEC_KERNEL_DIR"), session->options->matmul};
+    if ((session->gpu && !gpu_start(session->gpu, n_bytes, &options, &session->log, status)) ||
         !memory_open(&session->memory, n_bytes, session->gpu, status))
         return false;
     session->memory.fills_ends = strcmp(session->options->check, "memory") == 0;
@@ -246,20 +241,30 @@ static bool open_weights(Session *session, Status *status) {
 
 /* ---- The GPU ---------------------------------------------------------------------------------------------------- */
 
+/* What a CPU does not do. */
+static bool check_cpu(const Session *session, Status *status) {
+    const Options *options = session->options;
+    if (options->dump_kernels)
+        return status_fail(status, STATUS_USAGE, "--dump-kernels %s: writes a GPU's kernels; add --device cuda",
+                           options->dump_kernels);
+    if (is_on_blas(options) && strcmp(session->plan->precision, "f32") != 0)
+        return status_fail(status, STATUS_USAGE,
+                           "--matmul blas: matrix products of this executable round their operands to %s, and OpenBLAS "
+                           "multiplies f32; build the model with --precision f32, or take --matmul own",
+                           session->plan->precision);
+    return true;
+}
+
 /* What is done on the host's memory alone. */
 static bool check_gpu(const Session *session, Status *status) {
     const Options *options = session->options;
     if (!session->gpu)
-        return !options->dump_kernels ||
-               status_fail(status, STATUS_USAGE, "--dump-kernels %s: writes a GPU's kernels; add --device cuda",
-                           options->dump_kernels);
+        return check_cpu(session, status);
     if (options->profile)
         return status_fail(status, STATUS_USAGE, "--profile: launches are timed on the CPU only; add --device cpu");
     if (strcmp(options->check, "none") != 0)
         return status_fail(status, STATUS_USAGE, "--check %s: memory is checked on the CPU only; add --device cpu",
                            options->check);
-    if (is_on_blas(options))
-        return status_fail(status, STATUS_USAGE, "--matmul blas: OpenBLAS runs on the CPU only; add --device cpu");
     if (is_training(session) && gradients_are_added(session->plan, options->global_batch / session->plan->micro_batch))
         return status_fail(
             status, STATUS_USAGE,
@@ -333,7 +338,7 @@ static void find_ceiling(Session *session, int n_threads) {
 }
 
 static bool open_all(Session *session, Status *status) {
-    if (!cpu_check(session->plan->cpu_features, status) || !check_options(session->options, session->plan, status) ||
+    if (!cpu_check(session->plan->cpu_features, status) || !check_options(session->options, status) ||
         !open_log(session, status))
         return false;
     int n_threads = cpu_set_threads(session->options->n_threads);
@@ -343,7 +348,7 @@ static bool open_all(Session *session, Status *status) {
         !check_gpu(session, status))
         return false;
     find_ceiling(session, n_threads);
-    gemm_choose_blas(is_on_blas(session->options));
+    gemm_choose_blas(!session->gpu && is_on_blas(session->options));
     return open_memory(session, status) && open_weights(session, status) && upload(session, status);
 }
 

@@ -167,7 +167,7 @@ CublasResult cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, CublasProdu
 typedef struct {
     struct CublasLayout a_layout, b_layout, d_layout;
     bool a_is_transposed, b_is_transposed;
-    const void *a, *b;
+    const void *a, *b, *c;
     void *d;
     float beta;
     int kernel;
@@ -204,7 +204,7 @@ static void multiply(const void *data) {
     fake_cuda()->kernel = work->kernel;
     for (uint64_t j = 0; j < work->d_layout.n_columns; j++) {
         for (uint64_t i = 0; i < work->d_layout.n_rows; i++) {
-            float sum = work->beta == 0 ? 0 : work->beta * load(work->d, &work->d_layout, i, j);
+            float sum = work->beta == 0 ? 0 : work->beta * load(work->c, &work->d_layout, i, j);
             for (uint64_t k = 0; k < n_k; k++)
                 sum += (work->a_is_transposed ? load(work->a, &work->a_layout, k, i)
                                               : load(work->a, &work->a_layout, i, k)) *
@@ -226,12 +226,21 @@ CublasResult cublasLtMatmul(cublasLtHandle_t handle, CublasProduct product, cons
     uint64_t a_k = product->is_transposed[0] ? a_layout->n_rows : a_layout->n_columns;
     uint64_t b_columns = product->is_transposed[1] ? b_layout->n_rows : b_layout->n_columns;
     uint64_t b_k = product->is_transposed[1] ? b_layout->n_columns : b_layout->n_rows;
-    if (!handle || *(const float *)alpha != 1 || c != d || c_layout != d_layout || a_k != b_k ||
-        a_rows != d_layout->n_rows || b_columns != d_layout->n_columns ||
-        n_workspace_bytes < algorithm->data[0] * WORKSPACE_BYTES || (n_workspace_bytes > 0 && !workspace))
+    if (!handle || *(const float *)alpha != 1 || c_layout != d_layout || a_k != b_k || a_rows != d_layout->n_rows ||
+        b_columns != d_layout->n_columns || n_workspace_bytes < algorithm->data[0] * WORKSPACE_BYTES ||
+        (n_workspace_bytes > 0 && !workspace))
         return INVALID;
-    const Work work = {*a_layout, *b_layout, *d_layout, product->is_transposed[0], product->is_transposed[1],
-                       a,         b,         d,         *(const float *)beta,      (int)algorithm->data[0]};
+    const Work work = {.a_layout = *a_layout,
+                       .b_layout = *b_layout,
+                       .d_layout = *d_layout,
+                       .a_is_transposed = product->is_transposed[0],
+                       .b_is_transposed = product->is_transposed[1],
+                       .a = a,
+                       .b = b,
+                       .c = c,
+                       .d = d,
+                       .beta = *(const float *)beta,
+                       .kernel = (int)algorithm->data[0]};
     return fake_stream_task(stream, multiply, &work, sizeof work) == CUDA_RESULT_SUCCESS ? CUBLAS_RESULT_SUCCESS
                                                                                          : INJECTED;
 }

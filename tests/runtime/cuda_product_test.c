@@ -36,7 +36,7 @@ static bool multiplier_open(Multiplier *multiplier, const CudaFixture *fixture, 
     if (!cuda_session_open(session, fixture, NULL, 0, status))
         return false;
     CUdeviceptr at = session->memory.parts[0];
-    multiplier->args = (CudaProductArgs){at, at + MATRIX_BYTES, at + (CUdeviceptr)2 * MATRIX_BYTES};
+    multiplier->args = (CudaProductArgs){at, at + MATRIX_BYTES, at + (CUdeviceptr)2 * MATRIX_BYTES, 0};
     multiplier->products = (CudaProducts){.cublas = &multiplier->cublas,
                                           .device = &session->device,
                                           .cache = cache,
@@ -116,6 +116,34 @@ static void expect_product(const Multiplier *multiplier, const CudaProductShape 
     }
     cuda_product_close(&product, &multiplier->products, &status);
     expect_success(&status);
+}
+
+/* What is added to stands elsewhere, and stays. */
+static void expect_sum_beside(Multiplier *multiplier, CudaFixture *fixture) {
+    (void)fixture;
+    CudaProductShape shape = shape_of(4, 5, 6);
+    const CudaDevice *device = &multiplier->session.device;
+    CudaProductArgs args = multiplier->args;
+    CudaProduct product;
+    Status status = STATUS_INIT;
+    shape.adds = true;
+    args.added = args.lhs + MATRIX_BYTES / 2;
+    fill(args.lhs, MOEC_DTYPE_F32, &shape.lhs, 4, 6);
+    fill(args.rhs, MOEC_DTYPE_F32, &shape.rhs, 5, 6);
+    for (int64_t i = 0; i < 20; i++)
+        store(args.added, MOEC_DTYPE_F32, i, (float)i);
+    cuda_product_open(&product, &multiplier->products, &shape, NULL, &status);
+    cuda_product_launch(&product, &multiplier->products, &args, CUDA_TO("multiply"), &status);
+    cuda_device_wait(device, device->work, CUDA_TO("see"), &status);
+    cuda_product_close(&product, &multiplier->products, &status);
+    expect_success(&status);
+    for (int64_t i = 0; i < 20; i++) {
+        float sum = (float)i;
+        for (int64_t k = 0; k < 6; k++)
+            sum += value_of(i / 5, k) * value_of(i % 5, k);
+        assert_true(load(args.out, MOEC_DTYPE_F32, i) == sum);
+        assert_true(load(args.added, MOEC_DTYPE_F32, i) == (float)i);
+    }
 }
 
 static void with_multiplier(void (*run)(Multiplier *multiplier, CudaFixture *fixture)) {
@@ -334,6 +362,11 @@ static void a_failure_names_the_product(void **state) {
     with_multiplier(expect_named);
 }
 
+static void what_is_added_may_stand_elsewhere(void **state) {
+    (void)state;
+    with_multiplier(expect_sum_beside);
+}
+
 static void a_missing_library_is_told(void **state) {
     (void)state;
     CudaFixture fixture;
@@ -352,6 +385,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_of_all_layouts_come_out),
         cmocka_unit_test(thin_products_come_out),
+        cmocka_unit_test(what_is_added_may_stand_elsewhere),
         cmocka_unit_test(a_recorded_product_adds_at_each_replay),
         cmocka_unit_test(the_fastest_kernel_is_chosen),
         cmocka_unit_test(no_kernel_is_told),

@@ -102,7 +102,7 @@ static bool open_product(Run *run, const CudaCache *cache, Status *status) {
                                     .result_dtype = MOEC_DTYPE_F32,
                                     .alignment = 256};
     const CUdeviceptr *at = run->memory.parts;
-    const CudaProductArgs scratch = {at[PART_LHS], at[PART_RHS], at[PART_OUT]};
+    const CudaProductArgs scratch = {at[PART_LHS], at[PART_RHS], at[PART_OUT], 0};
     run->products = (CudaProducts){.cublas = &run->cublas,
                                    .device = &run->device,
                                    .cache = cache,
@@ -184,7 +184,7 @@ static bool upload(Run *run, Status *status) {
 static bool do_step(Run *run, Status *status) {
     const CUdeviceptr *at = run->memory.parts;
     const CUdeviceptr args[] = {at[PART_OUT], at[PART_RATE]};
-    const CudaProductArgs operands = {at[PART_LHS], at[PART_RHS], at[PART_OUT]};
+    const CudaProductArgs operands = {at[PART_LHS], at[PART_RHS], at[PART_OUT], 0};
     const CudaLaunch launch = {&run->kernels.kernels[0], args, "%out.2", "test.moe:1:1"};
     return cuda_product_launch(&run->product, &run->products, &operands, CUDA_TO("multiply"), status) &&
            cuda_kernels_launch(&run->kernels, &launch, 1, false, status);

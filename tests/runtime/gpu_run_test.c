@@ -107,6 +107,54 @@ static void so_do_dumps(void **state) {
     machine_close(&machine);
 }
 
+/* ---- Products by a library -------------------------------------------------------------------------------------- */
+
+static void dense_products_are_the_librarys_where_there_is_one(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    Folder *folder = &machine.folder;
+    machine.plan = bigram_product_plan();
+    const FakeCuda *fake = machine.fixture.fake;
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 3 --out %/blas"), 0);
+    expect_text(folder, "out.txt", "matmul    dense products by cuBLASLt 13.1.0\n");
+    expect_text(folder, "out.txt", "kernels   4 for sm_90a");
+    long n_measured = fake->n_products - 3;
+    assert_true(n_measured > 0);
+    assert_int_equal(fake->n_launches, 2 * 3); /* train, update */
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 3 --matmul blas --out %/again"), 0);
+    assert_int_equal(fake->n_products, n_measured + 2 * 3); /* what was measured is remembered */
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 3 --matmul own --out %/own"), 0);
+    expect_text(folder, "out.txt", "kernels   5 for sm_90a");
+    assert_int_equal(fake->n_products, n_measured + 2 * 3);
+    assert_int_equal(fake->n_launches, 2 * 2 * 3 + 3 * 3);
+    expect_same_checkpoints(folder, "blas/step-00000003", "own/step-00000003");
+    machine_close(&machine);
+}
+
+/* The driver and NVRTC are there; cuBLASLt is not, or it is NVIDIA's, which finds no GPU. */
+static void without_the_library_moecs_kernels_multiply(void **state) {
+    (void)state;
+    static const char *const names[] = {"libcuda.so.1", "libnvrtc.so.13"};
+    Machine machine;
+    machine_open(&machine);
+    Folder *folder = &machine.folder;
+    machine.plan = bigram_product_plan();
+    char from[600];
+    assert_int_equal(unlink(folder_path(folder, "lib64")), 0);
+    folder_write_text(folder, "lib64/none", "");
+    for (int i = 0; i < 2; i++) {
+        char to[32];
+        snprintf(from, sizeof from, "%s/%s", cuda_fixture_folder(), names[i]);
+        snprintf(to, sizeof to, "lib64/%s", names[i]);
+        assert_int_equal(symlink(from, folder_path(folder, to)), 0);
+    }
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 3"), 0);
+    expect_text(folder, "out.txt", "matmul    moec's kernels alone: ");
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 3 --matmul blas"), STATUS_SYSTEM);
+    machine_close(&machine);
+}
+
 /* ---- What it reaches -------------------------------------------------------------------------------------------- */
 
 /* Attention is counted half and in full; the plan's numbers differ by a factor of 2. */
@@ -270,15 +318,17 @@ static void every_failure_of_a_run_is_told(void **state) {
     (void)state;
     Machine machine;
     machine_open(&machine);
+    machine.plan = bigram_product_plan();
     bool has_failed = true;
     for (long call = 0; has_failed; call++) {
         clean(&machine);
         machine.fixture.reset();
         bigram_cuda_add(&machine.fixture);
         machine.fixture.fake->fail_at = call;
-        int code = run_on(&machine, "cuda",
-                          "--data %/train.bin --val %/val.bin --eval-batches 1 --steps 3 --quiet --out %/run "
-                          "--export %/export");
+        int code =
+            run_on(&machine, "cuda",
+                   "--matmul blas --data %/train.bin --val %/val.bin --eval-batches 1 --steps 2 --quiet --out %/run "
+                   "--export %/export");
         has_failed = machine.fixture.fake->failed;
         if (code == 0 && has_failed && !ends_things(machine.fixture.fake->failed))
             fail_msg("the failure of %s (call %ld) goes unsaid", machine.fixture.fake->failed, call);
@@ -297,6 +347,8 @@ int main(void) {
         cmocka_unit_test(steps_say_and_save_what_they_do_on_the_cpu),
         cmocka_unit_test(so_do_steps_of_several_micro_batches),
         cmocka_unit_test(so_do_dumps),
+        cmocka_unit_test(dense_products_are_the_librarys_where_there_is_one),
+        cmocka_unit_test(without_the_library_moecs_kernels_multiply),
         cmocka_unit_test(steps_say_what_share_of_the_peak_they_reach),
         cmocka_unit_test(the_host_does_not_wait_for_the_step_it_has_given),
         cmocka_unit_test(a_nan_is_told_with_its_step_and_never_saved),

@@ -122,7 +122,7 @@ static void wrong_values_are_refused(void **state) {
     expect_refused("--beta1 1", "--beta1: found '1', expected a number from 0 to 0.9999999");
     expect_refused("--schedule linear", "--schedule: found 'linear', expected cosine|wsd|constant");
     expect_refused("--schedule cos", "expected cosine|wsd|constant");
-    expect_refused("--matmul cuda", "--matmul: found 'cuda', expected own|blas");
+    expect_refused("--matmul cuda", "--matmul: found 'cuda', expected auto|own|blas");
     expect_refused("--token-dtype u8", "expected u16|u32");
 }
 

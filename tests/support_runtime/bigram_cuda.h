@@ -8,6 +8,9 @@
 
 MoecPlan bigram_cuda_plan(void);
 
+/* The same, with a matrix product in "train" that a library may do and nothing reads: valid until the next call. */
+MoecPlan bigram_product_plan(void);
+
 /* Makes the functions known; again after each reset of the fake. */
 void bigram_cuda_add(CudaFixture *fixture);
 
