@@ -4,9 +4,11 @@
 
 /* Where the text is compiled for something else than a GPU, that has defined these before. */
 static const char names[] = "#ifndef MOEC_KERNEL\n"
-                            "/* Of small blocks, rather fewer run at once than that their registers are spilled. */\n"
+                            "/* Of small blocks, rather fewer run at once than that their registers are spilled; of\n"
+                            "   384 threads, warpgroups share all that a processor has. */\n"
                             "#define MOEC_KERNEL(n_threads) \\\n"
-                            "    extern \"C\" __global__ __launch_bounds__(n_threads, (n_threads) <= 128 ? 1 : 0)\n"
+                            "    extern \"C\" __global__ \\\n"
+                            "    __launch_bounds__(n_threads, (n_threads) <= 128 || (n_threads) == 384 ? 1 : 0)\n"
                             "#define MOEC_DEVICE static __device__ __forceinline__\n"
                             "#define MOEC_CONSTANT static __device__\n"
                             "#define MOEC_SHARED __shared__\n"
@@ -177,4 +179,5 @@ void form_cuda_print_prelude(FILE *out) {
     fputs(cuda_prelude_attention, out);
     cuda_print_prelude_async(out);
     cuda_print_prelude_wgmma(out);
+    fputs(cuda_prelude_attention_mma, out);
 }
