@@ -58,11 +58,10 @@ static const char *const taken[] = {
 /* The same, and variables of kernels of the form's kind. */
 static const char *const *taken_names(Arena *arena, const Form *form) {
     static const char *const none[] = {NULL};
-    const char *const *of_kind = form->kind == FORM_KIND_PRODUCT                           ? cuda_product_names
-                                 : form_is_attention(form) && cuda_attention_is_bf16(form) ? cuda_attention_tensor_names
-                                 : form_is_attention(form)                                 ? cuda_attention_names
-                                 : form->kind == FORM_KIND_ROUTE                           ? cuda_route_names
-                                                                                           : none;
+    const char *const *of_kind = form->kind == FORM_KIND_PRODUCT ? cuda_product_names
+                                 : form_is_attention(form)       ? cuda_attention_names
+                                 : form->kind == FORM_KIND_ROUTE ? cuda_route_names
+                                                                 : none;
     size_t n = 0;
     while (of_kind[n] != NULL)
         n++;
@@ -192,15 +191,14 @@ static const char *too_large(Arena *arena, const Form *form, const FormCuda *cud
 }
 
 bool form_cuda_has_tier(const Form *form, CudaTier tier, const FormCudaOptions *options) {
-    const bool *is_unaligned = options ? options->is_unaligned : NULL;
-    return tier == CUDA_SM_80 || (form_is_attention(form) && cuda_attention_has_maps(form, is_unaligned));
+    static const FormCudaOptions none = {0};
+    CudaProductChoice choices[CUDA_MOST_CHOICES];
+    return tier == CUDA_SM_80 || cuda_product_choices(form, tier, options ? options : &none, choices) > 0;
 }
 
-static void print_kernels(CudaPrinter *at, Form *form, CudaTier tier) {
+static void print_kernels(CudaPrinter *at, Form *form, CudaTier tier, const FormCudaOptions *options) {
     if (form->kind == FORM_KIND_PRODUCT)
-        cuda_print_product(at, form);
-    else if (form_is_attention(form) && tier == CUDA_SM_90A)
-        cuda_print_attention_wgmma(at);
+        cuda_print_product(at, form, tier, options);
     else if (form_is_attention(form))
         cuda_print_attention(at);
     else if (form->kind == FORM_KIND_ROUTE)
@@ -227,7 +225,7 @@ const FormCuda *form_cuda(Arena *arena, const Form *given, CudaTier tier, const 
         c_comment(&c, options->heading);
     FormCuda *out = arena_new_of(arena, FormCuda);
     CudaPrinter at = printer_new(&c, form, out, options->is_unaligned);
-    print_kernels(&at, form, tier);
+    print_kernels(&at, form, tier, options);
     fclose(c.out);
     out->text = arena_strndup(arena, buffer, n_bytes);
     free(buffer);

@@ -60,10 +60,25 @@ typedef struct {
     FormCudaMap *maps;
 } FormCuda;
 
+/* How a product of bf16 that are copied as they are is cut. */
 typedef struct {
-    const char *heading;      /* stands above the first kernel as a comment; NULL: none */
-    const bool *is_unaligned; /* arguments that may start at any multiple of their elements' size; NULL: none does */
+    int n_tile_rows, n_tile_cols; /* of a block's results at a time; of each result, where there are several */
+    int n_stages;                 /* parts of k that are on their way or multiplied at a time */
+    int n_band;                   /* tiles of rows that share columns while they are in the cache */
+} CudaProductChoice;
+
+typedef struct {
+    const char *heading;             /* stands above the first kernel as a comment; NULL: none */
+    const bool *is_unaligned;        /* arguments that may start at any multiple of their elements' size; NULL: none */
+    const CudaProductChoice *choice; /* one of cuda_product_choices; NULL: the first */
 } FormCudaOptions;
+
+enum { CUDA_MOST_CHOICES = 16 };
+
+/* The ways to cut the form that are worth a try, the best guess first; how many: none where the form leaves no choice
+   on the tier. */
+int cuda_product_choices(const Form *form, CudaTier tier, const FormCudaOptions *options,
+                         CudaProductChoice choices[CUDA_MOST_CHOICES]);
 
 /* Whether the form has a text of its own for the tier; all have one for CUDA_SM_80. */
 bool form_cuda_has_tier(const Form *form, CudaTier tier, const FormCudaOptions *options);

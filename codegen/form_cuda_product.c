@@ -1,144 +1,84 @@
-/* PRODUCT forms as CUDA C, for sm_80 and later. A block computes a tile of the results: its operands go through
-   registers to shared memory a part of k at a time, the next part on its way while this one is multiplied; then the
-   body is computed on the sums where they are, in registers. No sum is shared by blocks, so its order is always the
-   same.
+/* PRODUCT forms as CUDA C: which way they are printed, how they are cut, and which tiles a block has. */
+#include "codegen/form_cuda_product.h"
 
-   Products that share their lhs and their k are multiplied together, in one pass. Of bf16 the tensor cores
-   multiply (mma.sync), else each thread multiplies floats. */
 #include <assert.h>
 #include <string.h>
 
-#include "codegen/form_cuda_internal.h"
-
 const char *const cuda_product_names[] = {
-    "i",       "j",        "k",           "a",         "b",       "row",      "col",      "at",         "line",
-    "minor",   "side",     "deep",        "unit",      "buffer",  "tile",     "tile_",    "band",       "n_band",
-    "n_parts", "row_tile", "col_tile",    "row_at",    "row_end", "col_at",   "col_end",  "k_at",       "k_first",
-    "k_end",   "group",    "group_first", "group_end", "is_line", "warp_row", "warp_col", "thread_row", "thread_col",
-    "sums_",   "uint16_t", "elements",    "eight",     NULL};
+    "i",          "j",           "k",          "a",          "b",         "row",         "col",       "at",
+    "line",       "minor",       "side",       "deep",       "unit",      "buffer",      "tile",      "tile_",
+    "band",       "n_band",      "n_parts",    "row_tile",   "col_tile",  "row_at",      "row_end",   "col_at",
+    "col_end",    "k_at",        "k_first",    "k_end",      "group",     "group_first", "group_end", "is_line",
+    "warp_row",   "warp_col",    "thread_row", "thread_col", "sums_",     "uint16_t",    "elements",  "eight",
+    "part",       "stage",       "parity",     "full",       "empty",     "shared",      "tiles",     "lines_",
+    "first_tile", "n_row_tiles", "local",      "chunk",      "n_bytes",   "half",        "pair",      "lhs",
+    "rhs0",       "rhs1",        "rhs2",       "rhs3",       "warpgroup", "n_issued",    "n_left",    "zero",
+    "coming",     "maps",        NULL};
 
-enum { N_THREADS = 256, N_WARPS = N_THREADS / CUDA_WARP };
+int64_t product_ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
 
-/* Rows of a tile of results in a band: blocks that run at once then read the same parts of operands. */
-enum { BAND = 8 };
-
-typedef struct {
-    int lhs, n_rhs, rhs[FORM_MAX_PRODUCTS], results[FORM_MAX_PRODUCTS];
-    int64_t k;
-} Pass;
-
-typedef struct {
-    CudaPrinter *cuda;
-    CPrinter *c;
-    const Form *form;
-    int n_passes, most_rhs;
-    Pass passes[FORM_MAX_PRODUCTS];
-    int n_tile_rows, n_tile_cols, n_tile_k; /* of a block */
-    bool uses_tensor_cores;
-    int n_warp_rows, n_warp_cols; /* of a warp, where they do */
-    int n_unit;                   /* elements that are copied at a time: of 16 bytes of memory */
-} ProductPrinter;
-
-static long long ceil_div(int64_t a, int64_t b) {
-    return (long long)((a + b - 1) / b);
+DType product_dtype(const Form *form) {
+    return form_operand_dtype(form, &form->operands[0]);
 }
 
 /* ---- Passes and tiles ------------------------------------------------------------------------------------------- */
 
 static void set_passes(ProductPrinter *at) {
+    bool has_product[FORM_MAX_RESULTS] = {false};
     for (int i = 0; i < at->form->n_products; i++) {
         const FormProduct *product = &at->form->products[i];
         int pass = 0;
         while (pass < at->n_passes && (at->passes[pass].lhs != product->lhs || at->passes[pass].k != product->k))
             pass++;
         if (pass == at->n_passes)
-            at->passes[at->n_passes++] = (Pass){.lhs = product->lhs, .k = product->k};
-        Pass *to = &at->passes[pass];
+            at->passes[at->n_passes++] = (ProductPass){.lhs = product->lhs, .k = product->k};
+        ProductPass *to = &at->passes[pass];
         to->rhs[to->n_rhs] = product->rhs;
         to->results[to->n_rhs++] = product->result;
         at->most_rhs = to->n_rhs > at->most_rhs ? to->n_rhs : at->most_rhs;
     }
+    for (int pass = 0; pass < at->n_passes; pass++) { /* in the order in which they are multiplied */
+        for (int i = 0; i < at->passes[pass].n_rhs; i++) {
+            int result = at->passes[pass].results[i];
+            at->passes[pass].is_first[i] = !has_product[result];
+            has_product[result] = true;
+        }
+    }
 }
 
-static bool is_bf16(const Form *form) {
-    return form_operand_dtype(form, &form->operands[0]) == DTYPE_BF16;
-}
-
-/* A block has 48 KiB of shared memory without asking for more; a thread has about 64 sums. */
-static void set_tile(ProductPrinter *at) {
-    int most = at->most_rhs > at->form->n_results ? at->most_rhs : at->form->n_results;
-    at->n_tile_rows = most > 2 ? 64 : 128;
-    at->n_tile_cols = most > 1 ? 64 : 128;
-    at->uses_tensor_cores = at->form->is_bf16 || is_bf16(at->form);
-    at->n_unit = is_bf16(at->form) ? 8 : 4;
-    at->n_tile_k = at->uses_tensor_cores ? 32 : 16;
-    at->n_warp_cols = 32;
-    at->n_warp_rows = at->n_tile_rows * at->n_tile_cols / N_WARPS / at->n_warp_cols;
-}
-
-static int n_sums(const ProductPrinter *at) {
-    return at->n_tile_rows * at->n_tile_cols / N_THREADS;
-}
-
-/* Of one group where each has rows of its own. */
-static int64_t n_row_tiles(const ProductPrinter *at) {
-    int64_t n = ceil_div(form_operand_side(at->form, true), at->n_tile_rows);
+int64_t product_n_row_tiles(const ProductPrinter *at) {
+    int64_t n = product_ceil_div(form_operand_side(at->form, true), at->n_tile_rows);
     return at->form->ragged == FORM_RAGGED_ROWS ? n + at->form->n_groups - 1 : n; /* each group's last may be short */
 }
 
-static int64_t n_col_tiles(const ProductPrinter *at) {
-    return ceil_div(form_n_cols(&at->form->body), at->n_tile_cols);
+int64_t product_n_col_tiles(const ProductPrinter *at) {
+    return product_ceil_div(form_n_cols(&at->form->body), at->n_tile_cols);
+}
+
+int64_t product_n_tiles(const ProductPrinter *at) {
+    int64_t n = product_n_row_tiles(at) * product_n_col_tiles(at);
+    return at->form->ragged == FORM_RAGGED_K ? n * at->form->n_groups : n;
 }
 
 /* ---- Operands --------------------------------------------------------------------------------------------------- */
 
-/* Number `number` of a pass: -1 is lhs, the others are its rhs. */
-static const FormOperand *operand_of(const ProductPrinter *at, const Pass *pass, int number) {
+const FormOperand *product_operand(const ProductPrinter *at, const ProductPass *pass, int number) {
     return &at->form->operands[number < 0 ? pass->lhs : pass->rhs[number]];
 }
 
-/* What its tile is called: passes use the same memory. */
-static const char *tile_name(const ProductPrinter *at, int number) {
+const char *product_tile_name(const ProductPrinter *at, int number) {
     return number < 0 ? "lhs" : arena_printf(at->c->arena, "rhs%d", number);
 }
 
-/* Whether elements lie one after the other along k. */
-static bool k_is_minor(const ProductPrinter *at, const FormOperand *operand) {
+bool product_k_is_minor(const ProductPrinter *at, const FormOperand *operand) {
     return operand->part ? !operand->k_is_major : !form_gathers_k(at->form, operand);
 }
 
-/* How a tile lies in shared memory: lines along the minor side, each a little longer than that, so that lines that are
-   read at once are in different banks. */
-typedef struct {
-    int n_lines, n_minor, stride;
-    int n_units; /* that each thread copies */
-} Layout;
-
-static Layout layout_of(const ProductPrinter *at, const FormOperand *operand, int number) {
-    int side = number < 0 ? at->n_tile_rows : at->n_tile_cols;
-    bool is_k = k_is_minor(at, operand);
-    Layout layout = {.n_lines = is_k ? side : at->n_tile_k, .n_minor = is_k ? at->n_tile_k : side};
-    layout.stride = layout.n_minor + (at->uses_tensor_cores ? 8 : 4);
-    layout.n_units = layout.n_lines * layout.n_minor / at->n_unit / N_THREADS;
-    assert(layout.n_units > 0);
-    return layout;
-}
-
-/* Whether the elements of a unit are read at once: they start at multiples of 16 bytes, and end with their line. */
-static bool reads_vectors(const ProductPrinter *at, const FormOperand *operand, int number, int64_t k) {
-    bool is_k = k_is_minor(at, operand);
-    int64_t side = number < 0 ? form_operand_side(at->form, true) : form_n_cols(&at->form->body);
-    int64_t n_minor = is_k ? k : side, line = is_k ? operand->stride : operand->k_stride;
-    bool is_ragged = is_k ? at->form->ragged == FORM_RAGGED_K : number < 0 && at->form->ragged == FORM_RAGGED_ROWS;
-    return !operand->part && !is_ragged && cuda_is_aligned(at->cuda, operand->arg) &&
-           operand->offset % at->n_unit == 0 && operand->group_stride % at->n_unit == 0 && line % at->n_unit == 0 &&
-           n_minor % at->n_unit == 0;
-}
-
-/* "x + 64 + group * 4096 + line * 48 + minor" */
-static const char *address_text(const ProductPrinter *at, const FormOperand *operand, const char *minor) {
+const char *product_address_text(const ProductPrinter *at, const FormOperand *operand, const char *minor) {
     Arena *arena = at->c->arena;
-    int64_t line = k_is_minor(at, operand) ? operand->stride : operand->k_stride;
+    int64_t line = product_k_is_minor(at, operand) ? operand->stride : operand->k_stride;
     const char *text = at->cuda->base.arg_names[operand->arg];
     if (operand->offset != 0)
         text = arena_printf(arena, "%s + %lld", text, (long long)operand->offset);
@@ -147,59 +87,7 @@ static const char *address_text(const ProductPrinter *at, const FormOperand *ope
     return arena_printf(arena, "%s + line * %lld + %s", text, (long long)line, minor);
 }
 
-/* ---- Bodies ----------------------------------------------------------------------------------------------------- */
-
-/* `int b = row / 256, t = row % 256;` for each index of one side, from the flat number `flat`. */
-static void print_indices(const CudaPrinter *cuda, const FormPrinter *at, bool is_col, const char *flat) {
-    int64_t inner = 1;
-    for (int i = at->body->n_indices - 1; i >= 0; i--) {
-        if (at->body->indices[i].is_col != is_col)
-            continue;
-        bool is_first = i == 0 || at->body->indices[i - 1].is_col != is_col;
-        int64_t extent = at->body->indices[i].extent;
-        const char *text = inner == 1 ? flat : arena_printf(at->c->arena, "%s / %lld", flat, (long long)inner);
-        text = is_first ? text : arena_printf(at->c->arena, "%s %% %lld", text, (long long)extent);
-        c_line(at->c, "%s %s = %s;", cuda->int_type, at->index_names[i], text);
-        inner *= extent;
-    }
-}
-
-/* The element of an operand that is computed, as a function of the kernel's parameters and of its row and column. */
-static void print_part(ProductPrinter *at, const FormOperand *operand) {
-    FormPrinter part = form_printer_with(at->c, at->form, operand->part, at->cuda->base.taken);
-    const bool *is_live = form_live(at->c->arena, operand->part);
-    c_open(at->c, "MOEC_DEVICE float %s_%s(%s, %s row, %s col)", at->form->name, operand->name,
-           cuda_parameters_text(at->cuda), at->cuda->int_type, at->cuda->int_type);
-    print_indices(at->cuda, &part, false, "row");
-    print_indices(at->cuda, &part, true, "col");
-    for (uint32_t i = 0; i < operand->part->n_instrs; i++) {
-        if (is_live[i] && operand->part->instrs[i].op != FORM_CONST)
-            form_print_value(&part, i);
-    }
-    c_line(at->c, "return %s;", form_value_text(&part, operand->part->yield));
-    c_close(at->c);
-    c_text(at->c, "\n");
-}
-
-/* ---- Copying operands ------------------------------------------------------------------------------------------- */
-
-static void open_units(ProductPrinter *at, Layout layout) {
-    c_line(at->c, "#pragma unroll");
-    c_open(at->c, "for (int unit = 0; unit < %d; unit++)", layout.n_units);
-    c_line(at->c, "int at = unit * %d + (int)threadIdx.x;", N_THREADS);
-}
-
-/* Where the unit is in its tile. */
-static const char *line_text(const ProductPrinter *at, Layout layout) {
-    return arena_printf(at->c->arena, "at / %d", layout.n_minor / at->n_unit);
-}
-
-static const char *minor_text(const ProductPrinter *at, Layout layout) {
-    return arena_printf(at->c->arena, "at %% %d * %d", layout.n_minor / at->n_unit, at->n_unit);
-}
-
-/* The line that is read instead: none where the position is negative. */
-static void print_gathered_line(ProductPrinter *at, const FormOperand *operand) {
+void product_print_gathered_line(const ProductPrinter *at, const FormOperand *operand) {
     const char *divided = operand->gather_divisor == 1 ? "line"
                                                        : arena_printf(at->c->arena, "line < 0 ? -1 : line / %lld",
                                                                       (long long)operand->gather_divisor);
@@ -209,296 +97,177 @@ static void print_gathered_line(ProductPrinter *at, const FormOperand *operand) 
         c_line(at->c, "line = %s;", divided);
 }
 
-/* Into loaded_NAME, from k_at on; 0 where there is nothing. */
-static void print_load(ProductPrinter *at, const Pass *pass, int number) {
+/* ---- The walk through tiles ------------------------------------------------------------------------------------- */
+
+/* Tiles of a band share columns: blocks that run at once then read the same parts of operands. */
+static void print_band(const ProductPrinter *at, const char *n_rows) {
+    long long n_cols = (long long)product_n_col_tiles(at), n_band = at->band * n_cols;
+    c_line(at->c, "int band = local / %lld * %d, n_band = %s - band < %d ? %s - band : %d;", n_band, at->band, n_rows,
+           at->band, n_rows, at->band);
+    c_line(at->c, "int row_tile = band + local %% %lld %% n_band, col_tile = local %% %lld / n_band;", n_band, n_band);
+}
+
+/* A block's tiles rise, and so do their groups. */
+static void open_ragged_tiles(const ProductPrinter *at) {
     CPrinter *c = at->c;
-    const FormOperand *operand = operand_of(at, pass, number);
-    Layout layout = layout_of(at, operand, number);
-    const char *side = number < 0 ? "row" : "col", *name = tile_name(at, number), *type = at->cuda->int_type;
-    const char *line = k_is_minor(at, operand) ? side : "k", *minor = k_is_minor(at, operand) ? "k" : side;
-    open_units(at, layout);
-    c_line(c, "%s line = %s_at + %s, minor = %s_at + %s;", type, line, line_text(at, layout), minor,
-           minor_text(at, layout));
-    c_line(c, "bool is_line = line < %s_end;", line);
-    if (operand->gather != FORM_NONE)
-        print_gathered_line(at, operand);
-    if (reads_vectors(at, operand, number, pass->k)) {
-        const char *address = address_text(at, operand, "minor");
-        if (is_bf16(at->form))
-            c_line(c, "loaded_%s[unit] = moec_load8_if(is_line && minor < %s_end, %s);", name, minor, address);
-        else
-            c_line(c, "moec_load4_if(is_line && minor < %s_end, loaded_%s[unit], %s);", minor, name, address);
-    } else if (is_bf16(at->form)) {
-        c_line(c, "uint32_t elements[8];");
-        c_line(c, "#pragma unroll");
-        c_line(c, "for (int i = 0; i < 8; i++)");
-        c_line(c, "    elements[i] = is_line && minor + i < %s_end ? *(%s) : 0;", minor,
-               address_text(at, operand, "minor + i"));
-        c_line(c, "loaded_%s[unit] = moec_eight(elements);", name);
-    } else {
-        const char *element = operand->part ? arena_printf(c->arena, "%s_%s(%s, line, minor + i)", at->form->name,
-                                                           operand->name, cuda_arguments_text(at->cuda))
-                                            : arena_printf(c->arena, "*(%s)", address_text(at, operand, "minor + i"));
-        c_line(c, "#pragma unroll");
-        c_line(c, "for (int i = 0; i < %d; i++)", at->n_unit);
-        c_line(c, "    loaded_%s[unit][i] = is_line && minor + i < %s_end ? %s : 0.0f;", name, minor, element);
-    }
+    const char *offsets = at->cuda->base.arg_names[at->form->offsets], *type = at->cuda->int_type;
+    long long n_cols = (long long)product_n_col_tiles(at), n_groups = (long long)at->form->n_groups;
+    c_line(c, "int group = 0, first_tile = 0;");
+    c_open(c, "for (int tile = (int)blockIdx.x;; tile += (int)gridDim.x)");
+    c_line(c, "int n_row_tiles = 0;");
+    c_open(c, "for (; group < %lld; group++)", n_groups);
+    c_line(c, "n_row_tiles = (%s[group + 1] - %s[group] + %d) / %d;", offsets, offsets, at->n_tile_rows - 1,
+           at->n_tile_rows);
+    c_line(c, "if (tile < first_tile + n_row_tiles * %lld)", n_cols);
+    c_line(c, "    break;");
+    c_line(c, "first_tile += n_row_tiles * %lld;", n_cols);
     c_close(c);
+    c_line(c, "if (group == %lld)", n_groups);
+    c_line(c, "    break;");
+    c_line(c, "int local = tile - first_tile;");
+    print_band(at, "n_row_tiles");
+    c_line(c, "%s row_at = %s[group] + row_tile * %d, row_end = %s[group + 1];", type, offsets, at->n_tile_rows,
+           offsets);
 }
 
-/* From loaded_NAME to the tile, rounded to bf16 or as they are. */
-static void print_keep(ProductPrinter *at, const Pass *pass, int number) {
-    Layout layout = layout_of(at, operand_of(at, pass, number), number);
-    const char *name = tile_name(at, number);
-    open_units(at, layout);
-    const char *store = is_bf16(at->form) ? "moec_store8" : at->uses_tensor_cores ? "moec_store4_bf16" : "moec_store4";
-    c_line(at->c, "%s(&tile_%s[!buffer][%s * %d + %s], loaded_%s[unit]);", store, name, line_text(at, layout),
-           layout.stride, minor_text(at, layout), name);
-    c_close(at->c);
-}
-
-/* ---- Multiplying ------------------------------------------------------------------------------------------------ */
-
-/* Fragments of mma.m16n8k16 by ldmatrix, which reads four 8 x 8 matrices: lane l says where row l % 8 of matrix l / 8
-   starts. Matrices of lhs are (rows, k) (0, 0), (8, 0), (0, 8), (8, 8); those of rhs, for 16 columns, (0, 0), (0, 8),
-   (8, 0), (8, 8). Where lines go along the side instead of k, rows of a matrix are k, and it is transposed on the way.
-   PTX ISA, "Matrix multiply-accumulate operation using mma instruction", m16n8k16. */
-static void print_fragments(ProductPrinter *at, const Pass *pass, int number, int n) {
+void product_open_tiles(const ProductPrinter *at) {
     CPrinter *c = at->c;
-    const FormOperand *operand = operand_of(at, pass, number);
-    Layout layout = layout_of(at, operand, number);
-    bool is_lhs = number < 0, is_k = k_is_minor(at, operand);
-    const char *name = tile_name(at, number), *inner = "lane % 8", *first = "lane / 8 % 2 * 8",
-               *second = "lane / 16 * 8";
-    const char *side_half = is_lhs ? first : second, *k_half = is_lhs ? second : first;
-    c_line(c, "#pragma unroll");
-    c_open(c, "for (int i = 0; i < %d; i++)", n);
-    c_line(c, "int side = %s + i * 16 + %s%s%s;", is_lhs ? "warp_row" : "warp_col", side_half, is_k ? " + " : "",
-           is_k ? inner : "");
-    c_line(c, "int deep = k + %s%s%s;", k_half, is_k ? "" : " + ", is_k ? "" : inner);
-    c_line(c, "%s(%s[i], tile_%s[buffer], %s * %d + %s);", is_k ? "moec_ldmatrix" : "moec_ldmatrix_transposed",
-           is_lhs ? "a" : "b", name, is_k ? "side" : "deep", layout.stride, is_k ? "deep" : "side");
-    c_close(c);
-}
-
-/* sums_R[16 rows][8 columns][4]: what a lane has of the result of an mma. */
-static void print_tensor_cores(ProductPrinter *at, const Pass *pass) {
-    CPrinter *c = at->c;
-    int n_rows = at->n_warp_rows / 16, n_cols = at->n_warp_cols / 8;
-    c_line(c, "#pragma unroll");
-    c_open(c, "for (int k = 0; k < %d; k += 16)", at->n_tile_k);
-    c_line(c, "uint32_t a[%d][4], b[%d][4];", n_rows, n_cols / 2);
-    print_fragments(at, pass, -1, n_rows);
-    for (int i = 0; i < pass->n_rhs; i++) {
-        print_fragments(at, pass, i, n_cols / 2);
-        c_line(c, "#pragma unroll");
-        c_open(c, "for (int i = 0; i < %d; i++)", n_rows * n_cols);
-        c_line(c, "int col = i %% %d;", n_cols);
-        c_line(c, "moec_mma(&sums_%d[i * 4], a[i / %d], &b[col / 2][col %% 2 * 2]);", pass->results[i], n_cols);
-        c_close(c);
-    }
-    c_close(c);
-}
-
-/* Element (side, k) of a tile. */
-static const char *element_text(ProductPrinter *at, const Pass *pass, int number, const char *side) {
-    const FormOperand *operand = operand_of(at, pass, number);
-    Layout layout = layout_of(at, operand, number);
-    const char *name = tile_name(at, number);
-    return k_is_minor(at, operand)
-               ? arena_printf(at->c->arena, "tile_%s[buffer][(%s) * %d + k]", name, side, layout.stride)
-               : arena_printf(at->c->arena, "tile_%s[buffer][k * %d + %s]", name, layout.stride, side);
-}
-
-/* A thread's rows and columns are 16 apart: the lanes of a warp read neighbours. */
-static void print_floats(ProductPrinter *at, const Pass *pass) {
-    CPrinter *c = at->c;
-    int n_rows = at->n_tile_rows / 16, n_cols = at->n_tile_cols / 16;
-    c_line(c, "#pragma unroll");
-    c_open(c, "for (int k = 0; k < %d; k++)", at->n_tile_k);
-    c_line(c, "float a[%d], b[%d];", n_rows, n_cols);
-    c_line(c, "#pragma unroll");
-    c_line(c, "for (int i = 0; i < %d; i++)", n_rows);
-    c_line(c, "    a[i] = %s;", element_text(at, pass, -1, "thread_row + i * 16"));
-    for (int i = 0; i < pass->n_rhs; i++) {
-        c_line(c, "#pragma unroll");
-        c_line(c, "for (int i = 0; i < %d; i++)", n_cols);
-        c_line(c, "    b[i] = %s;", element_text(at, pass, i, "thread_col + i * 16"));
-        c_line(c, "#pragma unroll");
-        c_line(c, "for (int i = 0; i < %d; i++)", n_rows * n_cols);
-        c_line(c, "    sums_%d[i] += a[i / %d] * b[i %% %d];", pass->results[i], n_cols, n_cols);
-    }
-    c_close(c);
-}
-
-/* While a part of k is multiplied, the next one comes. In turns they are in one half of the tiles' memory and the
-   other, so that one barrier a part is enough. */
-static void print_pass(ProductPrinter *at, const Pass *pass) {
-    CPrinter *c = at->c;
+    const Form *form = at->form;
     const char *type = at->cuda->int_type;
-    c_line(c, "{");
-    c->depth++;
-    if (at->form->ragged == FORM_RAGGED_K)
-        c_line(c, "%s k_first = group_first, k_end = group_end;", type);
-    else
-        c_line(c, "const %s k_first = 0, k_end = %lld;", type, (long long)pass->k);
-    c_line(c, "%s n_parts = (k_end - k_first + %d) / %d;", type, at->n_tile_k - 1, at->n_tile_k);
-    c_open(c, "for (%s part = -1; part < n_parts; part++)", type);
-    for (int i = -1; i < pass->n_rhs; i++) {
-        int n_units = layout_of(at, operand_of(at, pass, i), i).n_units;
-        c_line(c, is_bf16(at->form) ? "uint4 loaded_%s[%d];" : "float loaded_%s[%d][4];", tile_name(at, i), n_units);
-    }
-    c_line(c, "int buffer = (int)(part & 1);");
-    c_open(c, "if (part + 1 < n_parts)");
-    c_line(c, "%s k_at = k_first + (part + 1) * %d;", type, at->n_tile_k);
-    for (int i = -1; i < pass->n_rhs; i++)
-        print_load(at, pass, i);
-    c_close(c);
-    c_open(c, "if (part >= 0)");
-    if (at->uses_tensor_cores)
-        print_tensor_cores(at, pass);
-    else
-        print_floats(at, pass);
-    c_close(c);
-    c_open(c, "if (part + 1 < n_parts)");
-    for (int i = -1; i < pass->n_rhs; i++)
-        print_keep(at, pass, i);
-    c_close(c);
-    c_line(c, "__syncthreads();");
-    c_close(c);
-    c_close(c);
-}
-
-/* ---- Results ---------------------------------------------------------------------------------------------------- */
-
-/* Of the thread's sum number i. */
-static void print_place(ProductPrinter *at) {
-    CPrinter *c = at->c;
-    const char *type = at->cuda->int_type;
-    int n_cols = at->uses_tensor_cores ? at->n_warp_cols / 8 : at->n_tile_cols / 16;
-    if (at->uses_tensor_cores) {
-        c_line(c, "%s row = row_at + warp_row + i / %d * 16 + i / 2 %% 2 * 8 + lane / 4;", type, 4 * n_cols);
-        c_line(c, "%s col = col_at + warp_col + i / 4 %% %d * 8 + lane %% 4 * 2 + i %% 2;", type, n_cols);
+    long long n_rows = (long long)product_n_row_tiles(at), n_cols = (long long)product_n_col_tiles(at);
+    if (form->ragged == FORM_RAGGED_ROWS) {
+        open_ragged_tiles(at);
     } else {
-        c_line(c, "%s row = row_at + thread_row + i / %d * 16;", type, n_cols);
-        c_line(c, "%s col = col_at + thread_col + i %% %d * 16;", type, n_cols);
+        c_open(c, "for (int tile = (int)blockIdx.x; tile < %lld; tile += (int)gridDim.x)",
+               (long long)product_n_tiles(at));
+        if (form->ragged == FORM_RAGGED_K) {
+            const char *offsets = at->cuda->base.arg_names[form->offsets];
+            c_line(c, "int group = tile / %lld, local = tile %% %lld;", n_rows * n_cols, n_rows * n_cols);
+            c_line(c, "%s group_first = %s[group], group_end = %s[group + 1];", type, offsets, offsets);
+        } else {
+            c_line(c, "int local = tile;");
+        }
+        print_band(at, arena_printf(c->arena, "%lld", n_rows));
+        c_line(c, "%s row_at = row_tile * %d, row_end = %lld;", type, at->n_tile_rows,
+               (long long)form_operand_side(form, true));
     }
+    c_line(c, "%s col_at = col_tile * %d, col_end = %lld;", type, at->n_tile_cols, (long long)form_n_cols(&form->body));
 }
 
-static void print_results(ProductPrinter *at) {
-    CPrinter *c = at->c;
-    FormPrinter *base = &at->cuda->base;
-    const bool *is_live = form_live(c->arena, base->body);
-    c_line(c, "#pragma unroll");
-    c_open(c, "for (int i = 0; i < %d; i++)", n_sums(at));
-    print_place(at);
-    c_line(c, "if (row >= row_end || col >= col_end)");
-    c_line(c, "    continue;");
+void product_print_parts(const ProductPrinter *at, const ProductPass *pass) {
+    const char *type = at->cuda->int_type;
     if (at->form->ragged == FORM_RAGGED_K)
-        c_line(c, "row += group * %lld;", (long long)form_operand_side(at->form, true));
-    print_indices(at->cuda, base, false, "row");
-    print_indices(at->cuda, base, true, "col");
-    for (uint32_t i = 0; i < base->body->n_instrs; i++) {
-        const FormInstr *instr = &base->body->instrs[i];
-        if (!is_live[i] || instr->op == FORM_CONST)
+        c_line(at->c, "%s k_first = group_first, k_end = group_end;", type);
+    else
+        c_line(at->c, "const %s k_first = 0, k_end = %lld;", type, (long long)pass->k);
+    c_line(at->c, "int n_parts = (int)((k_end - k_first + %d) / %d);", TILE_K - 1, TILE_K);
+}
+
+/* ---- Choices ---------------------------------------------------------------------------------------------------- */
+
+/* What a tier has room for: columns of all results' tiles together, bytes of shared memory for stages, and the widest
+   tile that is tried first. */
+typedef struct {
+    int most_cols, first_cols;
+    int64_t n_bytes;
+    int most_stages;
+} Room;
+
+static const Room rooms[CUDA_N_TIERS] = {
+    [CUDA_SM_80] = {.most_cols = 256, .first_cols = 128, .n_bytes = 96 * 1024, .most_stages = 4},
+    [CUDA_SM_90A] = {.most_cols = 256, .first_cols = 256, .n_bytes = 224 * 1024, .most_stages = 6},
+};
+
+static bool can_copy(const Form *form, CudaTier tier, const FormCudaOptions *options) {
+    return tier == CUDA_SM_90A ? product_can_sm90(form, options) : product_can_copy(form, options);
+}
+
+/* Results side by side, or operands. */
+static int most_tiles(const Form *form, int *most_rhs) {
+    ProductPrinter at = {.form = form};
+    set_passes(&at);
+    *most_rhs = at.most_rhs;
+    return at.most_rhs > form->n_results ? at.most_rhs : form->n_results;
+}
+
+static CudaProductChoice choice_of(const Form *form, CudaTier tier, int n_cols, int n_band) {
+    int most_rhs, n_results = most_tiles(form, &most_rhs);
+    int n_rows = tier == CUDA_SM_80 && n_results > 2 ? 64 : 128;
+    int64_t stage = (int64_t)(n_rows + most_rhs * n_cols) * TILE_K * ELEMENT_BYTES;
+    int64_t n_bytes = rooms[tier].n_bytes;
+    if (tier == CUDA_SM_80 && n_results * n_cols > rooms[tier].first_cols)
+        n_bytes = 144 * 1024; /* which not all devices have */
+    int64_t n_stages = n_bytes / stage;
+    return (CudaProductChoice){.n_tile_rows = n_rows,
+                               .n_tile_cols = n_cols,
+                               .n_stages =
+                                   (int)(n_stages < rooms[tier].most_stages ? n_stages : rooms[tier].most_stages),
+                               .n_band = n_band};
+}
+
+/* Columns that tiles of this width have beyond the form's, per thousand of these. */
+static int64_t waste(const Form *form, int n_cols) {
+    int64_t n = form_n_cols(&form->body);
+    return (product_ceil_div(n, n_cols) * n_cols - n) * 1000 / n;
+}
+
+/* Lines of these tiles are units of a power of two. */
+static bool gathers_any_k(const Form *form) {
+    bool gathers = false;
+    for (int i = 0; i < form->n_operands; i++)
+        gathers = gathers || (form->operands[i].gather != FORM_NONE && form_gathers_k(form, &form->operands[i]));
+    return gathers;
+}
+
+int cuda_product_choices(const Form *form, CudaTier tier, const FormCudaOptions *options,
+                         CudaProductChoice choices[CUDA_MOST_CHOICES]) {
+    static const int widths[] = {256, 192, 128, 64}, bands[] = {8, 16};
+    enum { N_WIDTHS = sizeof widths / sizeof *widths, N_BANDS = sizeof bands / sizeof *bands, LITTLE = 20 };
+    int sorted[N_WIDTHS], n_sorted = 0, n = 0, most_rhs;
+    if (form->kind != FORM_KIND_PRODUCT || !can_copy(form, tier, options))
+        return 0;
+    int n_results = most_tiles(form, &most_rhs);
+    for (int i = 0; i < N_WIDTHS; i++) { /* little waste first, then wide ones */
+        int width = widths[i], place = n_sorted;
+        if (width * n_results > rooms[tier].most_cols || (width == 192 && (tier == CUDA_SM_80 || gathers_any_k(form))))
             continue;
-        if (form_instr_writes(instr))
-            form_print_write(base, instr);
-        else if (instr->op == FORM_SUM)
-            c_line(c, "float v%u = sums_%d[i];", i, instr->result);
-        else
-            form_print_value(base, i);
+        bool is_late = width * n_results > rooms[tier].first_cols && width > 64;
+        while (place > 0 && !is_late &&
+               (waste(form, sorted[place - 1]) > waste(form, width) + LITTLE ||
+                (sorted[place - 1] * n_results > rooms[tier].first_cols)))
+            place--;
+        memmove(sorted + place + 1, sorted + place, (size_t)(n_sorted - place) * sizeof *sorted);
+        sorted[place] = width;
+        n_sorted++;
     }
-    c_close(c);
+    for (int i = 0; i < n_sorted; i++) {
+        for (int j = 0; j < N_BANDS; j++)
+            choices[n++] = choice_of(form, tier, sorted[i], bands[j]);
+    }
+    assert(n <= CUDA_MOST_CHOICES && n > 0);
+    return n;
 }
 
 /* ---- The kernel ------------------------------------------------------------------------------------------------- */
 
-/* Leaves, where the block has none. */
-static void print_ragged_rows(ProductPrinter *at) {
-    CPrinter *c = at->c;
-    const char *offsets = at->cuda->base.arg_names[at->form->offsets], *type = at->cuda->int_type;
-    c_line(c, "%s group = 0;", type);
-    c_line(c, "%s row_at = 0, row_end = 0;", type);
-    c_open(c, "for (; group < %lld; group++)", (long long)at->form->n_groups);
-    c_line(c, "row_at = %s[group] + row_tile * %d;", offsets, at->n_tile_rows);
-    c_line(c, "row_end = %s[group + 1];", offsets);
-    c_line(c, "if (row_at < row_end)");
-    c_line(c, "    break;");
-    c_line(c, "row_tile -= (row_end - %s[group] + %d) / %d;", offsets, at->n_tile_rows - 1, at->n_tile_rows);
-    c_close(c);
-    c_line(c, "if (group == %lld)", (long long)at->form->n_groups);
-    c_line(c, "    return;");
-}
-
-static void print_tile(ProductPrinter *at) {
-    CPrinter *c = at->c;
-    const Form *form = at->form;
-    const char *type = at->cuda->int_type;
-    long long n_rows = (long long)n_row_tiles(at), n_cols = (long long)n_col_tiles(at);
-    c_line(c, "int tile = (int)blockIdx.x;");
-    if (form->ragged == FORM_RAGGED_K) {
-        const char *offsets = at->cuda->base.arg_names[form->offsets];
-        c_line(c, "%s group = tile / %lld;", type, n_rows * n_cols);
-        c_line(c, "tile %%= %lld;", n_rows * n_cols);
-        c_line(c, "%s group_first = %s[group], group_end = %s[group + 1];", type, offsets, offsets);
-    }
-    c_line(c, "int band = tile / %lld, n_band = %lld - band * %d < %d ? %lld - band * %d : %d;", BAND * n_cols, n_rows,
-           BAND, BAND, n_rows, BAND, BAND);
-    c_line(c, "int row_tile = band * %d + tile %% %lld %% n_band, col_tile = tile %% %lld / n_band;", BAND,
-           BAND * n_cols, BAND * n_cols);
-    if (form->ragged == FORM_RAGGED_ROWS)
-        print_ragged_rows(at);
-    else
-        c_line(c, "%s row_at = row_tile * %d, row_end = %lld;", type, at->n_tile_rows,
-               (long long)form_operand_side(form, true));
-    c_line(c, "%s col_at = col_tile * %d, col_end = %lld;", type, at->n_tile_cols, (long long)form_n_cols(&form->body));
-}
-
-/* As large as any pass needs. */
-static void print_shared(ProductPrinter *at) {
-    for (int number = -1; number < at->most_rhs; number++) {
-        int n_elements = 0;
-        for (int i = 0; i < at->n_passes; i++) {
-            if (number >= at->passes[i].n_rhs)
-                continue;
-            Layout layout = layout_of(at, operand_of(at, &at->passes[i], number), number);
-            int n = layout.n_lines * layout.stride;
-            n_elements = n > n_elements ? n : n_elements;
-        }
-        c_line(at->c, "MOEC_SHARED MOEC_ALIGN(16) %s tile_%s[2][%d];", at->uses_tensor_cores ? "uint16_t" : "float",
-               tile_name(at, number), n_elements);
-    }
-}
-
-static void print_thread(ProductPrinter *at) {
-    int n_cols = at->n_tile_cols / at->n_warp_cols;
-    if (!at->uses_tensor_cores) {
-        c_line(at->c, "int thread_row = (int)threadIdx.x / 16, thread_col = (int)threadIdx.x %% 16;");
+void cuda_print_product(CudaPrinter *cuda, const Form *form, CudaTier tier, const FormCudaOptions *options) {
+    ProductPrinter at = {.cuda = cuda, .c = cuda->base.c, .form = form};
+    CudaProductChoice choices[CUDA_MOST_CHOICES];
+    set_passes(&at);
+    if (cuda_product_choices(form, tier, options, choices) == 0) {
+        product_print_by_registers(&at);
         return;
     }
-    c_line(at->c, "int lane = (int)threadIdx.x %% 32, warp = (int)threadIdx.x / 32;");
-    c_line(at->c, "int warp_row = warp / %d * %d, warp_col = warp %% %d * %d;", n_cols, at->n_warp_rows, n_cols,
-           at->n_warp_cols);
-}
-
-void cuda_print_product(CudaPrinter *cuda, const Form *form) {
-    ProductPrinter at = {.cuda = cuda, .c = cuda->base.c, .form = form};
-    set_passes(&at);
-    set_tile(&at);
-    for (int i = 0; i < form->n_operands; i++) {
-        if (form->operands[i].part)
-            print_part(&at, &form->operands[i]);
-    }
-    int64_t n_tiles = n_row_tiles(&at) * n_col_tiles(&at) * (form->ragged == FORM_RAGGED_K ? form->n_groups : 1);
-    cuda_open_kernel(cuda, n_tiles, N_THREADS);
-    print_shared(&at);
-    for (int i = 0; i < form->n_results; i++)
-        c_line(at.c, "float sums_%d[%d] = {0};", i, n_sums(&at));
-    print_tile(&at);
-    print_thread(&at);
-    for (int i = 0; i < at.n_passes; i++)
-        print_pass(&at, &at.passes[i]);
-    print_results(&at);
-    c_close(at.c);
+    const CudaProductChoice *choice = options->choice ? options->choice : &choices[0];
+    at.n_tile_rows = choice->n_tile_rows;
+    at.n_tile_cols = choice->n_tile_cols;
+    at.n_tile_k = TILE_K;
+    at.n_stages = choice->n_stages;
+    at.band = choice->n_band;
+    at.uses_tensor_cores = true;
+    at.n_unit = UNIT;
+    if (tier == CUDA_SM_90A)
+        product_print_sm90(&at);
+    else
+        product_print_sm80(&at);
 }

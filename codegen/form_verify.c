@@ -528,10 +528,6 @@ static const char *check_operand(Verifier *v, int index, bool is_lhs, int64_t k)
         return broken(v, "there is no operand %d", index);
     const FormOperand *operand = &v->form->operands[index];
     int64_t side = form_operand_side(v->form, is_lhs);
-    if (operand->is_packed && (is_lhs || operand->gather != FORM_NONE || v->form->ragged == FORM_RAGGED_K))
-        return broken(
-            v, "operand %s can't be packed: it is not the second of its products, or is gathered, or ragged in k",
-            operand->name);
     return operand->part != NULL ? check_part(v, operand, side, k) : check_array(v, operand, side, k);
 }
 
@@ -614,7 +610,7 @@ static const char *check_tensor(const Verifier *of_form, int tensor) {
     if (error != NULL)
         return error;
     const FormArg *arg = &v->form->args[map->arg];
-    bool may_be_bf16 = tensor != ATTENTION_LOGSUMEXP;
+    bool may_be_bf16 = tensor <= ATTENTION_OUT || tensor == ATTENTION_DOUT;
     if ((arg->dtype != DTYPE_F32 && (arg->dtype != DTYPE_BF16 || !may_be_bf16)) ||
         arg->access != (is_result ? FORM_OUT : FORM_IN))
         return broken(v, "argument %s is not of f32%s and `%s`", arg->name, may_be_bf16 ? " or bf16" : "",

@@ -43,11 +43,6 @@ uint32_t body_add_binary(BodyLowering *at, FormOp op, uint32_t a, uint32_t b);
 uint32_t body_add_select(BodyLowering *at, uint32_t truth, uint32_t x, uint32_t otherwise);
 uint32_t body_add_constant(BodyLowering *at, double value);
 
-/* ---- lower_block_packed.c -------------------------------------------------------------------------------------- */
-
-/* Marks operands of which a packed copy is worth its memory, and adds these as arguments: behind all others. */
-void lowering_add_packed(Lowering *at);
-
 /* ---- lower_block_train.c: node i of the space ------------------------------------------------------------------ */
 
 /* Sets the instructions of its results. */

@@ -3,30 +3,29 @@
 #include "codegen/form_cuda_internal.h"
 
 /* Where the text is compiled for something else than a GPU, that has defined these before. */
-static const char names[] = "#ifndef MOEC_KERNEL\n"
-                            "/* Of small blocks, rather fewer run at once than that their registers are spilled; of\n"
-                            "   384 threads, warpgroups share all that a processor has. */\n"
-                            "#define MOEC_KERNEL(n_threads) \\\n"
-                            "    extern \"C\" __global__ \\\n"
-                            "    __launch_bounds__(n_threads, (n_threads) <= 128 || (n_threads) == 384 ? 1 : 0)\n"
-                            "#define MOEC_DEVICE static __device__ __forceinline__\n"
-                            "#define MOEC_CONSTANT static __device__\n"
-                            "#define MOEC_SHARED __shared__\n"
-                            "#define MOEC_ALIGN(n) __align__(n)\n"
-                            "#define MOEC_ALIGNED(address) (address)\n"
-                            "#define INFINITY __int_as_float(0x7f800000)\n"
-                            "#define NAN __int_as_float(0x7fffffff)\n"
-                            "#define FLT_MAX 3.402823466e+38f\n"
-                            "typedef unsigned short uint16_t;\n"
-                            "typedef int int32_t;\n"
-                            "typedef unsigned int uint32_t;\n"
-                            "typedef long long int64_t;\n"
-                            "typedef unsigned long long uint64_t;\n"
-                            "/* A tensor in device memory and a tile of it, as the driver writes them. */\n"
-                            "typedef struct __align__(128) {\n"
-                            "    uint64_t words[16];\n"
-                            "} MoecTensorMap;\n"
-                            "#endif\n";
+static const char names[] =
+    "#ifndef MOEC_KERNEL\n"
+    "/* Of small blocks, rather fewer run at once than that their registers are spilled. */\n"
+    "#define MOEC_KERNEL(n_threads) \\\n"
+    "    extern \"C\" __global__ __launch_bounds__(n_threads, (n_threads) <= 128 || (n_threads) == 384 ? 1 : 0)\n"
+    "#define MOEC_DEVICE static __device__ __forceinline__\n"
+    "#define MOEC_CONSTANT static __device__\n"
+    "#define MOEC_SHARED __shared__\n"
+    "#define MOEC_ALIGN(n) __align__(n)\n"
+    "#define MOEC_ALIGNED(address) (address)\n"
+    "#define INFINITY __int_as_float(0x7f800000)\n"
+    "#define NAN __int_as_float(0x7fffffff)\n"
+    "#define FLT_MAX 3.402823466e+38f\n"
+    "typedef unsigned short uint16_t;\n"
+    "typedef int int32_t;\n"
+    "typedef unsigned int uint32_t;\n"
+    "typedef long long int64_t;\n"
+    "typedef unsigned long long uint64_t;\n"
+    "/* A tensor in device memory and a tile of it, as the driver writes them. */\n"
+    "typedef struct __align__(128) {\n"
+    "    uint64_t words[16];\n"
+    "} MoecTensorMap;\n"
+    "#endif\n";
 
 static const char maps[] = "\n"
                            "MOEC_DEVICE float moec_exp(float x) {\n"
@@ -179,5 +178,4 @@ void form_cuda_print_prelude(FILE *out) {
     fputs(cuda_prelude_attention, out);
     cuda_print_prelude_async(out);
     cuda_print_prelude_wgmma(out);
-    fputs(cuda_prelude_attention_mma, out);
 }

@@ -12,8 +12,16 @@
 #include "runtime/gpu.h"
 
 /* Parts of the device's memory: the plan's spaces, then these. MADE: what kernels of the host make, of all launches;
-   TABLES: arrays of addresses. */
-enum { PART_SCRATCH = MOEC_SPACE_COUNT, PART_MADE, PART_TABLES, PART_WORKSPACE, N_PARTS, MADE_ALIGNMENT = 256 };
+   TABLES: arrays of addresses; MAPS: tensor maps, encoded. */
+enum {
+    PART_SCRATCH = MOEC_SPACE_COUNT,
+    PART_MADE,
+    PART_TABLES,
+    PART_MAPS,
+    PART_WORKSPACE,
+    N_PARTS,
+    MADE_ALIGNMENT = 256
+};
 enum { BUFFER_BYTES = 16 << 20, MOST_COMPILER_THREADS = 16 };
 
 /* Of a product that a library does, and of a kernel of the host, launch.kernel is NULL; of the latter launch.args is
@@ -57,6 +65,8 @@ struct Gpu {
     GpuProgram *programs; /* [plan->n_programs] */
     uint64_t *tables;     /* as they are in the device's memory */
     size_t n_tables, next_table;
+    CudaTensorMap *maps; /* the same */
+    size_t n_maps, next_map;
     uint64_t next_made; /* bytes */
 };
 

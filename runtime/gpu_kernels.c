@@ -39,10 +39,11 @@ static bool add_source(Gpu *gpu, uint32_t number, Status *status) {
     char *text = joined(gpu->plan->cuda_prelude, variant->text);
     gpu->texts[gpu->n_sources] = text;
     gpu->numbers[number] = gpu->n_sources;
-    gpu->sources[gpu->n_sources++] = (CudaKernelSource){.text = {.name = gpu->plan->kernels[number].name, .text = text},
-                                                        .functions = variant->functions,
-                                                        .n_functions = variant->n_functions,
-                                                        .n_args = n_parameters + (variant->scratch_bytes > 0)};
+    gpu->sources[gpu->n_sources++] =
+        (CudaKernelSource){.text = {.name = gpu->plan->kernels[number].name, .text = text},
+                           .functions = variant->functions,
+                           .n_functions = variant->n_functions,
+                           .n_args = n_parameters + (variant->scratch_bytes > 0) + (variant->n_maps > 0)};
     return text || status_fail_errno(status, "kernels");
 }
 

@@ -24,6 +24,18 @@ static size_t count_tables(const MoecPlan *plan) {
     return n;
 }
 
+/* Tensor maps, of all launches. */
+static size_t count_maps(const Gpu *gpu) {
+    size_t n = 0;
+    for (uint32_t i = 0; i < gpu->plan->n_programs; i++) {
+        for (uint32_t j = 0; j < gpu->plan->programs[i].n_launches; j++) {
+            const MoecCudaVariant *variant = gpu->variants[gpu->plan->programs[i].launches[j].kernel];
+            n += variant ? variant->n_maps : 0;
+        }
+    }
+    return n;
+}
+
 uint64_t gpu_made_bytes(const MoecPlan *plan, const MoecLaunch *launch) {
     bool is_of_host = plan->cuda_kernels[launch->kernel].n_variants == 0;
     uint64_t n_bytes = is_of_host ? (uint64_t)plan->kernels[launch->kernel].bytes : 0;
@@ -46,12 +58,17 @@ static bool clear(Gpu *gpu, MoecSpace space, uint64_t n_bytes, Status *status) {
 
 bool gpu_memory_open(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *status) {
     gpu->n_tables = count_tables(gpu->plan);
-    CudaPart parts[N_PARTS] = {
-        {"weights", n_bytes[MOEC_SPACE_WEIGHT]},        {"gradients", n_bytes[MOEC_SPACE_GRAD]},
-        {"first moments", n_bytes[MOEC_SPACE_MOMENT1]}, {"second moments", n_bytes[MOEC_SPACE_MOMENT2]},
-        {"activations", n_bytes[MOEC_SPACE_ARENA]},     {"scratch", scratch_bytes(gpu)},
-        {"tables", all_made_bytes(gpu->plan)},          {"addresses", gpu->n_tables * sizeof *gpu->tables},
-        {"workspace", gpu->products.n_workspace_bytes}};
+    gpu->n_maps = count_maps(gpu);
+    CudaPart parts[N_PARTS] = {{"weights", n_bytes[MOEC_SPACE_WEIGHT]},
+                               {"gradients", n_bytes[MOEC_SPACE_GRAD]},
+                               {"first moments", n_bytes[MOEC_SPACE_MOMENT1]},
+                               {"second moments", n_bytes[MOEC_SPACE_MOMENT2]},
+                               {"activations", n_bytes[MOEC_SPACE_ARENA]},
+                               {"scratch", scratch_bytes(gpu)},
+                               {"tables", all_made_bytes(gpu->plan)},
+                               {"addresses", gpu->n_tables * sizeof *gpu->tables},
+                               {"tensor maps", gpu->n_maps * sizeof *gpu->maps},
+                               {"workspace", gpu->products.n_workspace_bytes}};
     if (!cuda_memory_open(&gpu->memory, &gpu->device, parts, N_PARTS, status) ||
         !cuda_transfer_open(&gpu->transfer, &gpu->device, BUFFER_BYTES, status))
         return false;

@@ -2,7 +2,9 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "runtime/cuda_maps.h"
 #include "runtime/program.h"
 
 /* ---- Addresses ----------------------------------------------------------------------------------------------------
@@ -16,6 +18,18 @@ static CUdeviceptr parameter(Gpu *gpu, const MoecAddress *from, uint32_t n_piece
     for (uint32_t i = 0; i < n_pieces; i++)
         gpu->tables[gpu->next_table++] = gpu_at(gpu, from[i]);
     return table;
+}
+
+/* The parameter that says where the launch's maps are, of its other parameters. */
+static bool add_maps(Gpu *gpu, const MoecCudaVariant *variant, const CUdeviceptr *args, const char *kernel,
+                     CUdeviceptr *parameter, Status *status) {
+    *parameter = gpu->memory.parts[PART_MAPS] + gpu->next_map * sizeof *gpu->maps;
+    for (uint32_t i = 0; i < variant->n_maps; i++) {
+        const MoecCudaMap *map = &variant->maps[i];
+        if (!cuda_map_encode(&gpu->driver, map, args[map->parameter], kernel, &gpu->maps[gpu->next_map++], status))
+            return false;
+    }
+    return true;
 }
 
 /* Runs a kernel of the host, once and for all, and keeps on the device what it made. */
@@ -41,9 +55,10 @@ static bool set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *l
                        .is_of_library = gpu_uses_library(gpu, launch->kernel)};
     if (!variant)
         return make(gpu, launch, args, status);
-    for (uint32_t i = 0; i < kernel->n_parameters; i++) {
-        args[i] = parameter(gpu, from, kernel->pieces[i]);
-        from += kernel->pieces[i] > 0 ? kernel->pieces[i] : 1;
+    uint32_t n = 0;
+    for (; n < kernel->n_parameters; n++) {
+        args[n] = parameter(gpu, from, kernel->pieces[n]);
+        from += kernel->pieces[n] > 0 ? kernel->pieces[n] : 1;
     }
     if (out->is_of_library) {
         out->product = gpu_product_args(gpu, launch->kernel, args);
@@ -51,14 +66,16 @@ static bool set_launch(Gpu *gpu, const MoecProgram *program, const MoecLaunch *l
     }
     out->launch.kernel = &gpu->kernels.kernels[gpu->numbers[launch->kernel]];
     if (variant->scratch_bytes > 0)
-        args[kernel->n_parameters] = gpu->memory.parts[PART_SCRATCH];
-    return true;
+        args[n++] = gpu->memory.parts[PART_SCRATCH];
+    return variant->n_maps == 0 ||
+           add_maps(gpu, variant, args, gpu->plan->kernels[launch->kernel].name, &args[n], status);
 }
 
 static bool set_program(Gpu *gpu, const MoecProgram *program, GpuProgram *out, Status *status) {
+    enum { BESIDES = 2 }; /* scratch memory, maps */
     size_t n = 0;
     for (uint32_t i = 0; i < program->n_launches; i++)
-        n += gpu->plan->cuda_kernels[program->launches[i].kernel].n_parameters + 1;
+        n += gpu->plan->cuda_kernels[program->launches[i].kernel].n_parameters + BESIDES;
     out->launches = calloc((size_t)program->n_launches + 1, sizeof *out->launches);
     out->args = calloc(n + 1, sizeof *out->args);
     if (!out->launches || !out->args)
@@ -67,7 +84,7 @@ static bool set_program(Gpu *gpu, const MoecProgram *program, GpuProgram *out, S
     for (uint32_t i = 0; i < program->n_launches; i++) {
         if (!set_launch(gpu, program, &program->launches[i], &out->launches[i], args, status))
             return false;
-        args += gpu->plan->cuda_kernels[program->launches[i].kernel].n_parameters + 1;
+        args += gpu->plan->cuda_kernels[program->launches[i].kernel].n_parameters + BESIDES;
     }
     return true;
 }
@@ -75,14 +92,18 @@ static bool set_program(Gpu *gpu, const MoecProgram *program, GpuProgram *out, S
 bool gpu_programs_open(Gpu *gpu, Status *status) {
     gpu->programs = calloc((size_t)gpu->plan->n_programs + 1, sizeof *gpu->programs);
     gpu->tables = calloc(gpu->n_tables + 1, sizeof *gpu->tables);
-    if (!gpu->programs || !gpu->tables)
+    gpu->maps = aligned_alloc(_Alignof(CudaTensorMap), (gpu->n_maps + 1) * sizeof *gpu->maps);
+    if (!gpu->programs || !gpu->tables || !gpu->maps)
         return status_fail_errno(status, "programs");
+    memset(gpu->maps, 0, gpu->n_maps * sizeof *gpu->maps); /* products of the library need none */
     for (uint32_t i = 0; i < gpu->plan->n_programs; i++) {
         if (!set_program(gpu, &gpu->plan->programs[i], &gpu->programs[i], status))
             return false;
     }
     return gpu_copy_to_device(gpu, gpu->memory.parts[PART_TABLES], gpu->tables, gpu->n_tables * sizeof *gpu->tables,
-                              "addresses", status);
+                              "addresses", status) &&
+           gpu_copy_to_device(gpu, gpu->memory.parts[PART_MAPS], gpu->maps, gpu->n_maps * sizeof *gpu->maps,
+                              "tensor maps", status);
 }
 
 /* ---- Running ----------------------------------------------------------------------------------------------------- */
@@ -229,4 +250,5 @@ void gpu_programs_close(Gpu *gpu, Status *status) {
     }
     free(gpu->programs);
     free(gpu->tables);
+    free(gpu->maps);
 }

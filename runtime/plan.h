@@ -8,17 +8,19 @@
      options, cpu, memory, program               the command line, the machine, running kernels
      profile, _table, _trace                     how long those took
      gemm, _plan, _pack, _kernels*, _workspace   matrix products; gemm_blas, blas: what to compare with
-     gemm_packed, packed                         weights that stay packed for them
      safetensors, model_config, model_dir        a model directory is read
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
      disk, output, export, checkpoint, _dir      what is written, whole or not at all
-     gpu, _memory, _kernels, _product, _peak     a run on a GPU (spec/cuda.md); gpu_program: its programs. They stand
-   on: cuda_api, _library, _error, _driver         NVIDIA's libraries cuda_device, _memory, _transfer             the
-   device, what it holds, copies cuda_nvrtc, _cache, _compile                kernels become code cuda_kernels,
-   _kernel_files                 they run, and are written and edited as files cuda_cublas, _product, _watch matrix
-   products by NVIDIA's library; who made a NaN cuda_graph, _mailbox                        a step as one call, and the
-   numbers that go with it session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
+     gpu, _memory, _kernels, _product, _peak     a run on a GPU (spec/cuda.md), _program: its programs; they use:
+     cuda_api, _library, _error, _driver         NVIDIA's libraries
+     cuda_device, _memory, _transfer             the device, what it holds, copies
+     cuda_nvrtc, _cache, _compile                kernels become code
+     cuda_kernels, _kernel_files                 they run, and are written and edited as files
+     cuda_maps                                   how the copy engine sees arguments
+     cuda_cublas, _product, _watch               matrix products by NVIDIA's library; who made a NaN
+     cuda_graph, _mailbox                        a step as one call, and the numbers that go with it
+     session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
      tokenizer, _added, _split, _bpe, generate   text
      run, main                                   which of these a command line asks for */
 #ifndef MOEC_RUNTIME_PLAN_H
@@ -28,7 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MOEC_PLAN_VERSION 6
+#define MOEC_PLAN_VERSION 5
 
 /* Memory kinds; a run allocates each once. ARENA holds activations and is shared by all programs in turn. */
 typedef enum {
@@ -37,13 +39,12 @@ typedef enum {
     MOEC_SPACE_MOMENT1,
     MOEC_SPACE_MOMENT2,
     MOEC_SPACE_ARENA,
-    MOEC_SPACE_COUNT,
-    MOEC_PACKED = MOEC_SPACE_COUNT /* no memory kind of the plan: the run decides which copies it has, and where */
+    MOEC_SPACE_COUNT
 } MoecSpace;
 
 typedef struct {
     uint32_t space;  /* MoecSpace */
-    uint64_t offset; /* bytes, 64-byte aligned for whole tensors; of MOEC_PACKED, an index into MoecPlan.packed */
+    uint64_t offset; /* bytes, 64-byte aligned for whole tensors */
 } MoecAddress;
 
 typedef enum { MOEC_DTYPE_F32, MOEC_DTYPE_BF16, MOEC_DTYPE_F16, MOEC_DTYPE_I32 } MoecDtype;
@@ -59,8 +60,7 @@ typedef struct {
     MoecAddress at;
 } MoecTensor;
 
-/* A generated kernel. `args` are the addresses of its results, then of its operands, in the order of the IR node; then,
-   of what it multiplies by, packed copies or NULL. */
+/* A generated kernel. `args` are the addresses of its results, then of its operands, in the order of the IR node. */
 typedef void MoecKernelFunction(void *const *args);
 
 typedef struct {
@@ -188,17 +188,6 @@ typedef struct {
     const char *where; /* "model.moe:14:7" */
 } MoecWeight;
 
-/* A copy of a weight that stays packed for matrix products on the CPU: spec/kernels.md, "Packed weights". Element (i,
-   k) of matrix g is g * group_stride + i * stride + k * k_stride behind the first; i < n_cols. */
-typedef struct {
-    int precision;    /* MoecGemmPrecision */
-    MoecAddress from; /* of the first element */
-    int64_t n_groups, n_cols, k, stride, k_stride, group_stride;
-    uint64_t n_bytes;                            /* that the plan counts for it */
-    int64_t n_trained, n_evaluated, n_generated; /* products that read it in a run of "train", "eval", "generate" */
-    double least_spared; /* packings in a run of "train" that it must spare to be worth its memory */
-} MoecPacked;
-
 /* A value of config.json: one JSON literal, ready to be printed ("4096", "\"silu\"", "[1, 2]"). */
 typedef struct {
     const char *key;
@@ -234,9 +223,6 @@ typedef struct {
     uint32_t n_programs;
     const MoecWeight *weights;
     uint32_t n_weights;
-    const MoecPacked *packed;
-    uint32_t n_packed;
-    uint64_t packed_limit;               /* bytes that they may take in all */
     const MoecConfigValue *dense_config; /* what the dense checkpoint's config.json must say */
     uint32_t n_dense_config;
     const MoecConfigValue *export_config; /* what the exported config.json says on top of it */

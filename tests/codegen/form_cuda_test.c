@@ -16,6 +16,7 @@
 #include "codegen/form_internal.h"
 #include "tests/gpu/device_kernels.h"
 #include "tests/simt/simt_load.h"
+#include "tests/simt/simt_tensor_map.h"
 #include "tests/support/module_kernels.h"
 #include "tests/support/random_form.h"
 
@@ -116,18 +117,21 @@ static const struct {
     const char *word;
     RandomForm (*make)(Arena *arena, const char *name, uint64_t seed);
     int n;
+    CudaTier tier;
 } kinds[] = {
-    {"rows", random_form_rows, 90},
-    {"scatter", random_form_scatter, 20},
-    {"pieces", random_form_pieces, 16},
-    {"product", random_form_product, 40},
-    {"attention", random_form_attention, 20},
-    {"route", random_form_route, 40},
-    {"slots", random_form_attention_slots, 16},
+    {"rows", random_form_rows, 90, CUDA_SM_80},
+    {"scatter", random_form_scatter, 20, CUDA_SM_80},
+    {"pieces", random_form_pieces, 16, CUDA_SM_80},
+    {"product", random_form_product, 40, CUDA_SM_80},
+    {"attention", random_form_attention, 20, CUDA_SM_80},
+    {"route", random_form_route, 40, CUDA_SM_80},
+    {"slots", random_form_attention_slots, 16, CUDA_SM_80},
+    {"tiles", random_form_tiles, 24, CUDA_SM_80},
+    {"tiles of sm_90a", random_form_tiles, 48, CUDA_SM_90A},
 };
 
 enum {
-    N_RANDOM = 90 + 20 + 16 + 40 + 20 + 40 + 16,
+    N_RANDOM = 90 + 20 + 16 + 40 + 20 + 40 + 16 + 24 + 48,
     N_GIVEN = sizeof given / sizeof given[0],
     N_FORMS = N_RANDOM + N_GIVEN
 };
@@ -136,9 +140,10 @@ enum { MOST_ELEMENTS = 400000, MAX_BUFFERS = 400 };
 typedef struct {
     RandomForm random;
     const bool *is_unaligned; /* arguments */
-    const FormCuda *cuda;     /* NULL: it is left out */
-    bool is_positive;         /* values are, since some results would be NaN */
-    int first_kernel;         /* of the shared object; on a device the number of its source */
+    CudaTier tier;
+    const FormCuda *cuda; /* NULL: it is left out */
+    bool is_positive;     /* values are, since some results would be NaN */
+    int first_kernel;     /* of the shared object; on a device the number of its source */
 } Case;
 
 typedef struct {
@@ -181,17 +186,22 @@ static const bool *draw_unaligned(const Form *form, int number) {
 }
 
 /* NULL, or why there is no such case. */
-static const char *add_case(RandomForm random) {
+static const char *add_case(RandomForm random, CudaTier tier) {
     const char *error = "there are too many forms";
     int number = fixture.n_cases++;
     if (number == N_FORMS)
         return error;
     Case *added = &fixture.cases[number];
-    *added = (Case){.random = random, .is_unaligned = draw_unaligned(random.form, number)};
-    const FormCudaOptions options = {.heading = "a random form", .is_unaligned = added->is_unaligned};
+    *added = (Case){.random = random, .tier = tier, .is_unaligned = draw_unaligned(random.form, number)};
+    CudaProductChoice choices[CUDA_MOST_CHOICES];
+    FormCudaOptions options = {.heading = "a random form", .is_unaligned = added->is_unaligned};
+    int n_choices = cuda_product_choices(random.form, tier, &options, choices);
+    options.choice = n_choices > 0 ? &choices[number % n_choices] : NULL;
+    if (!form_cuda_has_tier(random.form, tier, &options))
+        return NULL;
     if (count_elements(random.form) > MOST_ELEMENTS || number % fixture.step != 0)
         return NULL;
-    added->cuda = form_cuda(fixture.arena, random.form, CUDA_SM_80, &options, &error);
+    added->cuda = form_cuda(fixture.arena, random.form, tier, &options, &error);
     return added->cuda ? NULL : error;
 }
 
@@ -200,12 +210,19 @@ static const char *add_random_cases(void) {
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
         for (int i = 0; i < kinds[kind].n && !error; i++) {
             const char *name = arena_printf(fixture.arena, "form_%d", fixture.n_cases);
-            error = add_case(kinds[kind].make(fixture.arena, name, (uint64_t)fixture.n_cases));
+            error = add_case(kinds[kind].make(fixture.arena, name, (uint64_t)fixture.n_cases), kinds[kind].tier);
         }
     }
     assert(error || fixture.n_cases == N_RANDOM);
     for (int i = 0; i < (int)N_GIVEN && !error; i++)
-        error = add_case(read_given(i));
+        error = add_case(read_given(i), CUDA_SM_80);
+    return error;
+}
+
+static const char *add_tiers(RandomForm random) {
+    const char *error = add_case(random, CUDA_SM_80);
+    if (!error && form_cuda_has_tier(random.form, CUDA_SM_90A, NULL))
+        error = add_case(random, CUDA_SM_90A);
     return error;
 }
 
@@ -216,7 +233,7 @@ static const char *add_module_cases(const char *path) {
     for (size_t i = 0; kernels && i < kernels_count(kernels) && !error; i++) {
         const Kernel *kernel = kernels_get(kernels, i);
         if (kernel->form)
-            error = add_case(random_form_of(fixture.arena, kernel->form));
+            error = add_tiers(random_form_of(fixture.arena, kernel->form));
     }
     return error;
 }
@@ -247,15 +264,17 @@ static void compile_for_simulator(void) {
 
 static void compile_for_device(void) {
     Status status = STATUS_INIT;
-    for (int i = 0; i < fixture.n_cases; i++) {
+    bool is_open = device_kernels_open(&fixture.device, NULL, &status);
+    for (int i = 0; i < fixture.n_cases && is_open; i++) {
         Case *of = &fixture.cases[i];
+        if (of->tier == CUDA_SM_90A && (fixture.device.device.major != 9 || fixture.device.device.minor != 0))
+            of->cuda = NULL;
         if (!of->cuda)
             continue;
         of->first_kernel = (int)fixture.n_sources;
         fixture.sources[fixture.n_sources++] = device_kernel_source(fixture.arena, of->random.form, of->cuda);
     }
-    if (!device_kernels_open(&fixture.device, NULL, &status) ||
-        !device_kernels_load(&fixture.device, fixture.sources, fixture.n_sources, &status))
+    if (!is_open || !device_kernels_load(&fixture.device, fixture.sources, fixture.n_sources, &status))
         fail_msg("%s", status.message);
     print_message("on %s, %s\n", fixture.device.device.name, fixture.device.architecture);
 }
@@ -315,6 +334,43 @@ static void *add_elements(Memory *memory, const FormArg *arg, const double *valu
     return data;
 }
 
+/* As the simulator reads them. */
+static void add_maps(Memory *memory, const Form *form, const FormCuda *cuda) {
+    assert_true(memory->n_buffers < MAX_BUFFERS);
+    size_t n_bytes = cuda->n_maps * SIMT_MAP_BYTES;
+    char *maps = aligned_alloc(SIMT_MAP_BYTES, n_bytes);
+    assert_non_null(maps);
+    for (size_t i = 0; i < cuda->n_maps; i++) {
+        const FormCudaMap *map = &cuda->maps[i];
+        DType dtype = form->args[map->arg].dtype;
+        uint64_t extents[CUDA_MAP_RANK], strides[CUDA_MAP_RANK];
+        uint32_t box[CUDA_MAP_RANK], every[CUDA_MAP_RANK];
+        for (int j = 0; j < map->rank; j++) {
+            extents[j] = (uint64_t)map->extents[j];
+            strides[j] = (uint64_t)map->strides[j] * dtype_size(dtype);
+            box[j] = (uint32_t)map->box[j];
+            every[j] = 1;
+        }
+        const SimtTensor tensor = {
+            .type = dtype == DTYPE_BF16 ? CUDA_MAP_BF16 : CUDA_MAP_F32,
+            .rank = (unsigned)map->rank,
+            .address = (char *)memory->args[map->arg] + (size_t)map->offset * dtype_size(dtype),
+            .extents = extents,
+            .strides = strides + 1,
+            .box = box,
+            .element_strides = every,
+            .swizzle = map->swizzle == 128 ? CUDA_MAP_SWIZZLED_128 : CUDA_MAP_NOT_SWIZZLED,
+        };
+        const char *wrong = simt_tensor_map_encode(maps + i * SIMT_MAP_BYTES, &tensor);
+        if (wrong)
+            fail_msg("map %zu of %s: %s", i, form->name, wrong);
+    }
+    memory->blocks[memory->n_buffers] = maps;
+    memory->buffers[memory->n_buffers++] =
+        (SimtBuffer){.name = DEVICE_MAPS, .data = maps, .n_bytes = n_bytes, .is_read_only = true};
+    memory->args[memory->n_args++] = maps;
+}
+
 static Memory *memory_new(const Case *of, double *const *values) {
     const Form *form = of->random.form;
     Memory *memory = calloc(1, sizeof *memory);
@@ -335,6 +391,8 @@ static Memory *memory_new(const Case *of, double *const *values) {
     }
     if (of->cuda->scratch_bytes > 0)
         memory->args[memory->n_args++] = add_buffer(memory, "scratch", (size_t)of->cuda->scratch_bytes, false, 0);
+    if (of->cuda->n_maps > 0)
+        add_maps(memory, form, of->cuda);
     return memory;
 }
 
@@ -349,6 +407,13 @@ static void show(const Case *of) {
     fputs(of->cuda->text, stderr);
 }
 
+/* As if there were three multiprocessors. */
+static int64_t count_blocks(const FormCudaLaunch *launch) {
+    enum { MULTIPROCESSORS = 3 };
+    int64_t n_resident = (int64_t)launch->n_resident * MULTIPROCESSORS;
+    return n_resident > 0 && n_resident < launch->n_blocks ? n_resident : launch->n_blocks;
+}
+
 static const char *simulate(const Case *of, const Memory *memory, uint64_t seed) {
     const char *error = NULL;
     for (int i = 0; i < of->cuda->n_launches && !error; i++) {
@@ -356,9 +421,9 @@ static const char *simulate(const Case *of, const Memory *memory, uint64_t seed)
         error = simt_launch(&(SimtLaunch){.name = launch->kernel,
                                           .kernel = fixture.object.kernels[of->first_kernel + i],
                                           .args = memory->args,
-                                          .n_blocks = launch->n_blocks,
-                                          .n_threads = launch->n_threads,
+                                          .n_blocks = count_blocks(launch),
                                           .shared_bytes = (size_t)launch->shared_bytes,
+                                          .n_threads = launch->n_threads,
                                           .module = fixture.object.module,
                                           .buffers = memory->buffers,
                                           .n_buffers = memory->n_buffers,
@@ -412,7 +477,7 @@ static void run_again(const Case *of, double *const *values, const Memory *befor
     run(of, memory, seed);
     for (size_t i = 0; i < memory->n_buffers; i++) {
         const SimtBuffer *buffer = &memory->buffers[i];
-        if (strcmp(buffer->name, DEVICE_TABLE) == 0 ||
+        if (strcmp(buffer->name, DEVICE_TABLE) == 0 || strcmp(buffer->name, DEVICE_MAPS) == 0 ||
             memcmp(buffer->data, before->buffers[i].data, buffer->n_bytes) == 0)
             continue;
         show(of);

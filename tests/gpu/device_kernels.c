@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "runtime/cuda_compile.h"
+#include "runtime/cuda_maps.h"
+#include "tests/simt/simt_tensor_map.h"
 
-enum { MOST_THREADS = 16, MOST_BUFFERS = 512 };
+enum { MOST_THREADS = 16, MOST_BUFFERS = 512, MOST_MAPS = 16 };
 
 /* ---- The device -------------------------------------------------------------------------------------------------- */
 
@@ -113,6 +115,10 @@ static bool is_table(const SimtBuffer *buffer) {
     return strcmp(buffer->name, DEVICE_TABLE) == 0;
 }
 
+static bool is_maps(const SimtBuffer *buffer) {
+    return strcmp(buffer->name, DEVICE_MAPS) == 0;
+}
+
 /* Where on the device the host's address has its twin. */
 static CUdeviceptr twin_of(const Twins *twins, const void *address) {
     for (size_t i = 0; i < twins->n; i++) {
@@ -141,6 +147,36 @@ static bool upload_table(const Twins *twins, size_t i, Status *status) {
     return upload(twins, i, table, status);
 }
 
+/* The same maps of the twins, as the device's driver encodes them. */
+static bool upload_maps(const Twins *twins, size_t i, Status *status) {
+    size_t n = twins->buffers[i].n_bytes / SIMT_MAP_BYTES;
+    CudaTensorMap maps[MOST_MAPS];
+    assert(n <= MOST_MAPS);
+    for (size_t j = 0; j < n; j++) {
+        SimtTensorMap from;
+        memcpy(&from, (const char *)twins->buffers[i].data + j * SIMT_MAP_BYTES, sizeof from);
+        MoecCudaMap map = {.dtype = from.element_bytes == 2 ? MOEC_DTYPE_BF16 : MOEC_DTYPE_F32,
+                           .rank = from.rank,
+                           .swizzle = from.swizzle_bytes};
+        for (uint32_t k = 0; k < map.rank; k++) {
+            map.extents[k] = from.extents[k];
+            map.strides[k] = k > 0 ? from.strides[k - 1] : from.element_bytes;
+            map.box[k] = from.box[k];
+        }
+        if (!cuda_map_encode(twins->at->device.driver, &map, twin_of(twins, (const void *)(uintptr_t)from.address),
+                             "a test", &maps[j], status))
+            return false;
+    }
+    return upload(twins, i, maps, status);
+}
+
+static bool upload_twin(const Twins *twins, size_t i, Status *status) {
+    const SimtBuffer *buffer = &twins->buffers[i];
+    if (is_table(buffer))
+        return upload_table(twins, i, status);
+    return is_maps(buffer) ? upload_maps(twins, i, status) : upload(twins, i, buffer->data, status);
+}
+
 static bool take(Twins *twins, Status *status) {
     const CudaDriver *driver = twins->at->device.driver;
     for (size_t i = 0; i < twins->n; i++) {
@@ -149,8 +185,7 @@ static bool take(Twins *twins, Status *status) {
             return false;
     }
     for (size_t i = 0; i < twins->n; i++) {
-        if (!(is_table(&twins->buffers[i]) ? upload_table(twins, i, status)
-                                           : upload(twins, i, twins->buffers[i].data, status)))
+        if (!upload_twin(twins, i, status))
             return false;
     }
     return true;
@@ -159,7 +194,7 @@ static bool take(Twins *twins, Status *status) {
 static bool fetch(const Twins *twins, Status *status) {
     const CudaDevice *device = &twins->at->device;
     for (size_t i = 0; i < twins->n; i++) {
-        if (!is_table(&twins->buffers[i]) &&
+        if (!is_table(&twins->buffers[i]) && !is_maps(&twins->buffers[i]) &&
             !CUDA_CALL(device->driver, CUDA_TO("copy"), status, cuMemcpyDtoHAsync, twins->buffers[i].data,
                        twins->places[i], twins->buffers[i].n_bytes, device->work))
             return false;

@@ -32,6 +32,8 @@ CudaKernelSource device_kernel_source(Arena *arena, const Form *form, const Form
 
 /* The name of a buffer that holds addresses of other buffers. */
 #define DEVICE_TABLE "a table of pieces"
+/* The name of one that holds tensor maps of other buffers, as the simulator reads them. */
+#define DEVICE_MAPS "tensor maps"
 
 /* Runs a kernel on the device as it would run on the host: args are addresses in the buffers. Each buffer has memory of
    its own there, of just its size, so that tools see what is beyond; what the kernel leaves comes back. */

@@ -257,6 +257,10 @@ SimtIndex simt_block_index(void) {
     return (SimtIndex){.x = (unsigned)simt.block};
 }
 
+SimtIndex simt_grid_size(void) {
+    return (SimtIndex){.x = (unsigned)simt.launch->n_blocks};
+}
+
 /* ---- Warpgroups -------------------------------------------------------------------------------------------------- */
 
 bool simt_meet_in_warpgroup(SimtMeeting meeting, int line) {

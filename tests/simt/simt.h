@@ -71,6 +71,7 @@ typedef struct {
 
 SimtIndex simt_thread_index(void);
 SimtIndex simt_block_index(void);
+SimtIndex simt_grid_size(void);
 /* The address, which must be a multiple of 16. */
 void *simt_aligned(const void *address);
 void simt_sync_threads(int line);
@@ -92,6 +93,7 @@ void simt_product(float *sums, const uint32_t *lhs, const uint32_t *rhs, int lin
 #define MOEC_ALIGNED(address) simt_aligned(address)
 #define threadIdx simt_thread_index()
 #define blockIdx simt_block_index()
+#define gridDim simt_grid_size()
 #define __syncthreads() simt_sync_threads(__LINE__)
 #define __syncwarp() simt_sync_warp(0xffffffffu, __LINE__)
 #define __shfl_sync(mask, value, lane) simt_shuffle(mask, value, lane, __LINE__)
@@ -109,6 +111,10 @@ typedef struct {
 typedef struct {
     int x, y, z, w;
 } __attribute__((aligned(16))) int4;
+
+typedef struct {
+    float x, y;
+} __attribute__((aligned(8))) float2;
 
 typedef struct {
     uint32_t x, y;

@@ -20,10 +20,8 @@ typedef struct {
     uint32_t values[MAX_VALUES]; /* instructions that later ones may read */
     int n_values;
     DType operand_dtype;   /* of products */
+    bool is_copied;        /* operands of products have lines that start at multiples of 16 bytes */
     bool has_bodies;       /* of tensors of attention */
-    bool is_bf16;          /* factors of attention are, or are computed, keys being in memory */
-    int floats;            /* a factor of attention that is of f32 in memory where others may not be */
-    bool has_units;        /* vectors of operands start and end at multiples of 8 elements, and none is computed */
     FormAccessMap updated; /* of a load from what is written, too; no strides, no argument: there is none */
 } Making;
 
@@ -454,9 +452,17 @@ static void add_array(Making *at, FormOperand *operand, int64_t side, int64_t k,
             pad = chance(at, 0.2) ? (chance(at, 0.5) ? 3 : 8)
                   : n_minor == 1  ? 1
                                   : 0;
+    operand->offset = pad;
+    if (at->is_copied) {
+        bool is_ragged_side = form->ragged == FORM_RAGGED_ROWS && !has_groups;
+        k_is_major = form->ragged == FORM_RAGGED_K || (k_is_major && !is_ragged_side);
+        n_major = k_is_major ? k : side;
+        n_minor = k_is_major ? side : k;
+        pad = (n_minor + 7) / 8 * 8 - n_minor + (pad > 0 ? 8 : 0);
+        operand->offset = chance(at, 0.3) ? 8 : 0;
+    }
     operand->stride = k_is_major ? 1 : n_minor + pad;
     operand->k_stride = k_is_major ? n_minor + pad : 1;
-    operand->offset = pad;
     bool is_gathered = !has_groups && chance(at, 0.4);
     if (is_gathered) {
         operand->gather_divisor = chance(at, 0.5) ? 1 : 2;
@@ -466,8 +472,9 @@ static void add_array(Making *at, FormOperand *operand, int64_t side, int64_t k,
         n_major = n_table;
     }
     operand->group_stride = has_groups ? n_major * (n_minor + pad) : 0;
-    operand->arg = add_arg(at, at->operand_dtype, (has_groups ? form->n_groups : 1) * n_major * (n_minor + pad) + pad,
-                           FORM_IN, (RandomFormArg){0});
+    operand->arg =
+        add_arg(at, at->operand_dtype, (has_groups ? form->n_groups : 1) * n_major * (n_minor + pad) + operand->offset,
+                FORM_IN, (RandomFormArg){0});
 }
 
 static void add_part(Making *at, FormOperand *operand, int64_t side, int64_t k) {
@@ -541,16 +548,6 @@ static void add_products(Making *at, int n_products) {
     at->random.tolerance *= (double)k;
 }
 
-/* Of which there may be packed copies. */
-static void mark_packed(Making *at) {
-    Form *form = at->random.form;
-    for (int i = 0; i < form->n_products; i++) {
-        FormOperand *rhs = &form->operands[form->products[i].rhs];
-        if (!rhs->part && rhs->gather == FORM_NONE && form->ragged != FORM_RAGGED_K)
-            rhs->is_packed = chance(at, 0.3);
-    }
-}
-
 /* The results, scaled so that they are of the size of other values, and what is made of them. */
 static void add_epilogue(Making *at) {
     const Form *form = at->random.form;
@@ -568,6 +565,25 @@ static void add_epilogue(Making *at) {
     add_writes(at, false);
 }
 
+/* Indices, products and the body. */
+static RandomForm product_of(Making *at, const int64_t *extents, int n_extents) {
+    Form *form = at->random.form;
+    form->n_groups = form->ragged == FORM_DENSE ? 1 : 1 + below(at, 5);
+    if (form->ragged == FORM_RAGGED_K && form->n_groups > 1)
+        add_index(&form->body, form->n_groups, false);
+    add_index(&form->body, one_of(at, extents, n_extents), false);
+    if (chance(at, 0.3))
+        add_index(&form->body, 2 + below(at, 3), false);
+    add_index(&form->body, one_of(at, extents, n_extents), true);
+    if (chance(at, 0.3))
+        add_index(&form->body, 2 + below(at, 3), true);
+    add_products(at, 1 + below(at, 3));
+    add_epilogue(at);
+    if (form->is_bf16)
+        at->random.tolerance = 0.05; /* computed operands may round to the next bf16 */
+    return done(at);
+}
+
 RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed) {
     static const int64_t extents[] = {1, 2, 7, 16, 31, 66, 130};
     Making at = making_new(arena, name, seed, FORM_KIND_PRODUCT);
@@ -575,21 +591,16 @@ RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed) {
     form->ragged = (FormRagged)below(&at, 3);
     form->is_bf16 = chance(&at, 0.25);
     at.operand_dtype = !form->is_bf16 && chance(&at, 0.4) ? DTYPE_BF16 : DTYPE_F32;
-    form->n_groups = form->ragged == FORM_DENSE ? 1 : 1 + below(&at, 5);
-    if (form->ragged == FORM_RAGGED_K && form->n_groups > 1)
-        add_index(&form->body, form->n_groups, false);
-    add_index(&form->body, one_of(&at, extents, 7), false);
-    if (chance(&at, 0.3))
-        add_index(&form->body, 2 + below(&at, 3), false);
-    add_index(&form->body, one_of(&at, extents, 7), true);
-    if (chance(&at, 0.3))
-        add_index(&form->body, 2 + below(&at, 3), true);
-    add_products(&at, 1 + below(&at, 3));
-    add_epilogue(&at);
-    if (form->is_bf16)
-        at.random.tolerance = 0.05; /* computed operands may round to the next bf16 */
-    mark_packed(&at);
-    return done(&at);
+    return product_of(&at, extents, 7);
+}
+
+RandomForm random_form_tiles(Arena *arena, const char *name, uint64_t seed) {
+    static const int64_t extents[] = {1, 7, 16, 66, 100, 136, 200};
+    Making at = making_new(arena, name, seed, FORM_KIND_PRODUCT);
+    at.random.form->ragged = (FormRagged)(seed % 3);
+    at.operand_dtype = DTYPE_BF16;
+    at.is_copied = true;
+    return product_of(&at, extents, 7);
 }
 
 /* ---- Attention ------------------------------------------------------------------------------------------------- */
@@ -635,22 +646,6 @@ static void add_tensor_body(Making *at, const FormBody *indices, int tensor, boo
     at->args_capacity = part.args_capacity;
 }
 
-/* Whether it is a factor of attention's products. */
-static bool is_factor(int tensor) {
-    return tensor < ATTENTION_OUT || tensor == ATTENTION_DOUT;
-}
-
-static bool may_have_body(const Making *at, int tensor) {
-    bool is_in_memory = tensor == (at->is_bf16 ? (int)ATTENTION_K : at->floats);
-    return at->has_bodies && tensor != ATTENTION_LOGSUMEXP && !is_in_memory && !(at->has_units && is_factor(tensor));
-}
-
-static DType attention_dtype(Making *at, int tensor) {
-    bool may_be_bf16 = at->has_bodies && tensor != ATTENTION_LOGSUMEXP && (at->is_bf16 || tensor != at->floats);
-    bool must_be = at->is_bf16 && is_factor(tensor);
-    return must_be || (may_be_bf16 && chance(at, 0.4)) ? DTYPE_BF16 : DTYPE_F32;
-}
-
 /* A new argument; some that are read are parts of a larger one. Or a body. */
 static void add_tensor(Making *at, int tensor, bool is_result) {
     static const FormAttentionTensor of_keys[] = {ATTENTION_K, ATTENTION_V, ATTENTION_DK, ATTENTION_DV};
@@ -658,34 +653,37 @@ static void add_tensor(Making *at, int tensor, bool is_result) {
     FormBody indices = form->body;
     for (int i = 0; i < 4; i++)
         indices.indices[2].extent /= (FormAttentionTensor)tensor == of_keys[i] ? form->attention.n_shared : 1;
-    if (may_have_body(at, tensor) && chance(at, at->is_bf16 ? 0.3 : 0.5)) {
+    if (at->has_bodies && tensor != ATTENTION_LOGSUMEXP && chance(at, 0.5)) {
         add_tensor_body(at, &indices, tensor, is_result);
         return;
     }
     unsigned uses = tensor == ATTENTION_LOGSUMEXP ? 7 : 15;
-    int order[FORM_MAX_INDICES] = {0, 1, 2, 3}, unit = at->has_units ? 8 : 1;
+    int order[FORM_MAX_INDICES] = {0, 1, 2, 3};
     if (chance(at, 0.5)) { /* heads before positions */
         order[1] = 2;
         order[2] = 1;
     }
     if (!is_result && uses == 15 && chance(at, 0.3))
-        indices.indices[3].extent += below(at, 20) * unit; /* vectors are parts of longer ones */
+        indices.indices[3].extent += below(at, 20); /* vectors are parts of longer ones */
     FormAccessMap *map = &form->attention.maps[tensor];
-    *map = (FormAccessMap){.gather = FORM_NONE, .offset = is_result ? 0 : below(at, 2) * below(at, 10) * unit};
+    *map = (FormAccessMap){.gather = FORM_NONE, .offset = is_result ? 0 : below(at, 2) * below(at, 10)};
     int64_t n_elements = set_strides(&indices, uses, order, map->strides);
-    DType dtype = attention_dtype(at, tensor);
+    bool may_be_bf16 = at->has_bodies && (tensor <= ATTENTION_OUT || tensor == ATTENTION_DOUT);
+    DType dtype = may_be_bf16 && chance(at, 0.4) ? DTYPE_BF16 : DTYPE_F32;
     map->arg = add_arg(at, dtype, map->offset + n_elements, is_result ? FORM_OUT : FORM_IN, (RandomFormArg){0});
-    if (is_result && dtype == DTYPE_BF16 && !at->is_bf16)
+    if (is_result && dtype == DTYPE_BF16)
         at->random.tolerance = 0.01; /* sums may round to the next one */
 }
 
-static RandomForm random_attention(Making at, const int64_t widths[5]) {
-    static const int64_t positions[] = {1, 2, 11, 47, 97, 150, 150, 200};
+static RandomForm random_attention(Arena *arena, const char *name, uint64_t seed, bool has_bodies) {
+    static const int64_t positions[] = {1, 2, 11, 47, 97, 150, 150, 200}, widths[] = {1, 5, 16, 33, 64};
+    Making at = making_new(arena, name, seed, FORM_KIND_ATTENTION);
     Form *form = at.random.form;
-    bool is_gradient = chance(&at, 0.5), has_bodies = at.has_bodies;
+    bool is_gradient = chance(&at, 0.5);
+    at.has_bodies = has_bodies;
     int first_result = is_gradient ? ATTENTION_DQ : ATTENTION_OUT;
     form->kind = is_gradient ? FORM_KIND_ATTENTION_GRAD : FORM_KIND_ATTENTION;
-    form->attention.n_shared = 1 + below(&at, at.is_bf16 ? 2 : 3);
+    form->attention.n_shared = 1 + below(&at, 3);
     add_index(&form->body, 1 + below(&at, 2), false);
     add_index(&form->body, one_of(&at, positions + 2 * has_bodies, 6), false);
     add_index(&form->body, form->attention.n_shared * (1 + below(&at, 2)), false);
@@ -703,27 +701,12 @@ static RandomForm random_attention(Making at, const int64_t widths[5]) {
     return done(&at);
 }
 
-static const int64_t attention_widths[] = {1, 5, 16, 33, 64};
-
 RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed) {
-    return random_attention(making_new(arena, name, seed, FORM_KIND_ATTENTION), attention_widths);
+    return random_attention(arena, name, seed, false);
 }
 
 RandomForm random_form_attention_slots(Arena *arena, const char *name, uint64_t seed) {
-    Making at = making_new(arena, name, seed, FORM_KIND_ATTENTION);
-    at.has_bodies = true;
-    at.floats = ATTENTION_Q + below(&at, 3);
-    return random_attention(at, attention_widths);
-}
-
-RandomForm random_form_attention_bf16(Arena *arena, const char *name, uint64_t seed) {
-    static const int64_t any[] = {5, 16, 40, 100, 129}, in_units[] = {64, 72, 128, 160, 256};
-    Making at = making_new(arena, name, seed, FORM_KIND_ATTENTION);
-    at.has_bodies = at.is_bf16 = true;
-    at.has_units = chance(&at, 0.5);
-    RandomForm random = random_attention(at, at.has_units ? in_units : any);
-    random.tolerance = 0.01; /* weights are rounded to bf16 on their way, in any order */
-    return random;
+    return random_attention(arena, name, seed, true);
 }
 
 /* ---- Routes ---------------------------------------------------------------------------------------------------- */
