@@ -163,9 +163,14 @@ static void print_kept_rows(CPrinter *c, const Form *form, const char *first, co
     }
 }
 
+/* Where keeping or `work` asks for it. */
+static void print_is_by_pair(CPrinter *c, const Form *form, double work) {
+    if (all_kept_floats(form) > 0 || c_is_parallel(work))
+        c_line(c, "const int is_by_pair = " IS_BY_PAIR ";");
+}
+
 /* What pairs keep: each by itself where a thread has all of a pair, else those of all pairs. */
 static void print_keeping(CPrinter *c, const Form *form) {
-    c_line(c, "const int is_by_pair = " IS_BY_PAIR ";");
     if (all_kept_floats(form) == 0)
         return;
     for (int i = 0; i < form_attention_n_tensors(form); i++) {
@@ -307,6 +312,7 @@ static const char forward[] =
 static void print_forward(CPrinter *c, const Form *form) {
     FormPrinter at = form_printer_new(c, form, &form->body);
     c_line(c, "enum { N_PARTS = (T + QUERIES - 1) / QUERIES };");
+    print_is_by_pair(c, form, work_of(form, 2));
     print_keeping(c, form);
     c_parallel(c, work_of(form, 2), "collapse(3) schedule(dynamic, is_by_pair ? N_PARTS : 1)");
     c_open(c, "for (int64_t b = 0; b < B; b++)");
@@ -432,6 +438,7 @@ static void print_backward(CPrinter *c, const Form *form) {
     FormPrinter at = form_printer_new(c, form, &form->body);
     c_line(c, "enum { N_BLOCKS = (T + KEYS - 1) / KEYS, N_PARTS = (T + QUERIES - 1) / QUERIES };");
     c_text(c, backward_turns);
+    c_line(c, "const int is_by_pair = " IS_BY_PAIR ";"); /* tells tasks apart */
     print_keeping(c, form);
     c_parallel(c, work_of(form, 5), "schedule(monotonic : dynamic, is_by_pair ? N_BLOCKS : 1)");
     c_open(c, "for (int64_t task = 0; task < N_BLOCKS * B * G; task++)");

@@ -176,6 +176,8 @@ static bool names_kernel(OpKind op) {
 
 /* What the kernel is called after: its product, its one op, or the last of its sums and losses. */
 static OpKind main_op(const Space *space) {
+    if (space->kind == SPACE_ATTENTION)
+        return space->attention->op;
     if (space->kind == SPACE_ROUTE)
         return space->route ? OP_route : space->top_k ? OP_top_k : OP_histogram;
     OpKind op = space->nodes[space->n_nodes - 1]->op;

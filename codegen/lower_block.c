@@ -198,6 +198,8 @@ uint32_t body_element(BodyLowering *at, Value *value, Role role) {
     int source = space_find(at->space, owner);
     if (source >= 0)
         return at->instrs[source][shown->result];
+    if (shown == at->space->given)
+        return body_given(at);
     FormInstr instr = {.op = FORM_CONST, .a = FORM_NONE, .b = FORM_NONE, .map.gather = FORM_NONE};
     if (owner->op == OP_constant) {
         instr.value = attrs_float(&owner->attrs, "value", 0);
@@ -329,6 +331,9 @@ static void lower_node(BodyLowering *at, size_t i) {
     case OP_adamw:
         body_lower_adamw(at, i);
         break;
+    case OP_rope:
+        at->instrs[i][0] = body_lower_rope(at, node);
+        break;
     default:
         at->instrs[i][0] = lower_map(at, node, role);
     }
@@ -373,7 +378,7 @@ static const char *index_name(const Lowering *at, const Space *space, int index)
     return NULL;
 }
 
-static void set_indices(const Lowering *at, const Space *space, FormBody *body) {
+void body_set_indices(const Lowering *at, const Space *space, FormBody *body) {
     static const char *const positions[SPACE_MAX_INDICES] = {"i", "j", "k", "l", "m", "n", "o", "p"};
     body->n_indices = space->n_row_indices + space->n_col_indices;
     for (int i = 0; i < body->n_indices; i++) {
@@ -386,7 +391,7 @@ static void set_indices(const Lowering *at, const Space *space, FormBody *body) 
 }
 
 /* Arguments that the block writes come before those that it reads. */
-static void add_results(BodyLowering *at) {
+void body_add_results(BodyLowering *at) {
     for (size_t i = 0; i < at->space->n_nodes; i++) {
         Node *node = at->space->nodes[i];
         bool is_update = op_info(node->op)->class == OP_CLASS_UPDATE;
@@ -411,7 +416,7 @@ static void store_results(BodyLowering *at, size_t i, bool is_over) {
 }
 
 /* The nodes that are not done yet. What is written over something is written when all have read that. */
-static void lower_nodes(BodyLowering *at, const bool *is_done) {
+void body_lower_nodes(BodyLowering *at, const bool *is_done) {
     for (size_t i = 0; i < at->space->n_nodes; i++) {
         if (op_info(at->space->nodes[i]->op)->class != OP_CLASS_CONTRACT && !is_done[i])
             lower_node(at, i);
@@ -439,10 +444,10 @@ static void set_strides(FormOperand *operand, const Node *product, bool is_lhs, 
     operand->k_stride = operand->k_is_major ? width : 1;
 }
 
-static FormBody *lower_part(Lowering *at, const Space *space, Value *value) {
+FormBody *body_lower_part(Lowering *at, const Space *space, Value *value) {
     FormBody *body = arena_new_of(at->arena, FormBody);
     BodyLowering part = {.lowering = at, .space = space, .body = body};
-    set_indices(at, space, body);
+    body_set_indices(at, space, body);
     for (size_t i = 0; i < space->n_nodes; i++)
         lower_node(&part, i);
     body->yield = part.instrs[space_find(space, view_owner(value)->def)][0];
@@ -475,7 +480,7 @@ static void lower_operand(Lowering *at, int index, const Node *product, bool is_
         if (!attrs_bool(&dispatch->attrs, "per_slot", false))
             operand->gather_divisor = type_extent(&dispatch->operands[2]->type, -1);
     } else if (source->part) {
-        operand->part = lower_part(at, source->part, source->value);
+        operand->part = body_lower_part(at, source->part, source->value);
     } else {
         set_memory(at, operand, source->value);
         bool is_of_experts = product->op == OP_grouped_matmul && !is_lhs && !is_mode(product, "tn");
@@ -603,17 +608,22 @@ LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage 
     Lowering at = {.arena = arena, .space = space, .storage = storage, .is_named = is_named, .form = form};
     BodyLowering body = {.lowering = &at, .space = space, .body = &form->body};
     bool is_done[SPACE_MAX_NODES] = {false}; /* sums of products */
+    if (space->kind == SPACE_ATTENTION) {
+        lower_attention(&at);
+        form_merge_indices(form);
+        return (LoweredBlock){form, at.arguments, at.n_arguments};
+    }
     find_all_replaced(&at);
     set_pieces(&at);
-    set_indices(&at, space, &form->body);
-    add_results(&body);
+    body_set_indices(&at, space, &form->body);
+    body_add_results(&body);
     if (space->kind == SPACE_PRODUCT) {
         form->kind = FORM_KIND_PRODUCT;
         lower_products(&body, is_done);
     }
     if (space->kind == SPACE_ROUTE)
         body_add_route_results(&body);
-    lower_nodes(&body, is_done);
+    body_lower_nodes(&body, is_done);
     if (space->kind == SPACE_ROUTE)
         body_lower_scores(&body);
     form_merge_indices(form);

@@ -22,6 +22,8 @@ typedef struct {
     const Space *space;
     FormBody *body;
     uint32_t instrs[SPACE_MAX_NODES][SPACE_MAX_RESULTS]; /* of each node's results */
+    /* The same of the first result in the same place of one half of the columns: its instruction + 1, or 0. */
+    uint32_t in_half[2][SPACE_MAX_NODES];
 } BodyLowering;
 
 /* The argument that starts at the view's element [0, .., 0]; at least n_elements are used from there on. */
@@ -42,6 +44,26 @@ uint32_t body_add_reduction(BodyLowering *at, FormOp op, uint32_t a);
 uint32_t body_add_binary(BodyLowering *at, FormOp op, uint32_t a, uint32_t b);
 uint32_t body_add_select(BodyLowering *at, uint32_t truth, uint32_t x, uint32_t otherwise);
 uint32_t body_add_constant(BodyLowering *at, double value);
+
+/* ---- lower_block.c ----------------------------------------------------------------------------------------------- */
+
+/* Names the body's indices, which are those of the space. */
+void body_set_indices(const Lowering *at, const Space *space, FormBody *body);
+/* The arguments that the space's nodes write. */
+void body_add_results(BodyLowering *at);
+/* All of the space's nodes but those that are done, and the stores of their results. */
+void body_lower_nodes(BodyLowering *at, const bool *is_done);
+/* The body, on the arena, that yields the value, which a node of the space makes. */
+FormBody *body_lower_part(Lowering *at, const Space *space, Value *value);
+
+/* ---- lower_attention.c ------------------------------------------------------------------------------------------- */
+
+/* The form of attention and what surrounds it, of which there is the kind alone. */
+void lower_attention(Lowering *at);
+/* The instruction of a rope, node i of the space. */
+uint32_t body_lower_rope(BodyLowering *at, const Node *node);
+/* The element of what the body follows. */
+uint32_t body_given(BodyLowering *at);
 
 /* ---- lower_block_train.c: node i of the space ------------------------------------------------------------------ */
 

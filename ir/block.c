@@ -59,9 +59,10 @@ bool value_has_storage(const Value *value, const bool *escapes) {
     if (!node_computes(node))
         return node->op == OP_input;
     enum { ROW_OF_SLOT = 2 }; /* of a route, which keeps experts there until it knows their rows */
-    bool is_needed =
-        node->block == NULL || escapes[value->number] || (node->op == OP_route && value->result == ROW_OF_SLOT);
-    return view_source(value) == NULL && is_needed;
+    enum { LOGSUMEXP = 1 };   /* of attention, which writes it in any case */
+    bool is_kept = (node->op == OP_route && value->result == ROW_OF_SLOT) ||
+                   (node->op == OP_attention && value->result == LOGSUMEXP);
+    return view_source(value) == NULL && (node->block == NULL || escapes[value->number] || is_kept);
 }
 
 const char *block_check(Arena *arena, const Block *block) {

@@ -37,7 +37,8 @@ bool space_can_replace(const Space *space, Value *result, const Value *replaced)
     View view;
     int64_t strides[SPACE_MAX_INDICES];
     int source = space_find(space, result->def);
-    if (space->kind == SPACE_ROUTE || source < 0 || space->roles[source] != ROLE_FULL || space->n_cols == 1 ||
+    if (space->kind == SPACE_ROUTE || space->kind == SPACE_ATTENTION || source < 0 ||
+        space->roles[source] != ROLE_FULL || space->n_cols == 1 ||
         !space_map(space, result, ROLE_FULL, &view, strides) || parts_read(space, replaced))
         return false;
     bool fits =

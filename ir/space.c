@@ -1,4 +1,4 @@
-#include "ir/space.h"
+#include "ir/space_internal.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -72,13 +72,7 @@ int space_find(const Space *space, const Node *node) {
 
 /* ---- Finding the space ------------------------------------------------------------------------------------------ */
 
-/* The search under way: the first reason found stands. */
-typedef struct {
-    Arena *arena;
-    const char *reason;
-} Finder;
-
-__attribute__((format(printf, 3, 4))) static bool refuse(Finder *at, const Node *node, const char *format, ...) {
+bool space_refuse(SpaceFinder *at, const Node *node, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     const char *text = arena_vprintf(at->arena, format, arguments);
@@ -86,9 +80,6 @@ __attribute__((format(printf, 3, 4))) static bool refuse(Finder *at, const Node 
     at->reason = arena_printf(at->arena, "%s %s", op_info(node->op)->name, text);
     return false;
 }
-
-/* How an op takes part in a space of rows. */
-typedef enum { PART_NONE, PART_MAP, PART_REDUCE, PART_ALONG_COLS, PART_GATHER, PART_ACCUMULATE, PART_UPDATE } Part;
 
 /* How many elements make up each sum. */
 static int64_t count_reduced(const Node *node) {
@@ -103,7 +94,7 @@ static int64_t count_reduced(const Node *node) {
     return n_reduced;
 }
 
-static Part part_of(const Node *node) {
+SpacePart space_part_of(const Node *node) {
     switch (node->op) {
     case OP_reduce_sum: /* of dims of one element it only names the elements anew */
         return count_reduced(node) == 1 && type_n_elements(&node->results[0].type) > 1 ? PART_MAP : PART_REDUCE;
@@ -116,6 +107,8 @@ static Part part_of(const Node *node) {
         return PART_ALONG_COLS;
     case OP_adamw:
         return PART_UPDATE;
+    case OP_rope:
+        return PART_PAIRS;
     case OP_dispatch:
     case OP_combine:
         return PART_GATHER;
@@ -138,15 +131,17 @@ static bool adds_pieces(const Node *node) {
 /* Operands that are read at the row and column of the node, [*first, *end). */
 static void plain_operands(const Node *node, int *first, int *end) {
     *first = node->op == OP_accumulate ? 1 : 0;
-    *end = part_of(node) == PART_GATHER || is_product(node) || adds_pieces(node) ? 0 : node->n_operands;
-    if (part_of(node) == PART_UPDATE) /* the states; what follows is the same for all elements */
+    *end = space_part_of(node) == PART_GATHER || is_product(node) || adds_pieces(node) ? 0 : node->n_operands;
+    if (space_part_of(node) == PART_UPDATE) /* the states; what follows is the same for all elements */
         *end = node->n_results;
+    if (space_part_of(node) == PART_PAIRS) /* the table has rows of its own */
+        *end = 1;
 }
 
 bool space_reads_in_order(const Node *node, int operand) {
     int first, end;
     plain_operands(node, &first, &end);
-    return first <= operand && operand < end;
+    return first <= operand && operand < end && space_part_of(node) != PART_PAIRS;
 }
 
 /* Sums over the last dims, the first, or all; extents of 1 are in both. */
@@ -177,43 +172,47 @@ static bool reduced_sides(const Node *node, bool *is_over_cols) {
 
 /* ---- How many rows and columns ---------------------------------------------------------------------------------- */
 
-static bool set_size(Finder *at, Space *space, const Node *node, int64_t n_rows, int64_t n_cols) {
+static bool set_size(SpaceFinder *at, Space *space, const Node *node, int64_t n_rows, int64_t n_cols) {
     if (space->n_rows == 0) {
         space->n_rows = n_rows;
         space->n_cols = n_cols;
     }
     if (space->n_rows != n_rows || space->n_cols != n_cols)
-        return refuse(at, node, "has %lld rows of %lld columns, and the others %lld of %lld", (long long)n_rows,
-                      (long long)n_cols, (long long)space->n_rows, (long long)space->n_cols);
+        return space_refuse(at, node, "has %lld rows of %lld columns, and the others %lld of %lld", (long long)n_rows,
+                            (long long)n_cols, (long long)space->n_rows, (long long)space->n_cols);
     return true;
 }
 
-static bool set_pieces(Finder *at, Space *space, const Node *node) {
+static bool set_pieces(SpaceFinder *at, Space *space, const Node *node) {
     int64_t n_elements = 0;
     for (int i = 0; i < node->n_operands; i++)
         n_elements += type_n_elements(&node->operands[i]->type);
     if (space->n_pieces > 0)
-        return refuse(at, node, "adds up other tensors than the one before it");
+        return space_refuse(at, node, "adds up other tensors than the one before it");
     space->n_pieces = node->n_operands;
     space->sum = node;
     return set_size(at, space, node, 1, n_elements);
 }
 
 /* What the node says about the number of rows and columns, if anything. */
-static bool note_size(Finder *at, Space *space, const Node *node) {
-    if (part_of(node) == PART_NONE)
-        return refuse(at, node, "has a kernel of its own");
+static bool note_size(SpaceFinder *at, Space *space, const Node *node) {
+    if (space_part_of(node) == PART_NONE)
+        return space_refuse(at, node, "has a kernel of its own");
     const Type *result = &node->results[0].type, *operand = &node->operands[0]->type;
     int64_t n_elements = type_n_elements(operand), n_reduced = 1;
     bool is_over_cols;
     if (result->dtype != DTYPE_F32)
-        return refuse(at, node, "of %s has a kernel of its own", dtype_name(result->dtype));
-    switch (part_of(node)) {
+        return space_refuse(at, node, "of %s has a kernel of its own", dtype_name(result->dtype));
+    switch (space_part_of(node)) {
+    case PART_PAIRS:
+        if (!space->has_pairs || type_extent(operand, -1) < 4)
+            return space_refuse(at, node, "has a kernel of its own");
+        return set_size(at, space, node, n_elements / type_extent(operand, -1), type_extent(operand, -1));
     case PART_REDUCE:
         if (adds_pieces(node))
             return set_pieces(at, space, node);
         if (!reduced_sides(node, &is_over_cols))
-            return refuse(at, node, "sums neither whole rows nor whole columns");
+            return space_refuse(at, node, "sums neither whole rows nor whole columns");
         n_reduced = count_reduced(node);
         return set_size(at, space, node, is_over_cols ? n_elements / n_reduced : n_reduced,
                         is_over_cols ? n_reduced : n_elements / n_reduced);
@@ -221,7 +220,7 @@ static bool note_size(Finder *at, Space *space, const Node *node) {
         return set_size(at, space, node, n_elements / type_extent(operand, -1), type_extent(operand, -1));
     case PART_GATHER:
         if (node->op == OP_combine && attrs_bool(&node->attrs, "per_slot", false))
-            return refuse(at, node, "per slot has a kernel of its own");
+            return space_refuse(at, node, "per slot has a kernel of its own");
         if (result->rank == 1) /* one element a row, of any space with these rows */
             return true;
         if (node->op == OP_combine)
@@ -256,16 +255,16 @@ static bool has_role(const Space *space, const Type *type, Role role) {
 }
 
 /* The role of a node's result. */
-static bool find_role(Finder *at, Space *space, size_t i) {
+static bool find_role(SpaceFinder *at, Space *space, size_t i) {
     Node *node = space->nodes[i];
     const Type *type = &node->results[0].type;
     bool is_over_cols = true;
-    if (part_of(node) == PART_REDUCE)
+    if (space_part_of(node) == PART_REDUCE)
         reduced_sides(node, &is_over_cols);
     if (node->op == OP_accumulate) { /* that of what is added */
         int source = space_find(space, view_owner(node->operands[1])->def);
         space->roles[i] = source >= 0 ? space->roles[source] : has_role(space, type, ROLE_FULL) ? ROLE_FULL : ROLE_ROW;
-        return has_role(space, type, space->roles[i]) || refuse(at, node, "adds a value of another shape");
+        return has_role(space, type, space->roles[i]) || space_refuse(at, node, "adds a value of another shape");
     }
     if (!is_over_cols)
         space->roles[i] = ROLE_COL;
@@ -274,15 +273,15 @@ static bool find_role(Finder *at, Space *space, size_t i) {
     else if (has_role(space, type, ROLE_ROW))
         space->roles[i] = ROLE_ROW;
     else
-        return refuse(at, node, "gives %s, and rows and columns are %lld and %lld", type_format(at->arena, type),
-                      (long long)space->n_rows, (long long)space->n_cols);
+        return space_refuse(at, node, "gives %s, and rows and columns are %lld and %lld", type_format(at->arena, type),
+                            (long long)space->n_rows, (long long)space->n_cols);
     return true;
 }
 
 /* The role in which node i reads plain operand j. What goes along the columns has one of these; its others have an
    element a row. */
 static Role operand_role(const Space *space, size_t i, int j) {
-    Part part = part_of(space->nodes[i]);
+    SpacePart part = space_part_of(space->nodes[i]);
     if (part == PART_ALONG_COLS)
         return j == 0 ? ROLE_FULL : ROLE_ROW;
     return part == PART_REDUCE ? ROLE_FULL : space->roles[i];
@@ -330,29 +329,33 @@ static int set_extents(Space *space, int first, const Cuts *cuts) {
     return cuts->n;
 }
 
-static bool find_indices(Finder *at, Space *space) {
+static bool find_indices(SpaceFinder *at, Space *space) {
     Cuts rows = {0}, cols = {0};
     for (size_t i = 0; i < space->n_nodes; i++) {
         Node *node = space->nodes[i];
         int first, end;
         plain_operands(node, &first, &end);
         bool is_lined_up = add_cuts(&rows, &cols, space, &node->results[0].type, space->roles[i]);
+        if (is_lined_up && space->has_pairs)
+            is_lined_up = add_cut(&cols, space->n_cols / 2);
         for (int j = first; j < end && is_lined_up; j++)
             is_lined_up = add_cuts(&rows, &cols, space, &node->operands[j]->type, operand_role(space, i, j));
         if (!is_lined_up)
-            return refuse(at, node, "has dims that do not line up with those of the others");
+            return space_refuse(at, node, "has dims that do not line up with those of the others");
     }
+    if (space->given && !add_cuts(&rows, &cols, space, &space->given->type, ROLE_FULL))
+        return space_refuse(at, space->given->def, "has dims that do not line up with those of the others");
     if (space->top_k && !add_cuts(&rows, &cols, space, &space->top_k->operands[0]->type, ROLE_FULL))
-        return refuse(at, space->top_k, "has dims that do not line up with those of the others");
+        return space_refuse(at, space->top_k, "has dims that do not line up with those of the others");
     if (space->n_pieces > 0) {
         if (rows.n + cols.n > 0)
-            return refuse(at, space->nodes[0], "and the others are not of one element or one list of tensors");
+            return space_refuse(at, space->nodes[0], "and the others are not of one element or one list of tensors");
         space->n_col_indices = 1;
         space->extents[0] = space->n_cols;
         return true;
     }
     if (rows.n + cols.n > SPACE_MAX_INDICES)
-        return refuse(at, space->nodes[0], "and the others have more than %d dims in all", SPACE_MAX_INDICES);
+        return space_refuse(at, space->nodes[0], "and the others have more than %d dims in all", SPACE_MAX_INDICES);
     space->n_row_indices = set_extents(space, 0, &rows);
     space->n_col_indices = set_extents(space, space->n_row_indices, &cols);
     return true;
@@ -361,57 +364,57 @@ static bool find_indices(Finder *at, Space *space) {
 /* ---- What nodes read -------------------------------------------------------------------------------------------- */
 
 /* A value that the block makes is read as it is made: each element by its own row and column. */
-static bool check_read(Finder *at, const Space *space, const Node *node, Value *value, Role role) {
+bool space_check_read(SpaceFinder *at, const Space *space, const Node *node, Value *value, Role role) {
     View view;
     int64_t strides[SPACE_MAX_INDICES], dense[SPACE_MAX_INDICES];
     if (!space_map(space, value, role, &view, strides))
-        return refuse(at, node, "reads an operand through no map of rows and columns");
+        return space_refuse(at, node, "reads an operand through no map of rows and columns");
     int source = space_find(space, view.owner->def);
-    if (source < 0)
+    if (source < 0 && (!space->given || view.owner != space->given))
         return true;
-    Role made = space->roles[source];
+    Role made = source < 0 ? ROLE_FULL : space->roles[source];
     if (made == ROLE_COL && node->op != OP_accumulate)
-        return refuse(at, node, "reads a sum over all rows, which is there only at the end");
+        return space_refuse(at, node, "reads a sum over all rows, which is there only at the end");
     dense_strides(space, made, dense);
     if (view.offset != 0 || memcmp(strides, dense, sizeof strides) != 0)
-        return refuse(at, node, "reads what %s makes in another order", op_info(view.owner->def->op)->name);
+        return space_refuse(at, node, "reads what %s makes in another order", op_info(view.owner->def->op)->name);
     return true;
 }
 
-static bool check_reads(Finder *at, const Space *space, size_t i) {
+static bool check_reads(SpaceFinder *at, const Space *space, size_t i) {
     const Node *node = space->nodes[i];
     int first, end;
     plain_operands(node, &first, &end);
     for (int j = 0; j < node->n_operands; j++) {
         Value *value = node->operands[j];
         if (j >= first && j < end) {
-            if (!check_read(at, space, node, value, operand_role(space, i, j)))
+            if (!space_check_read(at, space, node, value, operand_role(space, i, j)))
                 return false;
         } else if (space_find(space, view_owner(value)->def) >= 0) {
-            return refuse(at, node, "%s what %s makes, which is not whole yet",
-                          part_of(node) == PART_GATHER ? "gathers from" : "needs all of",
-                          op_info(view_owner(value)->def->op)->name);
+            return space_refuse(at, node, "%s what %s makes, which is not whole yet",
+                                space_part_of(node) == PART_GATHER ? "gathers from" : "needs all of",
+                                op_info(view_owner(value)->def->op)->name);
         }
     }
     return true;
 }
 
 /* The state that node i updates by its operand is used by nothing else. */
-static bool check_state(Finder *at, Node *const *nodes, size_t n, size_t i, int operand) {
+static bool check_state(SpaceFinder *at, Node *const *nodes, size_t n, size_t i, int operand) {
     const char *name = attrs_string(&view_owner(nodes[i]->operands[operand])->def->attrs, "name", "");
     for (size_t j = 0; j < n; j++) {
         for (int k = 0; k < nodes[j]->n_operands; k++) {
             const Node *owner = view_owner(nodes[j]->operands[k])->def;
             bool is_itself = j == i && k == operand;
             if (!is_itself && owner->op == OP_state && strcmp(attrs_string(&owner->attrs, "name", ""), name) == 0)
-                return refuse(at, nodes[j], "uses state \"%s\", which another one %s", name,
-                              nodes[i]->op == OP_accumulate ? "adds to" : "updates");
+                return space_refuse(at, nodes[j], "uses state \"%s\", which another one %s", name,
+                                    nodes[i]->op == OP_accumulate ? "adds to" : "updates");
         }
     }
     return true;
 }
 
-static bool check_states(Finder *at, Node *const *nodes, size_t n) {
+static bool check_states(SpaceFinder *at, Node *const *nodes, size_t n) {
     for (size_t i = 0; i < n; i++) {
         bool is_update = op_info(nodes[i]->op)->class == OP_CLASS_UPDATE;
         for (int operand = 0; is_update && operand < nodes[i]->n_results; operand++) {
@@ -422,8 +425,7 @@ static bool check_states(Finder *at, Node *const *nodes, size_t n) {
     return true;
 }
 
-/* Fills in the space of its nodes; n_rows and n_cols are given or 0. Products among them are there already. */
-static bool find_rows(Finder *at, Space *space) {
+bool space_find_rows(SpaceFinder *at, Space *space) {
     for (size_t i = 0; i < space->n_nodes; i++) {
         if (!is_product(space->nodes[i]) && !note_size(at, space, space->nodes[i]))
             return false;
@@ -448,7 +450,7 @@ static bool find_rows(Finder *at, Space *space) {
 /* The nodes of a block with products: which operands each of them feeds, by number of the operand, and whether it reads
    what a product makes. */
 typedef struct {
-    Finder *at;
+    SpaceFinder *at;
     Space *space;
     Space all; /* nodes only: for space_find */
     uint32_t feeds[SPACE_MAX_NODES];
@@ -460,7 +462,7 @@ static bool is_mode(const Node *product, const char *mode) {
 }
 
 /* All products of a block have one shape, and the same rows in the same groups. */
-static bool check_product(Finder *at, const Space *space, const Node *node) {
+static bool check_product(SpaceFinder *at, const Space *space, const Node *node) {
     const Type *type = &node->results[0].type;
     int64_t n_cols = type_extent(type, -1);
     const Node *first = space->products[0].node;
@@ -470,7 +472,7 @@ static bool check_product(Finder *at, const Space *space, const Node *node) {
         is_alike = view_owner(node->operands[2]) == view_owner(first->operands[2]);
     if (is_alike)
         is_alike = strcmp(attrs_string(&node->attrs, "inputs", ""), attrs_string(&first->attrs, "inputs", "")) == 0;
-    return is_alike || refuse(at, node, "has other rows and columns than the product before it");
+    return is_alike || space_refuse(at, node, "has other rows and columns than the product before it");
 }
 
 /* The number of the product's operand, added if it is not there yet. Of one value, "nt" and "nn" read other elements.
@@ -488,9 +490,9 @@ static int add_operand(Space *space, const Node *node, bool is_lhs) {
     return space->n_operands++;
 }
 
-static bool add_product(Finder *at, Space *space, Node *node) {
+static bool add_product(SpaceFinder *at, Space *space, Node *node) {
     if (space->n_products == SPACE_MAX_PRODUCTS)
-        return refuse(at, node, "would be one product more than the %d of a kernel", SPACE_MAX_PRODUCTS);
+        return space_refuse(at, node, "would be one product more than the %d of a kernel", SPACE_MAX_PRODUCTS);
     if (space->n_products == 0) {
         space->products[0].node = node;
         space->n_cols = type_extent(&node->results[0].type, -1);
@@ -516,7 +518,7 @@ static bool find_epilogue(ProductFinder *find) {
             int source = source_of(find, node->operands[j]);
             bool reads = source >= 0 && (find->is_after[source] || is_product(find->all.nodes[source]));
             if (reads && is_product(node))
-                return refuse(find->at, node, "multiplies what another product of the kernel makes");
+                return space_refuse(find->at, node, "multiplies what another product of the kernel makes");
             find->is_after[i] |= reads;
         }
     }
@@ -546,15 +548,15 @@ static bool find_prologues(ProductFinder *find) {
 static bool check_sides(ProductFinder *find) {
     for (size_t i = 0; i < find->all.n_nodes; i++) {
         const Node *node = find->all.nodes[i];
-        Part part = part_of(node);
+        SpacePart part = space_part_of(node);
         if (is_product(node))
             continue;
         if (part != PART_MAP && part != PART_GATHER && !(part == PART_ACCUMULATE && find->is_after[i]))
-            return refuse(find->at, node, "can't be done on parts of a product's result or operand");
+            return space_refuse(find->at, node, "can't be done on parts of a product's result or operand");
         for (int j = 0; j < node->n_operands; j++) {
             int source = source_of(find, node->operands[j]);
             if (source >= 0 && find->feeds[source] && !find->feeds[i])
-                return refuse(find->at, node, "reads what an operand of the product is made from");
+                return space_refuse(find->at, node, "reads what an operand of the product is made from");
         }
     }
     return true;
@@ -566,7 +568,7 @@ static bool find_part(ProductFinder *find, int i, const SpaceProduct *product, b
     if (operand->part || source_of(find, operand->value) < 0)
         return true;
     if (!is_lhs && product->node->op == OP_grouped_matmul && !is_mode(product->node, "tn"))
-        return refuse(find->at, product->node, "reads matrices of experts from memory");
+        return space_refuse(find->at, product->node, "reads matrices of experts from memory");
     Space *part = arena_new_of(find->at->arena, Space);
     part->kind = SPACE_ROWS;
     part->n_cols = type_extent(&operand->value->type, -1);
@@ -576,10 +578,11 @@ static bool find_part(ProductFinder *find, int i, const SpaceProduct *product, b
             part->nodes[part->n_nodes++] = find->all.nodes[j];
     }
     operand->part = part;
-    return find_rows(find->at, part) && check_read(find->at, part, product->node, operand->value, ROLE_FULL);
+    return space_find_rows(find->at, part) &&
+           space_check_read(find->at, part, product->node, operand->value, ROLE_FULL);
 }
 
-static bool find_product(Finder *at, Space *space, Node *const *nodes, size_t n) {
+static bool find_product(SpaceFinder *at, Space *space, Node *const *nodes, size_t n) {
     ProductFinder find = {.at = at, .space = space, .all = {.n_nodes = n}};
     memcpy(find.all.nodes, nodes, sizeof *nodes * n);
     for (size_t i = 0; i < n; i++) {
@@ -597,7 +600,7 @@ static bool find_product(Finder *at, Space *space, Node *const *nodes, size_t n)
         if (!find.feeds[i])
             space->nodes[space->n_nodes++] = nodes[i];
     }
-    return find_rows(at, space);
+    return space_find_rows(at, space);
 }
 
 /* ---- Routes ----------------------------------------------------------------------------------------------------- */
@@ -615,52 +618,52 @@ static int64_t n_experts_of(const Node *node) {
 }
 
 /* All are of one choice; columns are the experts of each. */
-static bool check_experts(Finder *at, Space *space, const Node *node) {
+static bool check_experts(SpaceFinder *at, Space *space, const Node *node) {
     Value *experts = node->operands[0], *given = space->top_k ? &space->top_k->results[1] : NULL;
     View view, other;
     if (!given && space->histogram && space->route)
         given = space->histogram->operands[0];
     if (!view_of(experts, &view) || !view_is_dense(&view, &experts->type))
-        return refuse(at, node, "reads experts that are not dense");
+        return space_refuse(at, node, "reads experts that are not dense");
     bool is_alike = !given || (view_of(given, &other) && view.owner == other.owner && view.offset == other.offset &&
                                type_n_elements(&given->type) == type_n_elements(&experts->type));
     if (!is_alike)
-        return refuse(at, node, "is of other experts than the one before it");
+        return space_refuse(at, node, "is of other experts than the one before it");
     if (!space->top_k && space->n_rows == 0) {
         space->n_rows = type_n_elements(&experts->type);
         space->n_cols = n_experts_of(node);
     }
-    return n_experts_of(node) == space->n_cols || refuse(at, node, "has %lld experts, and there are %lld",
-                                                         (long long)n_experts_of(node), (long long)space->n_cols);
+    return n_experts_of(node) == space->n_cols || space_refuse(at, node, "has %lld experts, and there are %lld",
+                                                               (long long)n_experts_of(node), (long long)space->n_cols);
 }
 
 /* What makes scores, or has their rows and columns. */
-static bool check_scoring(Finder *at, const Space *space) {
+static bool check_scoring(SpaceFinder *at, const Space *space) {
     for (size_t i = 0; i < space->n_nodes; i++) {
         const Node *node = space->nodes[i];
         if (!space->top_k || space->roles[i] == ROLE_COL || op_info(node->op)->class == OP_CLASS_UPDATE)
-            return refuse(at, node, "is no part of choosing experts");
+            return space_refuse(at, node, "is no part of choosing experts");
         for (int j = 0; j < node->n_operands; j++) {
             const Node *owner = view_owner(node->operands[j])->def;
             if (owner == space->top_k || owner == space->histogram || owner == space->route)
-                return refuse(at, node, "reads what %s makes, which is not whole yet", op_info(owner->op)->name);
+                return space_refuse(at, node, "reads what %s makes, which is not whole yet", op_info(owner->op)->name);
         }
     }
     return space->n_nodes == 0 || space->n_cols <= SPACE_MAX_COMPUTED_SCORES ||
-           refuse(at, space->top_k, "chooses from more than %d computed scores", SPACE_MAX_COMPUTED_SCORES);
+           space_refuse(at, space->top_k, "chooses from more than %d computed scores", SPACE_MAX_COMPUTED_SCORES);
 }
 
-static bool find_route(Finder *at, Space *space, Node *const *nodes, size_t n) {
+static bool find_route(SpaceFinder *at, Space *space, Node *const *nodes, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (is_product(nodes[i]) || adds_pieces(nodes[i]))
-            return refuse(at, nodes[i], "is no part of choosing experts");
+            return space_refuse(at, nodes[i], "is no part of choosing experts");
         if (!is_of_route(nodes[i])) {
             space->nodes[space->n_nodes++] = nodes[i];
             continue;
         }
         Node **place = route_place(space, nodes[i]->op);
         if (*place)
-            return refuse(at, nodes[i], "is there already");
+            return space_refuse(at, nodes[i], "is there already");
         *place = nodes[i];
     }
     if (space->top_k) {
@@ -678,8 +681,8 @@ static bool find_route(Finder *at, Space *space, Node *const *nodes, size_t n) {
         space->extents[space->n_row_indices] = space->n_cols;
         return check_scoring(at, space);
     }
-    return find_rows(at, space) && check_scoring(at, space) &&
-           check_read(at, space, space->top_k, space->top_k->operands[0], ROLE_FULL);
+    return space_find_rows(at, space) && check_scoring(at, space) &&
+           space_check_read(at, space, space->top_k, space->top_k->operands[0], ROLE_FULL);
 }
 
 /* ---- One update of many states ---------------------------------------------------------------------------------- */
@@ -695,7 +698,7 @@ static bool are_alike(const Node *a, const Node *b) {
 static bool is_list_of_updates(Arena *arena, Node *const *nodes, size_t n) {
     Names states = {.arena = arena};
     for (size_t i = 0; i < n; i++) {
-        if (part_of(nodes[i]) != PART_UPDATE || !are_alike(nodes[0], nodes[i]))
+        if (space_part_of(nodes[i]) != PART_UPDATE || !are_alike(nodes[0], nodes[i]))
             return false;
         for (int j = 0; j < nodes[i]->n_results; j++) {
             const Node *owner = view_owner(nodes[i]->operands[j])->def;
@@ -723,7 +726,7 @@ Value *space_piece(const Space *space, int operand, int piece) {
 }
 
 Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason) {
-    Finder at = {.arena = arena};
+    SpaceFinder at = {.arena = arena};
     Space *space = arena_new_of(arena, Space);
     assert(n > 0);
     *reason = NULL;
@@ -732,17 +735,22 @@ Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason)
         return space;
     }
     if (n > SPACE_MAX_NODES)
-        refuse(&at, nodes[n - 1], "would be one node more than the %d of a kernel", SPACE_MAX_NODES);
+        space_refuse(&at, nodes[n - 1], "would be one node more than the %d of a kernel", SPACE_MAX_NODES);
     for (size_t i = 0; i < n && n <= SPACE_MAX_NODES && space->kind != SPACE_ROUTE; i++)
-        space->kind = is_of_route(nodes[i]) ? SPACE_ROUTE : is_product(nodes[i]) ? SPACE_PRODUCT : space->kind;
+        space->kind = is_of_route(nodes[i])          ? SPACE_ROUTE
+                      : is_product(nodes[i])         ? SPACE_PRODUCT
+                      : space_is_attention(nodes[i]) ? SPACE_ATTENTION
+                                                     : space->kind;
     if (!at.reason && space->kind == SPACE_PRODUCT)
         find_product(&at, space, nodes, n);
+    if (!at.reason && space->kind == SPACE_ATTENTION)
+        space_find_attention(&at, space, nodes, n);
     if (!at.reason && space->kind == SPACE_ROUTE)
         find_route(&at, space, nodes, n);
     if (!at.reason && space->kind == SPACE_ROWS) {
         space->n_nodes = n;
         memcpy(space->nodes, nodes, sizeof *nodes * n);
-        find_rows(&at, space);
+        space_find_rows(&at, space);
     }
     if (!at.reason)
         check_states(&at, nodes, n);
@@ -752,6 +760,10 @@ Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason)
 
 bool space_can_store(const Space *space, const Node *node) {
     int i = space_find(space, node);
+    for (int j = 0; j < SPACE_MAX_RESULTS && i < 0 && space->kind == SPACE_ATTENTION; j++) {
+        if (space->bodies[j] && space_find(space->bodies[j], node) >= 0)
+            return true; /* FULL all of them */
+    }
     if (space->kind == SPACE_ROUTE)
         return true;
     return i >= 0 && (space->kind == SPACE_ROWS || space->roles[i] != ROLE_ROW);

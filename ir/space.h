@@ -4,7 +4,7 @@
    pass, which asks whether nodes fit together, and codegen, which lowers what fits, stand on this answer. Never here:
    whether fusing pays (passes/fuse.c), loops or text (codegen/form.h).
 
-   There are three kinds of space.
+   There are four kinds of space.
 
    ROWS: n_rows rows of n_cols columns. A value is FULL (an element for each row and column), ROW (one for each row) or
    COL (one for each column: a sum over all rows, which nothing in the block reads but an accumulate). A dim of a value
@@ -15,6 +15,10 @@
    ROWS terms); and what makes their operands while they are packed (prologues), each a ROWS space of its own over the
    operand's own rows and columns.
 
+   ATTENTION: one attention or attention_grad; what makes its operands where they are read, and what follows its
+   results, each a ROWS space of its own whose rows are the tensor's sequences, positions and heads, and whose columns
+   are those of a vector. There, rope turns halves of the columns.
+
    ROUTE: a choice of experts (top_k), their counts (histogram) and the sorting of slots by expert (route), all of one
    choice, or of experts that are given; and what makes the scores, in ROWS terms: rows are tokens and columns experts.
    Where experts are given, rows are slots. */
@@ -23,7 +27,7 @@
 
 #include "ir/view.h"
 
-typedef enum { SPACE_ROWS, SPACE_PRODUCT, SPACE_ROUTE } SpaceKind;
+typedef enum { SPACE_ROWS, SPACE_PRODUCT, SPACE_ATTENTION, SPACE_ROUTE } SpaceKind;
 
 typedef enum { ROLE_FULL, ROLE_ROW, ROLE_COL } Role;
 
@@ -38,7 +42,7 @@ enum {
 
 typedef struct Space Space;
 
-/* An operand of products of the block. */
+/* An operand of products of the block, or of its attention. */
 typedef struct {
     Value *value; /* the nodes' operand */
     Space *part;  /* what makes it within the block; NULL: it is read from memory, dense */
@@ -57,7 +61,7 @@ struct Space {
     int64_t extents[SPACE_MAX_INDICES];
     int64_t n_rows, n_cols;
     /* The nodes that this space is of: all that were given; of a product's space without those of parts, of a route's
-       without the three below. */
+       without the three below, of attention's that one. */
     Node *nodes[SPACE_MAX_NODES];
     size_t n_nodes;
     Role roles[SPACE_MAX_NODES]; /* of each node's results */
@@ -71,6 +75,12 @@ struct Space {
     int n_operands, n_products;
     SpaceOperand operands[SPACE_MAX_OPERANDS];
     SpaceProduct products[SPACE_MAX_PRODUCTS];
+    /* Of an ATTENTION: that node, the operands of which are `operands`, and what follows each of its results, or NULL.
+       Of the latter: the result, which is FULL and no node's of the space. */
+    Node *attention;
+    Space *bodies[SPACE_MAX_RESULTS];
+    Value *given;
+    bool has_pairs; /* the columns are two indices, of halves and in a half: rope is among the nodes, and may be */
 };
 
 /* The space of the nodes, which are neither leaves nor views (views between them are looked through), in list order of
@@ -79,8 +89,8 @@ struct Space {
    that what is read outside of the block can be stored. */
 Space *space_of(Arena *arena, Node *const *nodes, size_t n, const char **reason);
 
-/* Whether what the node, one of the block's, makes can be stored: not of a part, and not of ROW role behind a product,
-   as no one place of the kernel has all of it once. */
+/* Whether what the node, one of the block's, makes can be stored: not of a part, and not of ROW role behind a product
+   or attention, as no one place of the kernel has all of it once. */
 bool space_can_store(const Space *space, const Node *node);
 
 /* The tensor that is operand `operand` of the update of the piece; of a sum, with operand 0, the piece. */

@@ -62,19 +62,19 @@ static bool reads_group(const Fuse *fuse, const Node *node, const FuseGroup *gro
     return reads;
 }
 
-/* Whether what `a` makes is read by `b`, which has products, for operands of these; else it is in their epilogue. */
+/* Whether what `a` makes is read by `b`, which has products or attention, for operands of these; else it is in their
+ * epilogue. */
 static bool feeds_operands(const Fuse *fuse, const FuseGroup *a, const FuseGroup *b) {
     bool is_after[SPACE_MAX_NODES] = {false}; /* reads what a product makes */
     for (size_t i = 0; i < b->n_nodes; i++) {
         const Node *node = b->nodes[i];
-        bool is_product = op_info(node->op)->class == OP_CLASS_CONTRACT;
         for (size_t j = 0; j < i; j++) {
             for (int k = 0; k < node->n_operands && is_after[j]; k++)
                 is_after[i] |= view_owner(node->operands[k])->def == b->nodes[j];
         }
         if (!is_after[i] && reads_group(fuse, node, a))
             return true;
-        is_after[i] |= is_product;
+        is_after[i] |= fuse_is_skeleton(node);
     }
     return false;
 }
@@ -264,7 +264,30 @@ static bool run_round(Fuser *at, FuseStage stage) {
 
 /* ---- Blocks ----------------------------------------------------------------------------------------------------- */
 
-/* Why the group stands apart from those whose values it reads, "OP: REASON; ...", each reason once. */
+/* "OP: REASON; ..." with one more, of the pair of groups, if it has not been given yet. */
+static const char *with_reason(const Fuser *at, Arena *arena, const char *reasons, const Node *of, const FuseGroup *a,
+                               const FuseGroup *b) {
+    const FusePair *pair = a == b ? NULL : fuse_pairs_find(&at->pairs, a->id, b->id);
+    if (!pair || !pair->reason || strstr(reasons, pair->reason))
+        return reasons;
+    return arena_printf(arena, "%s%s%s: %s", reasons, reasons[0] ? "; " : "", op_info(of->op)->name, pair->reason);
+}
+
+/* Of readers that have no block where that would be said. */
+static const char *find_reasons_of_readers(const Fuser *at, const FuseGroup *group, const Node *node, Arena *arena,
+                                           const char *reasons) {
+    for (int i = 0; i < node->n_results; i++) {
+        IndexList readers = index_list(&at->fuse.readers, node->results[i].number);
+        for (uint32_t j = 0; j < readers.n; j++) {
+            const FuseGroup *reader = at->fuse.groups[readers.items[j]];
+            if (reader->is_open && reader->has_own_form)
+                reasons = with_reason(at, arena, reasons, reader->nodes[0], group, reader);
+        }
+    }
+    return reasons;
+}
+
+/* Why the group stands apart from those whose values it reads, each reason once. */
 static const char *find_reasons(const Fuser *at, const FuseGroup *group, Arena *arena) {
     const char *reasons = "";
     for (size_t i = 0; i < group->n_nodes; i++) {
@@ -272,12 +295,9 @@ static const char *find_reasons(const Fuser *at, const FuseGroup *group, Arena *
         for (int j = 0; j < node->n_operands; j++) {
             const Node *owner = view_owner(node->operands[j])->def;
             const FuseGroup *source = node_computes(owner) ? at->fuse.groups[fuse_unit_of(&at->fuse, owner)] : group;
-            const FusePair *pair = source == group ? NULL : fuse_pairs_find(&at->pairs, source->id, group->id);
-            if (!pair || !pair->reason || strstr(reasons, pair->reason))
-                continue;
-            reasons = arena_printf(arena, "%s%s%s: %s", reasons, reasons[0] ? "; " : "", op_info(owner->op)->name,
-                                   pair->reason);
+            reasons = with_reason(at, arena, reasons, owner, source, group);
         }
+        reasons = find_reasons_of_readers(at, group, node, arena, reasons);
     }
     return reasons;
 }
@@ -286,7 +306,7 @@ static void make_blocks(const Fuser *at) {
     const Fuse *fuse = &at->fuse;
     for (size_t unit = 0; unit < fuse->units.n_units; unit++) {
         const FuseGroup *group = fuse->groups[unit];
-        if (!group->is_open || fuse_unit_of(fuse, group->nodes[0]) != unit)
+        if (!group->is_open || group->has_own_form || fuse_unit_of(fuse, group->nodes[0]) != unit)
             continue;
         Block *block = block_new(fuse->graph);
         fuse_describe(fuse->graph->module->arena, group, block, find_reasons(at, group, fuse->arena));
@@ -304,6 +324,8 @@ static void fuse_graph(Graph *graph, const bool *allows) {
     graph_forget_blocks(graph);
     if (allows[FUSE_PROLOGUE])
         fuse_split_gathers(graph, allows[FUSE_SIBLINGS]);
+    if (allows[FUSE_PROLOGUE])
+        fuse_split_turns(graph);
     Fuser fuser = {.fuse = fuse_new(arena, graph), .pairs = {.arena = arena}};
     memcpy(fuser.fuse.allows, allows, sizeof fuser.fuse.allows);
     for (size_t unit = 0; unit < fuser.fuse.units.n_units; unit++)

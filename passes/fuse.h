@@ -12,8 +12,8 @@
 /* Ways in which two groups become one: id, name, what it is. */
 #define FUSE_KINDS(X)                                                                                                  \
     X(ROWS, "rows", "loops over the same rows and columns")                                                            \
-    X(EPILOGUE, "epilogue", "what follows a matrix product, on parts of its result")                                   \
-    X(PROLOGUE, "prologue", "what makes an operand of a matrix product, while it is packed")                           \
+    X(EPILOGUE, "epilogue", "what follows a matrix product or attention, on parts of its result")                      \
+    X(PROLOGUE, "prologue", "what makes an operand of a matrix product or attention, where it is read")                \
     X(SIBLINGS, "siblings", "kernels that read the same value")                                                        \
     X(ACCUMULATE, "accumulate", "the addition of what a kernel makes to a state")                                      \
     X(UPDATES, "updates", "one update of many states")
@@ -36,7 +36,8 @@ typedef struct {
 typedef struct {
     uint32_t id;       /* no two groups have had the same, merged ones included */
     bool is_open;      /* may be merged with others */
-    bool has_products; /* matmul, grouped_matmul */
+    bool has_own_form; /* by itself it has a kernel that its op alone says, and no block */
+    bool has_products; /* matmul, grouped_matmul; attention, attention_grad */
     bool is_merged;    /* into another */
     uint32_t place;    /* in Fuse.places */
     uint32_t visit;    /* of the search for paths that saw it last */
@@ -63,6 +64,11 @@ typedef struct {
     double *read_bytes;     /* the same: how much of it */
     bool allows[FUSE_KIND_COUNT];
 } Fuse;
+
+/* Whether kernels are built around it: a product or attention. */
+static inline bool fuse_is_skeleton(const Node *node) {
+    return op_info(node->op)->class == OP_CLASS_CONTRACT || node->op == OP_attention || node->op == OP_attention_grad;
+}
 
 /* Of a node that computes. */
 static inline uint32_t fuse_unit_of(const Fuse *fuse, const Node *node) {
@@ -93,6 +99,11 @@ bool fuse_only_gathers(const FuseGroup *group);
 /* Gathers rows again for each kernel of products that reads them, if nothing else does. */
 void fuse_split_gathers(Graph *graph, bool allows_siblings);
 
+/* ---- fuse_turns.c ---------------------------------------------------------------------------------------------- */
+
+/* Turns queries and keys again for each attention that reads them, if nothing else does and it pays. */
+void fuse_split_turns(Graph *graph);
+
 /* ---- fuse_cost.c ----------------------------------------------------------------------------------------------- */
 
 /* Bytes and FLOPs; `seconds` is left out. The nodes' units, and what the nodes read, are marked with fuse->n_marks. */
@@ -101,8 +112,11 @@ FuseCost fuse_count(Fuse *fuse, Node *const *nodes, size_t n);
 /* Whether something that fuse_count has not marked reads the value, or it is an output. */
 bool fuse_escapes(const Fuse *fuse, const Value *value);
 
-/* Fills in `seconds` of what has been counted, from the kernel's space. */
+/* Fills in `seconds` of what has been counted, from the kernel's space; NULL: of a rope by itself. */
 void fuse_time(const Space *space, FuseCost *cost);
+
+/* Whether it takes less time to compute a rope in n kernels that read it than in one of its own. */
+bool fuse_pays_to_turn_again(const Node *rope, int n);
 
 /* ---- fuse_updates.c -------------------------------------------------------------------------------------------- */
 

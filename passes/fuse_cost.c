@@ -64,14 +64,10 @@ FuseCost fuse_count(Fuse *fuse, Node *const *nodes, size_t n) {
 
 /* ---- Time ------------------------------------------------------------------------------------------------------- */
 
-static bool is_product(const Node *node) {
-    return op_info(node->op)->class == OP_CLASS_CONTRACT;
-}
-
 static double map_flops(Node *const *nodes, size_t n) {
     double flops = 0;
     for (size_t i = 0; i < n; i++)
-        flops += is_product(nodes[i]) ? 0 : node_flops(nodes[i]);
+        flops += fuse_is_skeleton(nodes[i]) ? 0 : node_flops(nodes[i]);
     return flops;
 }
 
@@ -135,12 +131,34 @@ static void time_product(const Space *space, FuseCost *cost) {
     }
 }
 
+/* What is computed for many tiles is computed once, in front of them. */
+static void time_attention(const Space *space, FuseCost *cost) {
+    double flops = 0;
+    for (int i = 0; i < space->n_operands; i++)
+        flops +=
+            space->operands[i].part ? map_flops(space->operands[i].part->nodes, space->operands[i].part->n_nodes) : 0;
+    for (int i = 0; i < SPACE_MAX_RESULTS; i++)
+        flops += space->bodies[i] ? map_flops(space->bodies[i]->nodes, space->bodies[i]->n_nodes) : 0;
+    cost->seconds += (cost->bytes_in + cost->bytes_out) / BYTES_PER_SECOND + flops / PACK_FLOPS_PER_SECOND;
+}
+
 void fuse_time(const Space *space, FuseCost *cost) {
     cost->seconds = LAUNCH_SECONDS;
+    if (!space) {
+        cost->seconds += (cost->bytes_in + cost->bytes_out) / BYTES_PER_SECOND;
+        return;
+    }
     if (space->kind == SPACE_PRODUCT)
         time_product(space, cost);
+    else if (space->kind == SPACE_ATTENTION)
+        time_attention(space, cost);
     else
         time_rows(space, cost);
     if (space->top_k)
         cost->seconds += node_flops(space->top_k) / MAP_FLOPS_PER_SECOND;
+}
+
+bool fuse_pays_to_turn_again(const Node *rope, int n) {
+    double n_bytes = (double)type_n_bytes(&rope->results[0].type);
+    return n * node_flops(rope) / PACK_FLOPS_PER_SECOND < LAUNCH_SECONDS + 2 * n_bytes / BYTES_PER_SECOND;
 }

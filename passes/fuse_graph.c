@@ -63,10 +63,11 @@ static FuseGroup *group_new(Fuse *fuse, uint32_t unit, Node *node) {
     Arena *arena = arena_new();
     const char *reason;
     const Space *space = space_of(arena, &node, 1, &reason);
-    group->is_open = space;
-    group->has_products = space && space->kind == SPACE_PRODUCT;
+    group->has_own_form = !space;
+    group->is_open = space || node->op == OP_rope;
+    group->has_products = space && fuse_is_skeleton(node);
     group->cost = fuse_count(fuse, &node, 1);
-    if (space)
+    if (group->is_open)
         fuse_time(space, &group->cost);
     arena_free(arena);
     return group;

@@ -7,6 +7,7 @@ static const char *form_of(const FuseGroup *group) {
     const char *form = group->has_products ? "product" : "rows";
     for (size_t i = 0; i < group->n_nodes; i++) {
         OpKind op = group->nodes[i]->op;
+        form = op == OP_attention || op == OP_attention_grad ? "attention" : form;
         form = op == OP_top_k || op == OP_histogram || op == OP_route ? "route" : form;
     }
     return form;

@@ -227,6 +227,66 @@ static void test_loss_reads_rows_and_one_element_of_each(void **unused) {
     arena_free(at.arena);
 }
 
+#define TENSORS                                                                                                        \
+    "%q = input {name = \"q\"} : f32[2, 3, 4, 8]\n"                                                                    \
+    "%k = input {name = \"k\"} : f32[2, 3, 2, 8]\n"                                                                    \
+    "%table = input {name = \"table\"} : f32[3, 4, 2]\n"
+#define ATTENDED(q) "%o, %l = attention " q ", %k, %k {scale = 0.5} : f32[2, 3, 4, 8], f32[2, 4, 3]\n"
+
+static void test_attention_has_parts_and_bodies(void **unused) {
+    (void)unused;
+    Fixture at;
+    Space *space = accepted(&at, TENSORS "%x = exp %q : f32[2, 3, 4, 8]\n"
+                                         "%y = rope %x, %table : f32[2, 3, 4, 8]\n" ATTENDED(
+                                             "%y") "%m = reshape %o : f32[6, 32]\n"
+                                                   "%z = neg %o : f32[2, 3, 4, 8]\n"
+                                                   "%w = rope %z, %table {inverse = true} : f32[2, 3, 4, 8]\n");
+    assert_int_equal(space->kind, SPACE_ATTENTION);
+    assert_ptr_equal(space->attention, at.nodes[2]);
+    assert_int_equal(space->n_operands, 3);
+    const Space *part = space->operands[0].part, *body = space->bodies[0];
+    assert_non_null(part);
+    assert_int_equal(part->n_nodes, 2);
+    assert_int_equal(part->n_rows, 24);
+    assert_int_equal(part->n_cols, 8);
+    assert_true(part->has_pairs);
+    assert_int_equal(part->extents[part->n_row_indices], 2);
+    assert_null(space->operands[1].part);
+    assert_non_null(body);
+    assert_ptr_equal(body->given, &at.nodes[2]->results[0]);
+    assert_int_equal(body->n_nodes, 2);
+    assert_null(space->bodies[1]);
+    assert_false(space_can_store(space, at.nodes[1]));
+    assert_true(space_can_store(space, at.nodes[2]));
+    assert_true(space_can_store(space, at.nodes[4]));
+    arena_free(at.arena);
+}
+
+static void test_reasons_of_attention(void **unused) {
+    (void)unused;
+    refused(TENSORS ATTENDED("%q") "%p, %n = attention %q, %k, %k {scale = 2} : f32[2, 3, 4, 8], f32[2, 4, 3]\n",
+            "attention has a kernel of its own");
+    refused(TENSORS "%y = rope %q, %table : f32[2, 3, 4, 8]\n", "rope has a kernel of its own");
+    refused(TENSORS "%x = exp %k : f32[2, 3, 2, 8]\n" ATTENDED("%q"), "has nothing to do with the attention beside it");
+    refused(TENSORS ATTENDED("%q") "%s = reduce_sum %o {dims = [3]} : f32[2, 3, 4]\n",
+            "reduce_sum can't be done on parts of attention's result or operand");
+    refused(TENSORS "%x = exp %q : f32[2, 3, 4, 8]\n" ATTENDED("%x") "%z = mul %x, %o : f32[2, 3, 4, 8]\n",
+            "reads what an operand of attention is made from");
+    refused(TENSORS ATTENDED("%q") "%z = exp %l : f32[2, 4, 3]\n", "exp is done with no vectors of attention");
+    refused(TENSORS ATTENDED("%q") "%t = transpose %o {perm = [0, 2, 1, 3]} : f32[2, 4, 3, 8]\n"
+                                   "%z = exp %t : f32[2, 4, 3, 8]\n",
+            "has dims that do not line up with those of the others");
+    refused(TENSORS "%n = input {name = \"n\"} : f32[2, 2, 3]\n"
+                    "%g, %h, %i = attention_grad %k, %k, %k, %k, %n, %k {scale = 1} : f32[2, 3, 2, 8], "
+                    "f32[2, 3, 2, 8], f32[2, 3, 2, 8]\n"
+                    "%z = add %g, %h : f32[2, 3, 2, 8]\n",
+            "reads two results of attention");
+    refused("%q = input {name = \"q\"} : f32[2, 3, 4, 2]\n%t = input {name = \"t\"} : f32[3, 1, 2]\n"
+            "%x = rope %q, %t : f32[2, 3, 4, 2]\n"
+            "%o, %l = attention %x, %q, %q {scale = 0.5} : f32[2, 3, 4, 2], f32[2, 4, 3]\n",
+            "rope has a kernel of its own");
+}
+
 static void test_sums_of_many_tensors_are_in_pieces(void **unused) {
     (void)unused;
     Fixture at;
@@ -270,6 +330,8 @@ int main(void) {
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_route_has_scores),
         cmocka_unit_test(test_reasons_of_routes),
+        cmocka_unit_test(test_attention_has_parts_and_bodies),
+        cmocka_unit_test(test_reasons_of_attention),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
