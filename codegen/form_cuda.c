@@ -58,10 +58,11 @@ static const char *const taken[] = {
 /* The same, and variables of kernels of the form's kind. */
 static const char *const *taken_names(Arena *arena, const Form *form) {
     static const char *const none[] = {NULL};
-    const char *const *of_kind = form->kind == FORM_KIND_PRODUCT ? cuda_product_names
-                                 : form_is_attention(form)       ? cuda_attention_names
-                                 : form->kind == FORM_KIND_ROUTE ? cuda_route_names
-                                                                 : none;
+    const char *const *of_kind = form->kind == FORM_KIND_PRODUCT                           ? cuda_product_names
+                                 : form_is_attention(form) && cuda_attention_is_bf16(form) ? cuda_attention_tensor_names
+                                 : form_is_attention(form)                                 ? cuda_attention_names
+                                 : form->kind == FORM_KIND_ROUTE                           ? cuda_route_names
+                                                                                           : none;
     size_t n = 0;
     while (of_kind[n] != NULL)
         n++;
@@ -193,12 +194,16 @@ static const char *too_large(Arena *arena, const Form *form, const FormCuda *cud
 bool form_cuda_has_tier(const Form *form, CudaTier tier, const FormCudaOptions *options) {
     static const FormCudaOptions none = {0};
     CudaProductChoice choices[CUDA_MOST_CHOICES];
-    return tier == CUDA_SM_80 || cuda_product_choices(form, tier, options ? options : &none, choices) > 0;
+    options = options ? options : &none;
+    return tier == CUDA_SM_80 || (form_is_attention(form) ? cuda_attention_has_maps(form, options->is_unaligned)
+                                                          : cuda_product_choices(form, tier, options, choices) > 0);
 }
 
 static void print_kernels(CudaPrinter *at, Form *form, CudaTier tier, const FormCudaOptions *options) {
     if (form->kind == FORM_KIND_PRODUCT)
         cuda_print_product(at, form, tier, options);
+    else if (form_is_attention(form) && tier == CUDA_SM_90A)
+        cuda_print_attention_wgmma(at);
     else if (form_is_attention(form))
         cuda_print_attention(at);
     else if (form->kind == FORM_KIND_ROUTE)

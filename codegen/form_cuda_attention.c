@@ -428,6 +428,10 @@ static void print_backward(CudaPrinter *at) {
 }
 
 void cuda_print_attention(CudaPrinter *at) {
+    if (cuda_attention_is_bf16(at->base.form)) {
+        cuda_print_attention_mma(at);
+        return;
+    }
     Form form = *at->base.form;
     form_attention_widen(at->base.c->arena, &form);
     at->base.form = &form;

@@ -118,8 +118,9 @@ void cuda_print_pieces(CudaPrinter *at);
 /* Forms of kind PRODUCT (form_cuda_product.c), and of kinds ATTENTION and ATTENTION_GRAD, of which some are refused:
    why on the arena, or NULL (form_cuda_attention.c). */
 extern const char *const cuda_product_names[],
-    *const cuda_attention_names[], *const cuda_route_names[]; /* variables of their kernels, up to NULL */
-void cuda_print_route(CudaPrinter *at, const Form *form);     /* (form_cuda_route.c) */
+    *const cuda_attention_names[], *const cuda_attention_tensor_names[],
+                                       *const cuda_route_names[]; /* variables of their kernels, up to NULL */
+void cuda_print_route(CudaPrinter *at, const Form *form);         /* (form_cuda_route.c) */
 /* The first kernels of a form: another one, of kind ROWS, whose arguments are the form's and one that is scratch memory
    from its start. */
 void cuda_print_form_of_rows(CudaPrinter *at, Form *rows);
@@ -127,11 +128,19 @@ void cuda_print_scatter(CudaPrinter *at, const Form *form); /* of kind ROWS, tha
 void cuda_print_product(CudaPrinter *at, const Form *form, CudaTier tier, const FormCudaOptions *options);
 void cuda_print_attention(CudaPrinter *at);
 const char *cuda_refuse_attention(Arena *arena, const Form *form);
+/* The same where operands are of bf16 in memory, or some are, and the rest is computed: on mma.sync
+   (form_cuda_attention_mma.c). */
+bool cuda_attention_is_bf16(const Form *form);
+void cuda_print_attention_mma(CudaPrinter *at);
+/* The same on wgmma, where the copy engine can bring the operands (form_cuda_attention_wgmma.c). */
+bool cuda_attention_has_maps(const Form *form, const bool *is_unaligned);
+void cuda_print_attention_wgmma(CudaPrinter *at);
 
 /* Parts of the prelude (prelude_cuda_*.c). */
 extern const char cuda_prelude_products[], cuda_prelude_bf16[], cuda_prelude_attention[];
 void cuda_print_prelude_async(FILE *out);
 void cuda_print_prelude_wgmma(FILE *out);
+extern const char cuda_prelude_attention_mma[];
 
 /* Plans and prints a form of kind ROWS, the indices of which it may change (form_cuda_rows.c). */
 void cuda_print_rows(CudaPrinter *at, Form *form);

@@ -610,7 +610,7 @@ static const char *check_tensor(const Verifier *of_form, int tensor) {
     if (error != NULL)
         return error;
     const FormArg *arg = &v->form->args[map->arg];
-    bool may_be_bf16 = tensor <= ATTENTION_OUT || tensor == ATTENTION_DOUT;
+    bool may_be_bf16 = tensor != ATTENTION_LOGSUMEXP;
     if ((arg->dtype != DTYPE_F32 && (arg->dtype != DTYPE_BF16 || !may_be_bf16)) ||
         arg->access != (is_result ? FORM_OUT : FORM_IN))
         return broken(v, "argument %s is not of f32%s and `%s`", arg->name, may_be_bf16 ? " or bf16" : "",

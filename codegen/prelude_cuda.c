@@ -178,4 +178,5 @@ void form_cuda_print_prelude(FILE *out) {
     fputs(cuda_prelude_attention, out);
     cuda_print_prelude_async(out);
     cuda_print_prelude_wgmma(out);
+    fputs(cuda_prelude_attention_mma, out);
 }

@@ -424,6 +424,7 @@ static const char *simulate(const Case *of, const Memory *memory, uint64_t seed)
                                           .n_blocks = count_blocks(launch),
                                           .shared_bytes = (size_t)launch->shared_bytes,
                                           .n_threads = launch->n_threads,
+                                          .shared_bytes = (size_t)launch->shared_bytes,
                                           .module = fixture.object.module,
                                           .buffers = memory->buffers,
                                           .n_buffers = memory->n_buffers,

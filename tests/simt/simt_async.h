@@ -77,6 +77,8 @@ typedef struct {
     simt_tma_load(shared, map, 2, (const int[]){x, y}, barrier, __LINE__)
 #define moec_tma_load_3d(shared, map, x, y, z, barrier)                                                                \
     simt_tma_load(shared, map, 3, (const int[]){x, y, z}, barrier, __LINE__)
+#define moec_tma_load_4d(shared, map, x, y, z, w, barrier)                                                             \
+    simt_tma_load(shared, map, 4, (const int[]){x, y, z, w}, barrier, __LINE__)
 #define moec_tma_store_2d(map, shared, x, y) simt_tma_store(map, shared, 2, (const int[]){x, y}, __LINE__)
 #define moec_tma_store_3d(map, shared, x, y, z) simt_tma_store(map, shared, 3, (const int[]){x, y, z}, __LINE__)
 #define moec_tma_store_commit() simt_tma_store_commit(__LINE__)

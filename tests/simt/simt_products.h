@@ -37,6 +37,14 @@ MOEC_DEVICE void moec_ldmatrix_transposed(uint32_t *to, const uint16_t *shared, 
     }
 }
 
+MOEC_DEVICE uint64_t moec_anew(uint64_t x) {
+    return x;
+}
+
+MOEC_DEVICE float moec_exp2(float x) {
+    return exp2f(x);
+}
+
 MOEC_DEVICE void moec_mma(float *sums, const uint32_t *a, const uint32_t *b) {
     simt_product(sums, a, b, __LINE__);
 }

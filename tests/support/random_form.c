@@ -22,6 +22,9 @@ typedef struct {
     DType operand_dtype;   /* of products */
     bool is_copied;        /* operands of products have lines that start at multiples of 16 bytes */
     bool has_bodies;       /* of tensors of attention */
+    bool is_bf16;          /* factors of attention are, or are computed, keys being in memory */
+    int floats;            /* a factor of attention that is of f32 in memory where others may not be */
+    bool has_units;        /* vectors of operands start and end at multiples of 8 elements, and none is computed */
     FormAccessMap updated; /* of a load from what is written, too; no strides, no argument: there is none */
 } Making;
 
@@ -646,6 +649,22 @@ static void add_tensor_body(Making *at, const FormBody *indices, int tensor, boo
     at->args_capacity = part.args_capacity;
 }
 
+/* Whether it is a factor of attention's products. */
+static bool is_factor(int tensor) {
+    return tensor < ATTENTION_OUT || tensor == ATTENTION_DOUT;
+}
+
+static bool may_have_body(const Making *at, int tensor) {
+    bool is_in_memory = tensor == (at->is_bf16 ? (int)ATTENTION_K : at->floats);
+    return at->has_bodies && tensor != ATTENTION_LOGSUMEXP && !is_in_memory && !(at->has_units && is_factor(tensor));
+}
+
+static DType attention_dtype(Making *at, int tensor) {
+    bool may_be_bf16 = at->has_bodies && tensor != ATTENTION_LOGSUMEXP && (at->is_bf16 || tensor != at->floats);
+    bool must_be = at->is_bf16 && is_factor(tensor);
+    return must_be || (may_be_bf16 && chance(at, 0.4)) ? DTYPE_BF16 : DTYPE_F32;
+}
+
 /* A new argument; some that are read are parts of a larger one. Or a body. */
 static void add_tensor(Making *at, int tensor, bool is_result) {
     static const FormAttentionTensor of_keys[] = {ATTENTION_K, ATTENTION_V, ATTENTION_DK, ATTENTION_DV};
@@ -653,37 +672,34 @@ static void add_tensor(Making *at, int tensor, bool is_result) {
     FormBody indices = form->body;
     for (int i = 0; i < 4; i++)
         indices.indices[2].extent /= (FormAttentionTensor)tensor == of_keys[i] ? form->attention.n_shared : 1;
-    if (at->has_bodies && tensor != ATTENTION_LOGSUMEXP && chance(at, 0.5)) {
+    if (may_have_body(at, tensor) && chance(at, at->is_bf16 ? 0.3 : 0.5)) {
         add_tensor_body(at, &indices, tensor, is_result);
         return;
     }
     unsigned uses = tensor == ATTENTION_LOGSUMEXP ? 7 : 15;
-    int order[FORM_MAX_INDICES] = {0, 1, 2, 3};
+    int order[FORM_MAX_INDICES] = {0, 1, 2, 3}, unit = at->has_units ? 8 : 1;
     if (chance(at, 0.5)) { /* heads before positions */
         order[1] = 2;
         order[2] = 1;
     }
     if (!is_result && uses == 15 && chance(at, 0.3))
-        indices.indices[3].extent += below(at, 20); /* vectors are parts of longer ones */
+        indices.indices[3].extent += below(at, 20) * unit; /* vectors are parts of longer ones */
     FormAccessMap *map = &form->attention.maps[tensor];
-    *map = (FormAccessMap){.gather = FORM_NONE, .offset = is_result ? 0 : below(at, 2) * below(at, 10)};
+    *map = (FormAccessMap){.gather = FORM_NONE, .offset = is_result ? 0 : below(at, 2) * below(at, 10) * unit};
     int64_t n_elements = set_strides(&indices, uses, order, map->strides);
-    bool may_be_bf16 = at->has_bodies && (tensor <= ATTENTION_OUT || tensor == ATTENTION_DOUT);
-    DType dtype = may_be_bf16 && chance(at, 0.4) ? DTYPE_BF16 : DTYPE_F32;
+    DType dtype = attention_dtype(at, tensor);
     map->arg = add_arg(at, dtype, map->offset + n_elements, is_result ? FORM_OUT : FORM_IN, (RandomFormArg){0});
-    if (is_result && dtype == DTYPE_BF16)
+    if (is_result && dtype == DTYPE_BF16 && !at->is_bf16)
         at->random.tolerance = 0.01; /* sums may round to the next one */
 }
 
-static RandomForm random_attention(Arena *arena, const char *name, uint64_t seed, bool has_bodies) {
-    static const int64_t positions[] = {1, 2, 11, 47, 97, 150, 150, 200}, widths[] = {1, 5, 16, 33, 64};
-    Making at = making_new(arena, name, seed, FORM_KIND_ATTENTION);
+static RandomForm random_attention(Making at, const int64_t widths[5]) {
+    static const int64_t positions[] = {1, 2, 11, 47, 97, 150, 150, 200};
     Form *form = at.random.form;
-    bool is_gradient = chance(&at, 0.5);
-    at.has_bodies = has_bodies;
+    bool is_gradient = chance(&at, 0.5), has_bodies = at.has_bodies;
     int first_result = is_gradient ? ATTENTION_DQ : ATTENTION_OUT;
     form->kind = is_gradient ? FORM_KIND_ATTENTION_GRAD : FORM_KIND_ATTENTION;
-    form->attention.n_shared = 1 + below(&at, 3);
+    form->attention.n_shared = 1 + below(&at, at.is_bf16 ? 2 : 3);
     add_index(&form->body, 1 + below(&at, 2), false);
     add_index(&form->body, one_of(&at, positions + 2 * has_bodies, 6), false);
     add_index(&form->body, form->attention.n_shared * (1 + below(&at, 2)), false);
@@ -701,12 +717,27 @@ static RandomForm random_attention(Arena *arena, const char *name, uint64_t seed
     return done(&at);
 }
 
+static const int64_t attention_widths[] = {1, 5, 16, 33, 64};
+
 RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed) {
-    return random_attention(arena, name, seed, false);
+    return random_attention(making_new(arena, name, seed, FORM_KIND_ATTENTION), attention_widths);
 }
 
 RandomForm random_form_attention_slots(Arena *arena, const char *name, uint64_t seed) {
-    return random_attention(arena, name, seed, true);
+    Making at = making_new(arena, name, seed, FORM_KIND_ATTENTION);
+    at.has_bodies = true;
+    at.floats = ATTENTION_Q + below(&at, 3);
+    return random_attention(at, attention_widths);
+}
+
+RandomForm random_form_attention_bf16(Arena *arena, const char *name, uint64_t seed) {
+    static const int64_t any[] = {5, 16, 40, 100, 129}, in_units[] = {64, 72, 128, 160, 256};
+    Making at = making_new(arena, name, seed, FORM_KIND_ATTENTION);
+    at.has_bodies = at.is_bf16 = true;
+    at.has_units = chance(&at, 0.5);
+    RandomForm random = random_attention(at, at.has_units ? in_units : any);
+    random.tolerance = 0.01; /* weights are rounded to bf16 on their way, in any order */
+    return random;
 }
 
 /* ---- Routes ---------------------------------------------------------------------------------------------------- */

@@ -26,8 +26,12 @@ RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed);
 /* Of bf16, which is copied as it is. */
 RandomForm random_form_tiles(Arena *arena, const char *name, uint64_t seed);
 RandomForm random_form_attention(Arena *arena, const char *name, uint64_t seed);
-/* Of which some tensors have bodies, and some are of bf16. */
+/* Of which some tensors have bodies, and some, but not all factors, are of bf16. */
 RandomForm random_form_attention_slots(Arena *arena, const char *name, uint64_t seed);
+
+/* Of which all factors are of bf16, or computed; of half of the forms they are such as the copy engine brings. The
+   tolerance is relative to a result's largest element. */
+RandomForm random_form_attention_bf16(Arena *arena, const char *name, uint64_t seed);
 
 /* Element number i of an argument, as kernels see it. */
 void random_form_write(const FormArg *arg, void *elements, int64_t i, double value);
