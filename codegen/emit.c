@@ -114,6 +114,7 @@ bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *optio
         plan_print_cuda(out, arena, plan);
         plan_print_programs(out, plan);
         plan_print_weights(out, plan);
+        plan_print_packed(out, plan);
         plan_print_configs(out, plan);
         print_cpu_features(out);
         print_plan(out, arena, plan, options->plan_symbol);

@@ -127,6 +127,9 @@ typedef struct {
        in the tensor that it stands for), its columns the minor. k_is_major says which side k is. No groups. */
     FormBody *part;
     bool k_is_major;
+    /* A rhs of which the kernel may have a packed copy as well, as a pointer behind those of its arguments, in the
+       order of the operands: NULL where there is none. To back ends that do not pack it means nothing. */
+    bool is_packed;
 } FormOperand;
 
 typedef struct {

@@ -119,6 +119,14 @@ void form_print_product_functions(CPrinter *c, const Form *form) {
 
 /* ---- The call --------------------------------------------------------------------------------------------------- */
 
+/* Where the kernel's argument list has the operand's packed copy. */
+static size_t packed_entry(const Form *form, const FormOperand *operand) {
+    size_t entry = form_arg_entry(form, form->n_args);
+    for (const FormOperand *before = form->operands; before < operand; before++)
+        entry += before->is_packed;
+    return entry;
+}
+
 /* {.data = args[3], .stride = 576, .k_stride = 1}; strides tell which side is major even where a function computes. */
 static const char *operand_text(CPrinter *c, const Form *form, const FormOperand *operand) {
     const char *text =
@@ -134,6 +142,8 @@ static const char *operand_text(CPrinter *c, const Form *form, const FormOperand
     if (operand->gather != FORM_NONE)
         text = arena_printf(c->arena, "%s, .gather = args[%u], .gather_divisor = %lld", text, operand->gather,
                             (long long)operand->gather_divisor);
+    if (operand->is_packed)
+        text = arena_printf(c->arena, "%s, .packed = args[%zu]", text, packed_entry(form, operand));
     return arena_printf(c->arena, "%s}", text);
 }
 

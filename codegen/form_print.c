@@ -101,7 +101,7 @@ static void print_operand(FILE *out, const Form *form, const FormOperand *operan
         if (operand->gather_divisor != 1)
             fprintf(out, " / %lld", (long long)operand->gather_divisor);
     }
-    fputc('\n', out);
+    fputs(operand->is_packed ? " packed\n" : "\n", out);
 }
 
 static void print_products(FILE *out, const Form *form) {

@@ -303,7 +303,7 @@ static void read_ragged(Reader *reader) {
     form->offsets = expect_arg(reader);
 }
 
-/* data[offset + g*group_stride + i*stride + k*k_stride] gather positions / divisor */
+/* data[offset + g*group_stride + i*stride + k*k_stride] gather positions / divisor packed */
 static void read_array(Reader *reader, FormOperand *operand) {
     operand->arg = expect_arg(reader);
     expect_punctuation(reader, '[');
@@ -328,6 +328,7 @@ static void read_array(Reader *reader, FormOperand *operand) {
         if (take_punctuation(reader, '/'))
             operand->gather_divisor = expect_integer(reader, "a divisor", 1, INT32_MAX);
     }
+    operand->is_packed = take_word(reader, "packed");
 }
 
 /* A new operand; NULL after a failure. */

@@ -528,6 +528,10 @@ static const char *check_operand(Verifier *v, int index, bool is_lhs, int64_t k)
         return broken(v, "there is no operand %d", index);
     const FormOperand *operand = &v->form->operands[index];
     int64_t side = form_operand_side(v->form, is_lhs);
+    if (operand->is_packed && (is_lhs || operand->gather != FORM_NONE || v->form->ragged == FORM_RAGGED_K))
+        return broken(
+            v, "operand %s can't be packed: it is not the second of its products, or is gathered, or ragged in k",
+            operand->name);
     return operand->part != NULL ? check_part(v, operand, side, k) : check_array(v, operand, side, k);
 }
 

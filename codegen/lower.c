@@ -21,7 +21,7 @@ uint32_t lower_argument(NodeLowering *at, const char *name, Value *value, int64_
     assert(has_map);
     (void)has_map;
     FormArg arg = {.name = name, .dtype = value->type.dtype, .n_elements = n_elements, .access = access};
-    LoweredArgument place = {view.owner, view.offset, NULL};
+    LoweredArgument place = {.owner = view.owner, .offset = view.offset};
     arena_push(at->arena, form->args, form->n_args, form->args_capacity, arg);
     arena_push(at->arena, lowered->arguments, lowered->n_arguments, at->capacity, place);
     return (uint32_t)form->n_args - 1;

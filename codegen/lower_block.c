@@ -100,7 +100,7 @@ static uint32_t add_argument(Lowering *at, const View *view, FormAccess access, 
                    .dtype = view->owner->type.dtype,
                    .n_elements = n_elements,
                    .access = access};
-    LoweredArgument place = {view->owner, view->offset, replaced_by(at, view->owner)};
+    LoweredArgument place = {.owner = view->owner, .offset = view->offset, .replaced = replaced_by(at, view->owner)};
     arena_push(at->arena, form->args, form->n_args, form->args_capacity, arg);
     arena_push(at->arena, at->arguments, at->n_arguments, at->capacity, place);
     return (uint32_t)form->n_args - 1;
@@ -154,7 +154,7 @@ static FormAccessMap piece_access(BodyLowering *at, int operand, FormAccess acce
     lowering->form->args[map.arg].is_in_pieces = true;
     for (int i = 1; i < at->space->n_pieces; i++) {
         view = view_of_piece(at->space, operand, i);
-        LoweredArgument place = {view.owner, view.offset, NULL};
+        LoweredArgument place = {.owner = view.owner, .offset = view.offset};
         arena_push(lowering->arena, lowering->arguments, lowering->n_arguments, lowering->capacity, place);
     }
     return map;
@@ -627,5 +627,7 @@ LoweredBlock lower_block(Arena *arena, const Space *space, const LoweredStorage 
     if (space->kind == SPACE_ROUTE)
         body_lower_scores(&body);
     form_merge_indices(form);
+    if (form->kind == FORM_KIND_PRODUCT)
+        lowering_add_packed(&at);
     return (LoweredBlock){form, at.arguments, at.n_arguments};
 }

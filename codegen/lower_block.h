@@ -7,24 +7,39 @@
 #include "codegen/form.h"
 #include "ir/space.h"
 
+/* How a product reads a weight that may be kept packed: element (i, k) of group g, i a column of the product, is
+   g * group_stride + i * stride + k * k_stride behind the first. */
+typedef struct {
+    DType dtype;     /* in memory */
+    bool is_rounded; /* elements, of f32, are rounded to bf16 */
+    int64_t n_groups, n_cols, k;
+    int64_t stride, k_stride, group_stride;
+} LoweredPacked;
+
+/* Packing an element takes as long as multiplying it with so many rows, of f32 and of bf16. */
+enum { LOWERED_PACKING_ROWS = 32, LOWERED_PACKING_ROWS_BF16 = 64 };
+
 /* Element `offset` of the owner's storage. */
 typedef struct {
     Value *owner;
     int64_t offset;
-    const Value *replaced; /* what the block reads there before it writes the owner; or NULL */
+    const Value *replaced;       /* what the block reads there before it writes the owner; or NULL */
+    const LoweredPacked *packed; /* NULL, or: not that element, but the packed copy of what begins there */
 } LoweredArgument;
 
 typedef struct {
     Form *form;
-    LoweredArgument *arguments; /* one an entry of the kernel's argument list: form_arg_entry */
+    LoweredArgument *arguments; /* one an entry of the kernel's argument list: form_arg_entry; behind
+                                  them one for each operand that is packed, in order */
     size_t n_arguments;
 } LoweredBlock;
 
 /* Where a graph's values are. */
 typedef struct {
-    const bool *escapes;    /* block_escapes: what is stored (ir/block.h) */
-    const int64_t *offsets; /* of the memory plan, by value number, or NULL: what has the offset of a value that its
-                               kernel reads is written in its place (ir/in_place.h) */
+    const bool *escapes;     /* block_escapes: what is stored (ir/block.h) */
+    const int64_t *offsets;  /* of the memory plan, by value number, or NULL: what has the offset of a value that its
+                                kernel reads is written in its place (ir/in_place.h) */
+    const bool *is_packable; /* by value number: states of which packed copies can be kept; or NULL: there are none */
 } LoweredStorage;
 
 /* The form of the block. With is_named, arguments have the names of the values that they hold; else equal computations

@@ -65,6 +65,11 @@ uint32_t body_lower_rope(BodyLowering *at, const Node *node);
 /* The element of what the body follows. */
 uint32_t body_given(BodyLowering *at);
 
+/* ---- lower_block_packed.c -------------------------------------------------------------------------------------- */
+
+/* Marks operands of which a packed copy is worth its memory, and adds these as arguments: behind all others. */
+void lowering_add_packed(Lowering *at);
+
 /* ---- lower_block_train.c: node i of the space ------------------------------------------------------------------ */
 
 /* Sets the instructions of its results. */

@@ -96,13 +96,22 @@ static PlanAddress address_of(const Collector *at, const LoweredArgument *place)
     return address;
 }
 
+/* Of a launch's argument: of its packed copy where that is meant. */
+static PlanAddress address_of_argument(Collector *at, const LoweredArgument *argument) {
+    PlanAddress address = address_of(at, argument);
+    if (!argument->packed)
+        return address;
+    size_t index = plan_add_packed(at->arena, at->plan, address, argument->packed, at->program->graph);
+    return (PlanAddress){PLAN_PACKED, (int64_t)index};
+}
+
 /* Of the value's first element. */
 static PlanAddress address_of_value(const Collector *at, Value *value) {
     View view;
     bool has_map = view_of(value, &view);
     assert(has_map);
     (void)has_map;
-    return address_of(at, &(LoweredArgument){view.owner, view.offset, NULL});
+    return address_of(at, &(LoweredArgument){.owner = view.owner, .offset = view.offset});
 }
 
 /* The launch of what `first` begins: its block, or itself. */
@@ -117,7 +126,8 @@ static bool add_launch(Collector *at, Node *first, const LoweredStorage *storage
         .node = nodes[n - 1], .kernel = call.kernel, .first_arg = program->n_args, .n_args = call.n_args};
     arena_push(at->arena, program->launches, program->n_launches, program->launches_capacity, launch);
     for (size_t i = 0; i < call.n_args; i++) {
-        arena_push(at->arena, program->args, program->n_args, program->args_capacity, address_of(at, &call.args[i]));
+        PlanAddress address = address_of_argument(at, &call.args[i]);
+        arena_push(at->arena, program->args, program->n_args, program->args_capacity, address);
         at->last_uses[call.args[i].owner->number] = program->n_launches;
         if (call.args[i].replaced)
             at->last_uses[call.args[i].replaced->number] = 0;
@@ -192,7 +202,8 @@ static bool add_program(Collector *at, const Graph *graph) {
     uint32_t n_values = graph_number(graph);
     assert(n_values == (uint32_t)n_offsets);
     at->last_uses = arena_array_of(at->arena, size_t, n_values);
-    LoweredStorage storage = {block_escapes(at->arena, graph), at->offsets};
+    LoweredStorage storage = {block_escapes(at->arena, graph), at->offsets,
+                              plan_find_packable(at->arena, graph, n_values)};
     const Block *block = NULL; /* of the launch before */
     bool succeeded = true;
     for (Node *node = graph->first; node; node = node->next) {
@@ -211,9 +222,32 @@ static bool add_program(Collector *at, const Graph *graph) {
     return succeeded;
 }
 
+int64_t plan_n_micro_batches(const Plan *plan) {
+    const Directive *train = module_find_directive(plan->module, "train");
+    int64_t n_sequences = train ? attrs_int(&train->attrs, "global_batch", 1) : 1;
+    int64_t micro_batch = plan->figures.micro_batch;
+    return n_sequences > micro_batch && micro_batch > 0 ? n_sequences / micro_batch : 1;
+}
+
+int64_t plan_bytes_of(const Plan *plan, PlanSpace space) {
+    bool is_in_arena = plan->n_weights > 0 && plan->weights[0].gradient.space == PLAN_ARENA;
+    bool is_needed = space != PLAN_GRAD || !is_in_arena || plan_n_micro_batches(plan) > 1;
+    return is_needed ? plan->space_bytes[space] : 0;
+}
+
+int64_t plan_bytes(const Plan *plan) {
+    int64_t n_bytes = 0;
+    for (PlanSpace space = 0; space < PLAN_SPACE_COUNT; space++)
+        n_bytes += plan_bytes_of(plan, space);
+    return n_bytes;
+}
+
 Plan *plan_collect(Arena *arena, const Module *module, Reporter *reporter) {
     Plan *plan = arena_new_of(arena, Plan);
-    *plan = (Plan){.module = module, .kernels = kernels_new(arena, module), .figures = plan_figures(module)};
+    *plan = (Plan){.module = module,
+                   .kernels = kernels_new(arena, module),
+                   .packed_indices.arena = arena,
+                   .figures = plan_figures(module)};
     Collector at = {.arena = arena, .reporter = reporter, .plan = plan, .states = {.arena = arena}};
     at.addresses = arena_array_of(arena, PlanAddress, module->n_states);
     add_weights(&at);
@@ -223,5 +257,6 @@ Plan *plan_collect(Arena *arena, const Module *module, Reporter *reporter) {
     for (size_t i = 0; i < module->n_graphs; i++)
         succeeded = add_program(&at, module->graphs[i]) && succeeded;
     set_gradients(&at);
+    plan_finish_packed(arena, plan);
     return succeeded ? plan : NULL;
 }

@@ -67,9 +67,10 @@ static const char *const space_names[] = {
 #undef X
 };
 
-/* WEIGHT(4096): macros of the generated source. */
+/* WEIGHT(4096), or PACKED(3): macros of the generated source. */
 static void print_address(FILE *out, PlanAddress address) {
-    fprintf(out, "%s(%" PRId64 ")", space_names[address.space], address.offset);
+    const char *name = address.space == PLAN_PACKED ? "PACKED" : space_names[address.space];
+    fprintf(out, "%s(%" PRId64 ")", name, address.offset);
 }
 
 static void print_value(FILE *out, const Value *value) {
@@ -177,6 +178,8 @@ void plan_print_programs(FILE *out, const Plan *plan) {
     fputs("\n/* ---- Programs: addresses are bytes from the start of a memory kind ---- */\n\n", out);
     for (PlanSpace space = 0; space < PLAN_SPACE_COUNT; space++)
         fprintf(out, "#define %s(offset) {MOEC_SPACE_%s, offset}\n", space_names[space], space_names[space]);
+    if (plan->n_packed > 0)
+        fputs("#define PACKED(index) {MOEC_PACKED, index}\n", out);
     for (size_t i = 0; i < plan->n_programs; i++) {
         const PlanProgram *program = &plan->programs[i];
         print_args(out, program);

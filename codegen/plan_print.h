@@ -21,6 +21,7 @@ void plan_print_table_fields(FILE *out, const char *field, const char *array, si
 /* The arrays `programs` and `weights`, `dense_config`, `export_config` (each only if it has elements). */
 void plan_print_programs(FILE *out, const Plan *plan);
 void plan_print_weights(FILE *out, const Plan *plan);
+void plan_print_packed(FILE *out, const Plan *plan);
 void plan_print_configs(FILE *out, const Plan *plan);
 
 /* The fields of MoecPlan that come from the last three. */

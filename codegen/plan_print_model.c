@@ -69,6 +69,32 @@ void plan_print_weights(FILE *out, const Plan *plan) {
     fputs("};\n", out);
 }
 
+/* ---- Packed weights ---------------------------------------------------------------------------------------------- */
+
+void plan_print_packed(FILE *out, const Plan *plan) {
+    if (plan->n_packed == 0)
+        return;
+    fputs("\n/* ---- Packed copies of weights ---- */\n\nstatic const MoecPacked packed[] = {\n", out);
+    for (size_t i = 0; i < plan->n_packed; i++) {
+        const PlanPacked *packed = &plan->packed[i];
+        const LoweredPacked *shape = &packed->shape;
+        fprintf(out,
+                "    {.precision = %s, .from = {%d, %" PRId64 "}, .n_groups = %" PRId64 ", .n_cols = %" PRId64
+                ", .k = %" PRId64 ",\n     .stride = %" PRId64 ", .k_stride = %" PRId64 ", .group_stride = %" PRId64
+                ",\n     .n_bytes = %" PRId64 ", .n_trained = %" PRId64 ", .n_evaluated = %" PRId64
+                ", .n_generated = %" PRId64 ", .least_spared = ",
+                shape->dtype == DTYPE_BF16 ? "MOEC_GEMM_BF16"
+                : shape->is_rounded        ? "MOEC_GEMM_ROUNDED"
+                                           : "MOEC_GEMM_F32",
+                (int)packed->from.space, packed->from.offset, shape->n_groups, shape->n_cols, shape->k, shape->stride,
+                shape->k_stride, shape->group_stride, packed->n_bytes, packed->n_trained, packed->n_evaluated,
+                packed->n_generated);
+        plan_print_double(out, packed->least_spared);
+        fputs("},\n", out);
+    }
+    fputs("};\n", out);
+}
+
 /* ---- config.json ----------------------------------------------------------------------------------------------- */
 
 /* Keys of the export clause that the upcycle pass reads. */
@@ -141,6 +167,8 @@ static void print_train(FILE *out, const Module *module) {
 void plan_print_model_fields(FILE *out, const Plan *plan) {
     const Module *module = plan->module;
     plan_print_table_fields(out, "weights", "weights", plan->n_weights);
+    plan_print_table_fields(out, "packed", "packed", plan->n_packed);
+    fprintf(out, "    .packed_limit = %" PRId64 ",\n", plan->packed_limit);
     plan_print_table_fields(out, "dense_config", "dense_config",
                             count_config_values(module_find_directive(module, "checkpoint")));
     plan_print_table_fields(out, "export_config", "export_config",

@@ -45,27 +45,21 @@ static void print_model(FILE *out, Arena *arena, const Plan *plan) {
             figures->flops_per_token);
 }
 
-/* Whether gradients need storage of their own: not those in the arena where a step is one micro-batch. */
-static bool needs_gradients(const Plan *plan) {
-    const Directive *train = module_find_directive(plan->module, "train");
-    int64_t n_sequences = train ? attrs_int(&train->attrs, "global_batch", 1) : 1;
-    bool is_in_arena = plan->n_weights > 0 && plan->weights[0].gradient.space == PLAN_ARENA;
-    return !is_in_arena || n_sequences > plan->figures.micro_batch;
-}
-
 static void print_memory(FILE *out, Arena *arena, const Plan *plan) {
     static const char *const titles[] = {
 #define X(id, kind, title) title,
         PLAN_SPACES(X)
 #undef X
     };
-    int64_t n_bytes = 0;
     for (PlanSpace space = 0; space < PLAN_SPACE_COUNT; space++) {
-        int64_t n = space == PLAN_GRAD && !needs_gradients(plan) ? 0 : plan->space_bytes[space];
+        int64_t n = plan_bytes_of(plan, space);
         fprintf(out, "%-16s%9s  %17" PRId64 " %s\n", space == 0 ? "bytes" : "", format_bytes(arena, n), n,
                 titles[space]);
-        n_bytes += n;
     }
+    if (plan->packed_bytes > 0)
+        fprintf(out, "%-16s%9s  %17" PRId64 " packed weights\n", "", format_bytes(arena, plan->packed_bytes),
+                plan->packed_bytes);
+    int64_t n_bytes = plan_bytes(plan) + plan->packed_bytes;
     fprintf(out, "%-16s%9s  %17" PRId64 " in all\n", "", format_bytes(arena, n_bytes), n_bytes);
 }
 
@@ -85,6 +79,33 @@ static void print_recomputed(FILE *out, Arena *arena, const Module *module) {
     int64_t n_bytes = attrs_int(&train->attrs, "recomputed_bytes", 0);
     fprintf(out, "%-16s%9s  %17" PRId64 " in %" PRId64 " values not kept, for %.2f %% more FLOPs\n", "recomputed",
             format_bytes(arena, n_bytes), n_bytes, n_values, flops > 0 ? 100 * again / flops : 0);
+}
+
+static void print_why(FILE *out, int64_t n, const char *why) {
+    if (n > 0)
+        fprintf(out, "; %" PRId64 " %s", n, why);
+}
+
+/* Packed copies that products of a step would read, and why it keeps no more of them. */
+static void print_packed(FILE *out, const Plan *plan) {
+    int64_t n_made = 0, n_read = 0, n_all = 0, n_read_once = 0, n_paying = 0;
+    for (size_t i = 0; i < plan->n_packed; i++) {
+        const PlanPacked *packed = &plan->packed[i];
+        int64_t n = packed->n_trained * plan_n_micro_batches(plan);
+        n_all += n > 0;
+        n_read_once += n == 1;
+        n_paying += packed->pays;
+        n_made += packed->is_made;
+        n_read += packed->is_made ? n : 0;
+    }
+    if (n_all == 0)
+        return;
+    fprintf(out, "%-16s%" PRId64 " of %" PRId64 " weights, for %" PRId64 " products of a step", "packed", n_made, n_all,
+            n_read);
+    print_why(out, n_read_once, "are read once");
+    print_why(out, n_all - n_read_once - n_paying, "save less time than memory");
+    print_why(out, n_paying - n_made, "are above the budget");
+    putc('\n', out);
 }
 
 /* The activations of a program stand in one arena, which can't be smaller than what is live at once. */
@@ -108,6 +129,7 @@ bool codegen_print_summary(FILE *out, const Module *module, Reporter *reporter) 
         print_model(out, arena, plan);
         print_memory(out, arena, plan);
         print_recomputed(out, arena, module);
+        print_packed(out, plan);
         print_programs(out, plan);
     }
     arena_free(arena);

@@ -44,6 +44,8 @@ static JobSize job_size(const GemmCall *call, int slot) {
 
 /* Jobs of one slot of a group. */
 static int64_t count_jobs(const GemmCall *call, const GemmRound *round, const GemmGroup *group, int slot) {
+    if (call->gemm->products[call->rhs_product[slot]].rhs.packed)
+        return 0;
     JobSize size = job_size(call, slot);
     return ceil_div(round->end_panel - round->first_panel, size.n_panels) *
            ceil_div(group->n_k[call->rhs_product[slot]], size.n_k);
@@ -159,12 +161,28 @@ static RowPanel row_panel(const Piece *piece, int64_t index) {
     return panel;
 }
 
-/* Where a slot of rhs starts among those of the group. */
-static const float *rhs_slot(const Piece *piece, int product) {
+/* Panels of a product's rhs from some panel on, which lie n_units apart for each of their columns; units of a pass. */
+typedef struct {
+    const float *first;
+    int64_t n_units;
+} RhsPanels;
+
+static RhsPanels rhs_panels(const Piece *piece, int product, int64_t panel) {
+    const GemmCall *call = piece->call;
+    const GemmGroup *group = piece->group;
+    const MoecGemmOperand *operand = &call->gemm->products[product].rhs;
+    if (operand->packed) { /* all of k, whatever the pass */
+        int64_t n_units = gemm_units(call->kernels, call->gemm->products[product].k);
+        int64_t index = operand->group_stride ? group->group : 0;
+        const float *panels = (const float *)operand->packed + index * gemm_packed_floats(call, n_units);
+        int64_t first = group->first_k[product] / call->kernels->unit;
+        return (RhsPanels){panels + panel * call->width * n_units + first * gemm_panel_width(call, panel), n_units};
+    }
     const float *rhs = piece->rhs;
-    for (int slot = 0; slot < piece->call->rhs_slot[product]; slot++)
-        rhs += gemm_slot_floats(piece->call, piece->round, piece->group, slot);
-    return rhs;
+    for (int slot = 0; slot < call->rhs_slot[product]; slot++)
+        rhs += gemm_slot_floats(call, piece->round, group, slot);
+    int64_t n_units = group->n_units[product];
+    return (RhsPanels){rhs + (panel - piece->round->first_panel) * call->width * n_units, n_units};
 }
 
 /* Whether a product before this one adds to the result in the pass at hand. */
@@ -188,13 +206,12 @@ static void multiply_panel(const Piece *piece, const Tile *tile, RowPanel rows, 
     const GemmCall *call = piece->call;
     const MoecGemm *gemm = call->gemm;
     const GemmGroup *group = piece->group;
-    int64_t first, n, n_units = group->n_units[product];
+    int64_t first, n;
     gemm_block(group, product, block, &first, &n);
     if (n == 0)
         return;
     const float *lhs = lhs_panel(piece, product, rows.index) + first * rows.n_rows;
-    const float *rhs =
-        rhs_slot(piece, product) + (tile->first_panel - piece->round->first_panel) * call->width * n_units;
+    RhsPanels rhs = rhs_panels(piece, product, tile->first_panel);
     int index = gemm->products[product].result;
     const MoecGemmResult *result = &gemm->results[index];
     bool is_first = piece->round->block == 0 && block == 0 && !has_sum(piece, product, index);
@@ -207,8 +224,8 @@ static void multiply_panel(const Piece *piece, const Tile *tile, RowPanel rows, 
         int64_t width = gemm_panel_width(call, panel);
         int64_t n_cols = has_epilogue ? width : least(width, gemm->n_cols - panel * call->width);
         GemmTile *const *tiles = call->kernels->tiles[width / call->kernels->n_lanes - 1];
-        tiles[rows.n_rows - 1](n, lhs, rhs + first * width, out, ld, beta, (int)n_cols);
-        rhs += width * n_units;
+        tiles[rows.n_rows - 1](n, lhs, rhs.first + first * width, out, ld, beta, (int)n_cols);
+        rhs.first += width * rhs.n_units;
         out += width;
     }
 }

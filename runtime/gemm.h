@@ -44,6 +44,7 @@ typedef struct {
     const int32_t *gather;
     int64_t gather_divisor; /* 0 is taken as 1 */
     MoecGemmLoad *load;     /* NULL, or what is called instead of reading data, not bf16; only the strides count then */
+    const void *packed;     /* of rhs, not with MOEC_GEMM_K: NULL, or what moec_gemm_pack has made of it */
 } MoecGemmOperand;
 
 enum { MOEC_GEMM_MAX_PRODUCTS = 4, MOEC_GEMM_MAX_RESULTS = 3 };
@@ -90,6 +91,20 @@ void moec_gemm(const MoecGemm *gemm);
 /* Memory of the calling thread for at least n floats, which kernels may use while they run; what was in it is lost when
    a later call asks for more. */
 float *moec_gemm_scratch(int64_t n);
+
+/* A rhs that is packed once, for many products that read it: the matrices of all groups, [n_cols, k] each. */
+typedef struct {
+    MoecGemmPrecision precision;
+    int64_t n_groups, n_cols, k;
+    const void *data;
+    int64_t stride, k_stride, group_stride;
+} MoecGemmPacked;
+
+/* Bytes of the packed copy on this machine: its processor decides how panels look. */
+uint64_t moec_gemm_packed_bytes(const MoecGemmPacked *packed);
+
+/* Packs it into `out`, aligned to 64 bytes, with all threads. Products that are given it compute the same bits. */
+void moec_gemm_pack(const MoecGemmPacked *packed, void *out);
 
 /* Bytes of the memory that products have packed into so far, of all threads: no more than these have touched. */
 uint64_t moec_gemm_bytes(void);

@@ -39,7 +39,7 @@ static int64_t least(int64_t a, int64_t b) {
 /* ---- Calls and groups ------------------------------------------------------------------------------------------- */
 
 static bool same_operand(const MoecGemmOperand *a, const MoecGemmOperand *b) {
-    return a->data == b->data && a->stride == b->stride && a->k_stride == b->k_stride &&
+    return a->data == b->data && a->packed == b->packed && a->stride == b->stride && a->k_stride == b->k_stride &&
            a->group_stride == b->group_stride && a->gather == b->gather && a->gather_divisor == b->gather_divisor &&
            a->load == b->load;
 }
@@ -121,10 +121,15 @@ int64_t gemm_panel_width(const GemmCall *call, int64_t panel) {
     return call->gemm->n_cols - panel * call->width > call->kernels->n_lanes ? call->width : call->kernels->n_lanes;
 }
 
+int64_t gemm_packed_floats(const GemmCall *call, int64_t n_units) {
+    int64_t last = call->n_panels - 1;
+    return (last * call->width + gemm_panel_width(call, last)) * n_units;
+}
+
 /* ---- Rounds ----------------------------------------------------------------------------------------------------- */
 
 int64_t gemm_slot_floats(const GemmCall *call, const GemmRound *round, const GemmGroup *group, int slot) {
-    if (group->n_rows == 0)
+    if (group->n_rows == 0 || call->gemm->products[call->rhs_product[slot]].rhs.packed)
         return 0;
     int64_t last = round->end_panel - 1;
     int64_t n_columns = (last - round->first_panel) * call->width + gemm_panel_width(call, last);

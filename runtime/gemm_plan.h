@@ -25,6 +25,9 @@ GemmCall gemm_call(const MoecGemm *gemm, int n_threads);
 /* Columns that a panel of rhs is packed to. */
 int64_t gemm_panel_width(const GemmCall *call, int64_t panel);
 
+/* Floats of one group of a rhs that stays packed: all panels, each over all of k. */
+int64_t gemm_packed_floats(const GemmCall *call, int64_t n_units);
+
 /* One group of a call, all of k or one pass of it. Its rows start at first_row of the operands, k at first_k. */
 typedef struct {
     int64_t group, first_row, n_rows;

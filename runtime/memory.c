@@ -169,6 +169,8 @@ uint64_t memory_bytes(const Memory *memory) {
 }
 
 void *memory_at(const Memory *memory, MoecAddress address) {
+    if (address.space == MOEC_PACKED)
+        return memory->packed ? memory->packed[address.offset] : NULL;
     assert(address.space < MOEC_SPACE_COUNT && memory->spaces[address.space]);
     return (char *)memory->spaces[address.space] + address.offset;
 }

@@ -8,8 +8,9 @@
 typedef struct {
     void *spaces[MOEC_SPACE_COUNT]; /* bases, of one page even for 0 bytes; all bytes 0 */
     uint64_t n_bytes[MOEC_SPACE_COUNT];
-    struct Gpu *gpu; /* where programs run, on twins of the spaces (runtime/gpu.h); NULL: here */
-    bool fills_ends; /* for --check memory: what a value was in becomes NaN when its life has ended */
+    struct Gpu *gpu;     /* where programs run, on twins of the spaces (runtime/gpu.h); NULL: here */
+    void *const *packed; /* what MOEC_PACKED addresses are; NULL: all NULL (runtime/packed.h) */
+    bool fills_ends;     /* for --check memory: what a value was in becomes NaN when its life has ended */
 } Memory;
 
 /* A block of n_bytes[s] for each space s. Fails before it takes anything where the machine has less than all of them
@@ -27,7 +28,7 @@ uint64_t memory_available(void);
    count. */
 uint64_t memory_group_available(const char *folder, const char *limit_name, const char *used_name);
 
-/* The tensor's first element. */
+/* The tensor's first element; of MOEC_PACKED the copy, or NULL. */
 void *memory_at(const Memory *memory, MoecAddress address);
 
 #endif

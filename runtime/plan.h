@@ -8,6 +8,7 @@
      options, cpu, memory, program               the command line, the machine, running kernels
      profile, _table, _trace                     how long those took
      gemm, _plan, _pack, _kernels*, _workspace   matrix products; gemm_blas, blas: what to compare with
+     gemm_packed, packed                         weights that stay packed for them
      safetensors, model_config, model_dir        a model directory is read
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
@@ -30,7 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MOEC_PLAN_VERSION 5
+#define MOEC_PLAN_VERSION 6
 
 /* Memory kinds; a run allocates each once. ARENA holds activations and is shared by all programs in turn. */
 typedef enum {
@@ -39,12 +40,13 @@ typedef enum {
     MOEC_SPACE_MOMENT1,
     MOEC_SPACE_MOMENT2,
     MOEC_SPACE_ARENA,
-    MOEC_SPACE_COUNT
+    MOEC_SPACE_COUNT,
+    MOEC_PACKED = MOEC_SPACE_COUNT /* no memory kind of the plan: the run decides which copies it has, and where */
 } MoecSpace;
 
 typedef struct {
     uint32_t space;  /* MoecSpace */
-    uint64_t offset; /* bytes, 64-byte aligned for whole tensors */
+    uint64_t offset; /* bytes, 64-byte aligned for whole tensors; of MOEC_PACKED, an index into MoecPlan.packed */
 } MoecAddress;
 
 typedef enum { MOEC_DTYPE_F32, MOEC_DTYPE_BF16, MOEC_DTYPE_F16, MOEC_DTYPE_I32 } MoecDtype;
@@ -60,7 +62,8 @@ typedef struct {
     MoecAddress at;
 } MoecTensor;
 
-/* A generated kernel. `args` are the addresses of its results, then of its operands, in the order of the IR node. */
+/* A generated kernel. `args` are the addresses of its results, then of its operands, in the order of the IR node; then,
+   of what it multiplies by, packed copies or NULL. */
 typedef void MoecKernelFunction(void *const *args);
 
 typedef struct {
@@ -188,6 +191,17 @@ typedef struct {
     const char *where; /* "model.moe:14:7" */
 } MoecWeight;
 
+/* A copy of a weight that stays packed for matrix products on the CPU: spec/kernels.md, "Packed weights". Element (i,
+   k) of matrix g is g * group_stride + i * stride + k * k_stride behind the first; i < n_cols. */
+typedef struct {
+    int precision;    /* MoecGemmPrecision */
+    MoecAddress from; /* of the first element */
+    int64_t n_groups, n_cols, k, stride, k_stride, group_stride;
+    uint64_t n_bytes;                            /* that the plan counts for it */
+    int64_t n_trained, n_evaluated, n_generated; /* products that read it in a run of "train", "eval", "generate" */
+    double least_spared; /* packings in a run of "train" that it must spare to be worth its memory */
+} MoecPacked;
+
 /* A value of config.json: one JSON literal, ready to be printed ("4096", "\"silu\"", "[1, 2]"). */
 typedef struct {
     const char *key;
@@ -223,6 +237,9 @@ typedef struct {
     uint32_t n_programs;
     const MoecWeight *weights;
     uint32_t n_weights;
+    const MoecPacked *packed;
+    uint32_t n_packed;
+    uint64_t packed_limit;               /* bytes that they may take in all */
     const MoecConfigValue *dense_config; /* what the dense checkpoint's config.json must say */
     uint32_t n_dense_config;
     const MoecConfigValue *export_config; /* what the exported config.json says on top of it */

@@ -132,12 +132,27 @@ static void count_memory(const Session *session, uint64_t n_bytes[MOEC_SPACE_COU
     n_bytes[MOEC_SPACE_ARENA] = program_arena_bytes(plan, session->options->generate ? "generate" : "eval");
 }
 
+static PackedUse packed_use(const Session *session) {
+    return session->gpu                 ? PACKED_FOR_NOTHING
+           : is_training(session)       ? PACKED_FOR_TRAINING
+           : session->options->generate ? PACKED_FOR_GENERATION
+                                        : PACKED_FOR_EVALUATION;
+}
+
+static bool open_packed(Session *session, Status *status) {
+    int64_t n_micro_batches = session->options->global_batch / session->plan->micro_batch;
+    if (!packed_open(&session->packed, session->plan, packed_use(session), n_micro_batches, status))
+        return false;
+    session->memory.packed = session->packed.copies;
+    return true;
+}
+
 static bool open_memory(Session *session, Status *status) {
     uint64_t n_bytes[MOEC_SPACE_COUNT], available = memory_available();
     count_memory(session, n_bytes);
     const GpuOptions options = {session->options->dump_kernels, getenv("MOEC_KERNEL_DIR"), session->options->matmul};
     if ((session->gpu && !gpu_start(session->gpu, n_bytes, &options, &session->log, status)) ||
-        !memory_open(&session->memory, n_bytes, session->gpu, status))
+        !memory_open(&session->memory, n_bytes, session->gpu, status) || !open_packed(session, status))
         return false;
     session->memory.fills_ends = strcmp(session->options->check, "memory") == 0;
     const struct {
@@ -146,6 +161,7 @@ static bool open_memory(Session *session, Status *status) {
     } parts[] = {{"weights", n_bytes[MOEC_SPACE_WEIGHT]},
                  {"gradients", n_bytes[MOEC_SPACE_GRAD]},
                  {"moments", n_bytes[MOEC_SPACE_MOMENT1] + n_bytes[MOEC_SPACE_MOMENT2]},
+                 {"packed weights", session->packed.n_bytes},
                  {"activations", n_bytes[MOEC_SPACE_ARENA]}};
     char line[4 * TEXT_BYTES] = "", text[TEXT_BYTES];
     size_t length = 0;
@@ -157,8 +173,8 @@ static bool open_memory(Session *session, Status *status) {
     if (available != UINT64_MAX && !session->gpu)
         snprintf(line + length, sizeof line - length, "; %s available",
                  meter_bytes(text, sizeof text, (double)available));
-    log_line(&session->log, "memory", "%s: %s", meter_bytes(text, sizeof text, (double)memory_bytes(&session->memory)),
-             line);
+    double n_all = (double)(memory_bytes(&session->memory) + session->packed.n_bytes);
+    log_line(&session->log, "memory", "%s: %s", meter_bytes(text, sizeof text, n_all), line);
     return true;
 }
 
@@ -349,7 +365,10 @@ static bool open_all(Session *session, Status *status) {
         return false;
     find_ceiling(session, n_threads);
     gemm_choose_blas(!session->gpu && is_on_blas(session->options));
-    return open_memory(session, status) && open_weights(session, status) && upload(session, status);
+    if (!open_memory(session, status) || !open_weights(session, status) || !upload(session, status))
+        return false;
+    packed_make(&session->packed, &session->memory);
+    return true;
 }
 
 bool session_open(Session *session, const MoecPlan *plan, const Options *options, Status *status) {
@@ -363,6 +382,7 @@ void session_close(Session *session) {
     data_stream_close(&session->data);
     data_stream_close(&session->val);
     model_extras_free(&session->extras);
+    packed_close(&session->packed);
     memory_close(&session->memory);
     gpu_close(session->gpu);
     free(session->checkpoint);

@@ -9,12 +9,14 @@
 #include "runtime/memory.h"
 #include "runtime/model_dir.h"
 #include "runtime/options.h"
+#include "runtime/packed.h"
 
 typedef struct {
     const MoecPlan *plan;
     const Options *options;
     Log log;
     Memory memory;
+    Packed packed;
     Gpu *gpu; /* NULL: programs run on the CPU */
     ModelExtras extras;
     DataStream data, val; /* no sources: not given */

@@ -223,6 +223,7 @@ static bool run_update(Stepper *stepper, StepRecord *record, Status *status) {
     set_update_inputs(stepper, &record->result);
     if (!give(stepper, &stepper->update, status))
         return false;
+    packed_make(&stepper->session->packed, &stepper->session->memory);
     stepper->n_updates++;
     stepper->session->step++;
     data_stream_mark(&stepper->session->data);

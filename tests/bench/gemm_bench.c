@@ -1,6 +1,8 @@
 /* How fast matrix products are, in GFLOP/s, beside OpenBLAS: the shapes of a training step of 4096 rows, each measured
    in turns so that what else the machine does meets all alike. Median of the runs, least and most behind it.
 
+   Columns "packed" have a weight's copy that stays packed; "pack" is what it takes to make it, in ms.
+
    usage: gemm_bench [RUNS [NAME]] -- NAME: only shapes whose line has it */
 #include <cblas.h>
 #include <stdio.h>
@@ -71,13 +73,25 @@ static const Shape shapes[] = {
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, MAX_RUNS = 101 };
 
-typedef enum { RUN_OWN, RUN_BLAS, RUN_BF16, RUN_COUNT } RunKind;
+typedef enum { RUN_OWN, RUN_PACKED, RUN_BLAS, RUN_BF16, RUN_BF16_PACKED, RUN_COUNT } RunKind;
+
+static const struct {
+    const char *title;
+    MoecGemmPrecision precision;
+    bool is_packed;
+} runs[RUN_COUNT] = {[RUN_OWN] = {"own f32", MOEC_GEMM_F32, false},
+                     [RUN_PACKED] = {"packed", MOEC_GEMM_F32, true},
+                     [RUN_BLAS] = {"OpenBLAS", MOEC_GEMM_F32, false},
+                     [RUN_BF16] = {"own bf16", MOEC_GEMM_ROUNDED, false},
+                     [RUN_BF16_PACKED] = {"packed", MOEC_GEMM_ROUNDED, true}};
 
 typedef struct {
     const Shape *shape;
     int64_t n_groups;
     int32_t offsets[33], *gather;
     float *a, *b, *c;
+    void *packed[RUN_COUNT]; /* b; NULL where it is none or no weight */
+    double pack_seconds[RUN_COUNT];
 } Bench;
 
 static float *drawn(int64_t n) {
@@ -87,6 +101,35 @@ static float *drawn(int64_t n) {
     RandomStream stream = random_stream(1, "bench");
     random_normal(&stream, 0, (size_t)n, values);
     return values;
+}
+
+static MoecGemmPacked packed_shape(const Bench *bench, RunKind kind) {
+    const Shape *s = bench->shape;
+    bool is_nt = s->form == FORM_NT;
+    return (MoecGemmPacked){.precision = runs[kind].precision,
+                            .n_groups = bench->n_groups,
+                            .n_cols = s->n,
+                            .k = s->k,
+                            .data = bench->b,
+                            .stride = is_nt ? s->k : 1,
+                            .k_stride = is_nt ? 1 : s->n,
+                            .group_stride = s->n * s->k};
+}
+
+static void pack(Bench *bench, RunKind kind) {
+    enum { PAGE = 4096 };
+    MoecGemmPacked shape = packed_shape(bench, kind);
+    if (!bench->packed[kind])
+        bench->packed[kind] = aligned_alloc(PAGE, (moec_gemm_packed_bytes(&shape) + PAGE - 1) / PAGE * PAGE);
+    double start = meter_clock(), seconds;
+    moec_gemm_pack(&shape, bench->packed[kind]);
+    seconds = meter_clock() - start;
+    if (bench->pack_seconds[kind] == 0.0 || seconds < bench->pack_seconds[kind])
+        bench->pack_seconds[kind] = seconds;
+}
+
+static bool can_run(const Shape *shape, RunKind kind) {
+    return !runs[kind].is_packed || shape->form != FORM_TN;
 }
 
 static Bench bench_open(const Shape *shape) {
@@ -106,12 +149,14 @@ static Bench bench_open(const Shape *shape) {
 
 static void bench_close(Bench *bench) {
     free(bench->a), free(bench->b), free(bench->c), free(bench->gather);
+    for (int kind = 0; kind < RUN_COUNT; kind++)
+        free(bench->packed[kind]);
 }
 
-static void run_own(const Bench *bench, MoecGemmPrecision precision) {
+static void run_own(const Bench *bench, RunKind kind) {
     const Shape *s = bench->shape;
     bool is_tn = s->form == FORM_TN, is_grouped = s->n_groups > 0;
-    MoecGemm gemm = {.precision = precision, .n_groups = 1, .n_rows = s->m, .n_cols = s->n};
+    MoecGemm gemm = {.precision = runs[kind].precision, .n_groups = 1, .n_rows = s->m, .n_cols = s->n};
     gemm.n_products = gemm.n_results = 1;
     MoecGemmProduct *product = &gemm.products[0];
     product->k = s->k;
@@ -124,6 +169,7 @@ static void run_own(const Bench *bench, MoecGemmPrecision precision) {
         gemm.offsets = bench->offsets;
         product->rhs.group_stride = is_tn ? 0 : s->n * s->k;
     }
+    product->rhs.packed = bench->packed[kind];
     if (s->is_gathered)
         product->lhs.gather = bench->gather;
     gemm.results[0] = (MoecGemmResult){
@@ -147,12 +193,14 @@ static void run_blas(const Bench *bench) {
     }
 }
 
-static double measure(const Bench *bench, RunKind kind) {
+static double measure(Bench *bench, RunKind kind) {
+    if (runs[kind].is_packed)
+        pack(bench, kind);
     double start = meter_clock();
     if (kind == RUN_BLAS)
         run_blas(bench);
     else
-        run_own(bench, kind == RUN_BF16 ? MOEC_GEMM_ROUNDED : MOEC_GEMM_F32);
+        run_own(bench, kind);
     const Shape *s = bench->shape;
     return 2e-9 * (double)s->m * (double)s->n * (double)s->k / (meter_clock() - start);
 }
@@ -166,17 +214,23 @@ static void run_shape(const Shape *shape, int n_runs, const char *line) {
     double rates[RUN_COUNT][MAX_RUNS];
     Bench bench = bench_open(shape);
     for (int kind = 0; kind < RUN_COUNT; kind++)
-        measure(&bench, (RunKind)kind); /* pages and caches are warm from here on */
+        if (can_run(shape, (RunKind)kind))
+            measure(&bench, (RunKind)kind); /* pages and caches are warm from here on */
     for (int run = 0; run < n_runs; run++) {
         for (int kind = 0; kind < RUN_COUNT; kind++)
-            rates[kind][run] = measure(&bench, (RunKind)kind);
+            rates[kind][run] = can_run(shape, (RunKind)kind) ? measure(&bench, (RunKind)kind) : 0.0;
     }
     bench_close(&bench);
     printf("%-46s", line);
     for (int kind = 0; kind < RUN_COUNT; kind++) {
         qsort(rates[kind], (size_t)n_runs, sizeof **rates, compare);
-        printf("%6.0f %4.0f-%-4.0f", rates[kind][n_runs / 2], rates[kind][0], rates[kind][n_runs - 1]);
+        if (can_run(shape, (RunKind)kind))
+            printf("%6.0f %4.0f-%-4.0f", rates[kind][n_runs / 2], rates[kind][0], rates[kind][n_runs - 1]);
+        else
+            printf("%16s", "");
     }
+    if (shape->form != FORM_TN)
+        printf("%8.2f %.2f", 1e3 * bench.pack_seconds[RUN_PACKED], 1e3 * bench.pack_seconds[RUN_BF16_PACKED]);
     putchar('\n');
     fflush(stdout);
 }
@@ -184,7 +238,10 @@ static void run_shape(const Shape *shape, int n_runs, const char *line) {
 int main(int argc, char **argv) {
     int n_runs = argc > 1 ? atoi(argv[1]) : 15;
     n_runs = n_runs < 1 ? 1 : n_runs > MAX_RUNS ? MAX_RUNS : n_runs;
-    printf("%-46s%16s%16s%16s\n", "GFLOP/s", "own f32", "OpenBLAS", "own bf16");
+    printf("%-46s", "GFLOP/s");
+    for (int kind = 0; kind < RUN_COUNT; kind++)
+        printf("%16s", runs[kind].title);
+    printf("%14s\n", "pack, f32 bf16");
     for (int i = 0; i < N_SHAPES; i++) {
         const Shape *s = &shapes[i];
         char line[128];

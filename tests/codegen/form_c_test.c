@@ -243,9 +243,10 @@ static size_t count_entries(const Form *form) {
     return form_arg_entry(form, form->n_args);
 }
 
-/* Arguments as kernels see them; each exactly as large, so that the sanitizers see what lies beyond. */
+/* Arguments as kernels see them, behind them no packed copies; each exactly as large, so that the sanitizers see what
+ * lies beyond. */
 static void **storage_of(Arena *arena, const Form *form, double *const *values) {
-    void **storage = arena_array_of(arena, void *, count_entries(form));
+    void **storage = arena_array_of(arena, void *, count_entries(form) + FORM_MAX_OPERANDS);
     for (size_t i = 0; i < count_entries(form); i++) {
         Entry entry = entry_of(form, i);
         storage[i] = malloc(entry_bytes(form, entry));

@@ -142,7 +142,8 @@ static bool updates_by_blocks(const Graph *graph) {
 static void run_graph(Run *at, const Graph *graph) {
     at->graph = graph;
     int n_values;
-    at->storage = (LoweredStorage){block_escapes(at->arena, graph), attrs_ints(&graph->attrs, "offsets", &n_values)};
+    at->storage = (LoweredStorage){.escapes = block_escapes(at->arena, graph),
+                                   .offsets = attrs_ints(&graph->attrs, "offsets", &n_values)};
     at->states = arena_array_of(at->arena, Tensor, at->module->n_states);
     for (size_t i = 0; i < at->module->n_states; i++) {
         const State *state = at->module->states[i];

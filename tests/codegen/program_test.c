@@ -18,7 +18,7 @@
 #include "codegen/codegen.h"
 #include "frontend/frontend.h"
 #include "passes/passes.h"
-#include "runtime/plan.h"
+#include "runtime/packed.h"
 #include "tests/support/program.h"
 #include "tests/support/random_program.h"
 
@@ -39,6 +39,7 @@ typedef struct {
     int first_run;       /* index into run_order */
     const MoecPlan *plan;
     void *spaces[MOEC_SPACE_COUNT];
+    Packed packed;
 } Case;
 
 /* The update comes last: it may bring values near a tie, where f32 and doubles part ways. Random programs have no
@@ -140,6 +141,8 @@ static int free_programs(void **state) {
 /* ---- Data ------------------------------------------------------------------------------------------------------ */
 
 static void *address(const Case *at, MoecAddress address) {
+    if (address.space == MOEC_PACKED)
+        return at->packed.copies[address.offset];
     return (char *)at->spaces[address.space] + address.offset;
 }
 
@@ -170,8 +173,10 @@ static void write_values(Tensor *tensor, void *to) {
     }
 }
 
-/* Every byte of every space is a NaN before it gets a value. */
-static void allocate_spaces(Case *at) {
+/* Every byte of every space is a NaN before it gets a value. Of packed copies there are those that the use asks for. */
+static void allocate_spaces(Case *at, PackedUse use) {
+    Status status = STATUS_INIT;
+    assert_true(packed_open(&at->packed, at->plan, use, 2, &status));
     for (int i = 0; i < MOEC_SPACE_COUNT; i++) {
         at->spaces[i] = aligned_alloc(64, at->plan->space_bytes[i] + 64 - at->plan->space_bytes[i] % 64);
         assert_non_null(at->spaces[i]);
@@ -182,6 +187,7 @@ static void allocate_spaces(Case *at) {
 static void free_spaces(Case *at) {
     for (int i = 0; i < MOEC_SPACE_COUNT; i++)
         free(at->spaces[i]);
+    packed_close(&at->packed);
 }
 
 static void fill_states(const Case *at, Interpreter *interpreter) {
@@ -224,6 +230,9 @@ static const MoecProgram *find_program(const MoecPlan *plan, const char *name) {
 
 static void run_program(const Case *at, const MoecProgram *program) {
     void *args[256];
+    Memory memory = {0};
+    memcpy(memory.spaces, at->spaces, sizeof at->spaces);
+    packed_make(&at->packed, &memory);
     for (uint32_t i = 0; i < program->n_launches; i++) {
         const MoecLaunch *launch = &program->launches[i];
         assert_true(launch->n_args <= sizeof args / sizeof *args);
@@ -263,7 +272,7 @@ static void a_program_computes_what_the_interpreter_does(void **state) {
     const Module *module = at->module;
     Arena *arena = arena_new();
     Interpreter *interpreter = interpreter_new(arena, module);
-    allocate_spaces(at);
+    allocate_spaces(at, PACKED_FOR_TRAINING);
     fill_states(at, interpreter);
     for (int i = at->first_run; i < N_RUNS; i++) {
         const MoecProgram *program = find_program(at->plan, run_order[i]);
@@ -286,10 +295,10 @@ static void a_program_computes_what_the_interpreter_does(void **state) {
 /* ---- The same bits --------------------------------------------------------------------------------------------- */
 
 /* Everything that a program is told and tells, after one step. */
-static uint64_t hash_of_a_step(Case *at, int n_threads) {
+static uint64_t hash_of_a_step(Case *at, int n_threads, PackedUse use) {
     Arena *arena = arena_new();
     omp_set_num_threads(n_threads);
-    allocate_spaces(at);
+    allocate_spaces(at, use);
     Interpreter *interpreter = interpreter_new(arena, at->module);
     fill_states(at, interpreter);
     uint64_t hash = 0xcbf29ce484222325u;
@@ -309,10 +318,11 @@ static uint64_t hash_of_a_step(Case *at, int n_threads) {
 
 static void a_step_gives_the_same_bits_again(void **state) {
     Case *at = *state;
-    uint64_t first = hash_of_a_step(at, 1);
+    uint64_t first = hash_of_a_step(at, 1, PACKED_FOR_NOTHING);
+    assert_true(at->plan->n_packed > 0);
     for (int n_threads = 1; n_threads <= 3; n_threads++) {
-        uint64_t hash = hash_of_a_step(at, n_threads);
-        assert_int_equal(hash, hash_of_a_step(at, n_threads));
+        uint64_t hash = hash_of_a_step(at, n_threads, PACKED_FOR_NOTHING);
+        assert_int_equal(hash, hash_of_a_step(at, n_threads, PACKED_FOR_TRAINING));
         if (hash != first)
             print_message("%d threads give other bits than one\n", n_threads);
     }

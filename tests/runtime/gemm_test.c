@@ -307,7 +307,48 @@ static void check_case(const Case *at, uint64_t number) {
         assert_true(at->n_written[i] <= 1);
 }
 
+/* Packs the rhs of some products that can be, which then have no other; how many. */
+static int pack_some(MoecGemm *gemm, void **packed) {
+    int n = 0;
+    for (int p = 0; p < gemm->n_products; p++) {
+        MoecGemmOperand *rhs = &gemm->products[p].rhs;
+        packed[p] = NULL;
+        if (gemm->ragged == MOEC_GEMM_K || rhs->gather || draw(4) == 0)
+            continue;
+        MoecGemmPacked shape = {.precision = gemm->precision,
+                                .n_groups = gemm->n_groups,
+                                .n_cols = gemm->n_cols,
+                                .k = gemm->products[p].k,
+                                .data = rhs->data,
+                                .stride = rhs->stride,
+                                .k_stride = rhs->k_stride,
+                                .group_stride = rhs->group_stride};
+        size_t n_bytes = moec_gemm_packed_bytes(&shape);
+        packed[p] = aligned_alloc(64, (n_bytes + 63) / 64 * 64);
+        assert_non_null(packed[p]);
+        moec_gemm_pack(&shape, packed[p]);
+        rhs->packed = packed[p];
+        rhs->data = NULL;
+        n++;
+    }
+    return n;
+}
+
+/* The same bits from packed copies; how many there were. */
+static int check_packed(Case *at, const float *expected, uint64_t number) {
+    MoecGemm gemm = at->gemm;
+    void *packed[MOEC_GEMM_MAX_PRODUCTS];
+    int n = pack_some(&gemm, packed);
+    run(at, &gemm, 1 + (int)(number % 3));
+    if (memcmp(expected, at->after[0], sizeof(float) * (size_t)at->n_results_floats) != 0)
+        fail_msg("case %llu changes with %d packed copies", (unsigned long long)number, n);
+    for (int p = 0; p < gemm.n_products; p++)
+        free(packed[p]);
+    return n;
+}
+
 static void check_random_cases(MoecGemmPrecision precision, uint64_t n_cases) {
+    int n_packed = 0;
     for (uint64_t number = 0; number < n_cases; number++) {
         Case at;
         seed(number + 1000 * (uint64_t)precision);
@@ -327,9 +368,11 @@ static void check_random_cases(MoecGemmPrecision precision, uint64_t n_cases) {
             if (memcmp(once, at.after[0], n_bytes) != 0)
                 fail_msg("case %llu changes with %d threads", (unsigned long long)number, n_threads);
         }
+        n_packed += check_packed(&at, once, number);
         free(once);
         free_case(&at);
     }
+    assert_true(n_packed > (int)n_cases / 4);
     moec_gemm_release();
 }
 

@@ -551,6 +551,16 @@ static void add_products(Making *at, int n_products) {
     at->random.tolerance *= (double)k;
 }
 
+/* Of which there may be packed copies. */
+static void mark_packed(Making *at) {
+    Form *form = at->random.form;
+    for (int i = 0; i < form->n_products; i++) {
+        FormOperand *rhs = &form->operands[form->products[i].rhs];
+        if (!rhs->part && rhs->gather == FORM_NONE && form->ragged != FORM_RAGGED_K)
+            rhs->is_packed = chance(at, 0.3);
+    }
+}
+
 /* The results, scaled so that they are of the size of other values, and what is made of them. */
 static void add_epilogue(Making *at) {
     const Form *form = at->random.form;
@@ -584,6 +594,8 @@ static RandomForm product_of(Making *at, const int64_t *extents, int n_extents) 
     add_epilogue(at);
     if (form->is_bf16)
         at->random.tolerance = 0.05; /* computed operands may round to the next bf16 */
+    if (!at->is_copied)
+        mark_packed(at);
     return done(at);
 }
 
