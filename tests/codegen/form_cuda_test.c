@@ -422,7 +422,6 @@ static const char *simulate(const Case *of, const Memory *memory, uint64_t seed)
                                           .kernel = fixture.object.kernels[of->first_kernel + i],
                                           .args = memory->args,
                                           .n_blocks = count_blocks(launch),
-                                          .shared_bytes = (size_t)launch->shared_bytes,
                                           .n_threads = launch->n_threads,
                                           .shared_bytes = (size_t)launch->shared_bytes,
                                           .module = fixture.object.module,

@@ -6,7 +6,7 @@
 #include "tests/simt/simt_internal.h"
 #include "tests/simt/simt_tensor_map.h"
 
-enum { MAX_INDICES = 3 };
+enum { MAX_INDICES = 4 };
 
 struct SimtTensorBox {
     SimtTensorMap map;
