@@ -79,7 +79,10 @@ static bool append_moments(const CheckpointTarget *target, OutputFile *file, Sta
         for (uint32_t i = 0; i < target->plan->n_weights && !status->failed; i++) {
             const MoecWeight *weight = &target->plan->weights[i];
             const float *values = moment_values(&moment_kinds[kind], weight, target->spaces);
-            safetensors_append(file, DTYPE_F32, values, weight_elements(weight), status);
+            uint64_t n = weight_elements(weight);
+            if (passage_get(target->passage, values, n * sizeof *values, weight->name, status))
+                safetensors_append(file, DTYPE_F32, values, n, status);
+            passage_drop(target->passage, values, n * sizeof *values);
         }
     }
     return !status->failed;
@@ -112,7 +115,7 @@ static bool write_state(const MoecPlan *plan, const TrainState *state, const Out
 
 static bool write_checkpoint(const CheckpointTarget *target, const TrainState *state, const OutputDir *dir,
                              Status *status) {
-    ExportOptions options = {.dtype = DTYPE_F32, .disk = dir->disk};
+    ExportOptions options = {.dtype = DTYPE_F32, .disk = dir->disk, .passage = target->passage};
     const void *weights = target->spaces[MOEC_SPACE_WEIGHT];
     return export_write(target->plan, weights, target->extras, &options, dir, status) &&
            output_folder_begin(dir, TRAINING_FOLDER, status) && write_optimizer(target, dir, status) &&
@@ -207,7 +210,8 @@ static bool map_moments(const MoecPlan *plan, void *const *spaces, CopyList *lis
     return !status->failed;
 }
 
-static bool read_optimizer(const MoecPlan *plan, const char *path, void *const *spaces, Status *status) {
+static bool read_optimizer(const MoecPlan *plan, const char *path, void *const *spaces, Passage *passage,
+                           Status *status) {
     ModelDir file;
     CopyList list = {0};
     uint64_t n_bytes;
@@ -218,7 +222,7 @@ static bool read_optimizer(const MoecPlan *plan, const char *path, void *const *
         if (n_problems > 0)
             copies_report(&list, path, n_problems, status);
         else if (copies_all_f32(&list, path, status))
-            copies_read(&list, 0, NULL, &n_bytes, status);
+            copies_read(&list, 0, passage, NULL, &n_bytes, status);
     }
     copies_free(&list);
     model_dir_close(&file);
@@ -226,25 +230,25 @@ static bool read_optimizer(const MoecPlan *plan, const char *path, void *const *
 }
 
 static bool read_model(const MoecPlan *plan, const char *path, void *const *spaces, ModelExtras *extras,
-                       Progress *progress, Status *status) {
+                       Passage *passage, Progress *progress, Status *status) {
     ModelDir dir;
     if (!model_dir_open(&dir, path, status))
         return false;
-    if (weights_reload(plan, &dir, spaces[MOEC_SPACE_WEIGHT], progress, status))
+    if (weights_reload(plan, &dir, spaces[MOEC_SPACE_WEIGHT], passage, progress, status))
         *extras = model_dir_take_extras(&dir);
     model_dir_close(&dir);
     return !status->failed;
 }
 
 bool checkpoint_load(const MoecPlan *plan, const char *path, void *const *spaces, TrainState *state,
-                     ModelExtras *extras, Progress *progress, Status *status) {
+                     ModelExtras *extras, Passage *passage, Progress *progress, Status *status) {
     *state = (TrainState){0};
     *extras = (ModelExtras){0};
     char *state_path = checkpoint_path(path, CHECKPOINT_STATE_FILE, status);
     char *optimizer_path = checkpoint_path(path, OPTIMIZER_FILE, status);
     bool is_loaded = state_path && optimizer_path && read_state_file(plan, state_path, state, status) &&
-                     read_optimizer(plan, optimizer_path, spaces, status) &&
-                     read_model(plan, path, spaces, extras, progress, status);
+                     read_optimizer(plan, optimizer_path, spaces, passage, status) &&
+                     read_model(plan, path, spaces, extras, passage, progress, status);
     free(state_path);
     free(optimizer_path);
     if (!is_loaded)

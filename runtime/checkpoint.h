@@ -6,6 +6,7 @@
 
 #include "runtime/model_dir.h"
 #include "runtime/output.h"
+#include "runtime/passage.h"
 #include "runtime/plan.h"
 #include "runtime/weights.h"
 
@@ -26,6 +27,7 @@ typedef struct {
     int keep;   /* newest checkpoints that stay, at least 1; 0: all. Those of later steps, from before a run was resumed
                    further back, stay as well */
     Disk *disk; /* NULL: disk_system() */
+    Passage *passage; /* where these come from; NULL: they are there */
 } CheckpointTarget;
 
 /* After a failure the older checkpoints are as they were, and training may go on. */
@@ -36,8 +38,8 @@ bool checkpoint_save(const CheckpointTarget *target, const TrainState *state, St
 char *checkpoint_find(const char *directory, Status *status);
 
 /* Weights and moments, bit for bit, into `spaces`; config.json and side files into `extras`. On failure `state` and
-   `extras` hold nothing. `progress` may be NULL. */
+   `extras` hold nothing. `passage` and `progress` may be NULL. */
 bool checkpoint_load(const MoecPlan *plan, const char *path, void *const *spaces, TrainState *state,
-                     ModelExtras *extras, Progress *progress, Status *status);
+                     ModelExtras *extras, Passage *passage, Progress *progress, Status *status);
 
 #endif

@@ -44,12 +44,13 @@ void dump_close(Dump *dump) {
     *dump = (Dump){0};
 }
 
-void dump_step(Dump *dump, const Memory *memory, double loss, double nll) {
-    if (dump->n_losses == 0) {
-        gradients_copy(dump->plan, memory, dump->gradients);
+bool dump_step(Dump *dump, const Session *session, double loss, double nll, Status *status) {
+    if (dump->n_losses == 0)
         dump->nll = (float)nll;
-    }
+    bool is_copied = dump->n_losses > 0 ||
+                     gradients_copy(dump->plan, &session->memory, session_passage(session), dump->gradients, status);
     dump->losses[dump->n_losses++] = (float)loss;
+    return is_copied;
 }
 
 /* ---- Writing ---------------------------------------------------------------------------------------------------- */

@@ -21,7 +21,7 @@ bool dump_open(Dump *dump, Session *session, Status *status);
 void dump_close(Dump *dump);
 
 /* Called after each step's backward passes, before the update. */
-void dump_step(Dump *dump, const Memory *memory, double loss, double nll);
+bool dump_step(Dump *dump, const Session *session, double loss, double nll, Status *status);
 
 /* Replaces the file at `path`. */
 bool dump_write(const Dump *dump, const char *path, Status *status);

@@ -26,6 +26,7 @@ typedef struct {
     size_t n_shards;
     uint64_t n_bytes;
     Dtype dtype;
+    Passage *passage;
 } ExportList;
 
 /* ---- What is written ------------------------------------------------------------------------------------------- */
@@ -75,7 +76,8 @@ static bool export_list_make(ExportList *list, const MoecPlan *plan, const void 
     size_t n = 0;
     for (uint32_t i = 0; i < plan->n_weights; i++)
         n += weight_is_split(&plan->weights[i]) ? (size_t)plan->weights[i].experts : 1;
-    *list = (ExportList){.tensors = calloc(n + 1, sizeof(ExportTensor)), .dtype = options->dtype};
+    *list = (ExportList){
+        .tensors = calloc(n + 1, sizeof(ExportTensor)), .dtype = options->dtype, .passage = options->passage};
     if (!list->tensors)
         return status_fail_errno(status, "list of tensors to export");
     for (uint32_t i = 0; i < plan->n_weights; i++) {
@@ -97,6 +99,13 @@ static void shard_name(const ExportList *list, size_t shard, char name[SHARD_NAM
         snprintf(name, SHARD_NAME_BYTES, "model-%05zu-of-%05zu.safetensors", shard + 1, list->n_shards);
 }
 
+static void append(const ExportList *list, const ExportTensor *tensor, OutputFile *file, Status *status) {
+    uint64_t n_bytes = tensor->n_elements * sizeof *tensor->values;
+    if (passage_get(list->passage, tensor->values, n_bytes, tensor->name, status))
+        safetensors_append(file, list->dtype, tensor->values, tensor->n_elements, status);
+    passage_drop(list->passage, tensor->values, n_bytes);
+}
+
 /* Tensors first .. end-1 into one file. */
 static bool write_shard(const ExportList *list, size_t first, size_t end, const OutputDir *dir, Status *status) {
     char name[SHARD_NAME_BYTES];
@@ -111,7 +120,7 @@ static bool write_shard(const ExportList *list, size_t first, size_t end, const 
         specs[i - first] = (SafetensorsSpec){list->tensors[i].name, list->tensors[i].rank, list->tensors[i].dims};
     safetensors_write_header(file, list->dtype, specs, end - first, status);
     for (size_t i = first; i < end && !status->failed; i++)
-        safetensors_append(file, list->dtype, list->tensors[i].values, list->tensors[i].n_elements, status);
+        append(list, &list->tensors[i], file, status);
     free(specs);
     return output_file_close(file, status);
 }

@@ -4,6 +4,7 @@
 
 #include "runtime/model_dir.h"
 #include "runtime/output.h"
+#include "runtime/passage.h"
 #include "runtime/plan.h"
 
 #define EXPORT_SHARD_BYTES 5000000000u
@@ -12,6 +13,7 @@ typedef struct {
     Dtype dtype;          /* DTYPE_F32, or DTYPE_BF16: rounded to nearest even */
     uint64_t shard_bytes; /* tensors go to several files where they are more than this; 0: EXPORT_SHARD_BYTES */
     Disk *disk;           /* NULL: disk_system() */
+    Passage *passage;     /* where weights come from; NULL: they are there */
 } ExportOptions;
 
 /* Writes config.json, weights and side files into a directory in the making. `space`: base of MOEC_SPACE_WEIGHT. */

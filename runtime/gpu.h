@@ -7,6 +7,7 @@
 
 #include "runtime/log.h"
 #include "runtime/memory.h"
+#include "runtime/passage.h"
 
 typedef struct Gpu Gpu;
 
@@ -29,9 +30,14 @@ bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuOpti
 /* Whatever is open; NULL: nothing. */
 void gpu_close(Gpu *gpu);
 
-/* All of a space from the host's memory to its twin, and back. */
-bool gpu_upload(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status);
-bool gpu_download(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status);
+/* Between spaces of the host's memory and their twins; whole pages of the host's that are dropped go back to the
+   system. */
+typedef struct {
+    Passage passage; /* first, so that a pointer to it is one to the whole */
+    Gpu *gpu;
+    const Memory *memory;
+} GpuPassage;
+GpuPassage gpu_passage(Gpu *gpu, const Memory *memory);
 
 /* Runs a program of the plan, in two halves. Its inputs come from the host's memory, which may change once gpu_give
    returns; that doesn't wait for the run, only for what the device may be behind by. Outputs of the oldest run that was

@@ -1,6 +1,9 @@
 #include "runtime/gpu_internal.h"
 
+#include <assert.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static uint64_t scratch_bytes(const Gpu *gpu) {
     uint64_t most = 0;
@@ -114,17 +117,44 @@ bool gpu_copy_to_host(Gpu *gpu, void *to, CUdeviceptr from, uint64_t n_bytes, co
     return n_bytes == 0 || cuda_transfer_download(&gpu->transfer, from, n_bytes, &writer.writer, name, status);
 }
 
-static const char *const space_names[MOEC_SPACE_COUNT] = {"weights", "gradients", "first moments", "second moments",
-                                                          "activations"};
+/* ---- Weights pass through ---------------------------------------------------------------------------------------- */
 
-bool gpu_upload(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status) {
-    return gpu_copy_to_device(gpu, gpu->memory.parts[space], memory->spaces[space], memory->n_bytes[space],
-                              space_names[space], status);
+/* The twin of a place in the host's memory. */
+static CUdeviceptr twin(const GpuPassage *self, const void *at) {
+    int space = 0;
+    uintptr_t place = (uintptr_t)at;
+    for (; space < MOEC_SPACE_COUNT; space++) {
+        uintptr_t base = (uintptr_t)self->memory->spaces[space];
+        if (place >= base && place - base < self->memory->n_bytes[space])
+            break;
+    }
+    assert(space < MOEC_SPACE_COUNT);
+    return self->gpu->memory.parts[space] + (place - (uintptr_t)self->memory->spaces[space]);
 }
 
-bool gpu_download(Gpu *gpu, const Memory *memory, MoecSpace space, Status *status) {
-    return gpu_copy_to_host(gpu, memory->spaces[space], gpu->memory.parts[space], memory->n_bytes[space],
-                            space_names[space], status);
+/* A neighbour may have a part of the first page, and of the last. */
+static void drop(Passage *passage, void *at, uint64_t n_bytes) {
+    (void)passage;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)at + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)at + n_bytes) / page * page;
+    if (end > first)
+        madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
+static bool put(Passage *passage, void *at, uint64_t n_bytes, const char *name, Status *status) {
+    GpuPassage *self = (GpuPassage *)(void *)passage;
+    bool is_put = gpu_copy_to_device(self->gpu, twin(self, at), at, n_bytes, name, status);
+    drop(passage, at, n_bytes);
+    return is_put;
+}
+
+static bool get(Passage *passage, void *at, uint64_t n_bytes, const char *name, Status *status) {
+    GpuPassage *self = (GpuPassage *)(void *)passage;
+    return gpu_copy_to_host(self->gpu, at, twin(self, at), n_bytes, name, status);
+}
+
+GpuPassage gpu_passage(Gpu *gpu, const Memory *memory) {
+    return (GpuPassage){{put, get, drop}, gpu, memory};
 }
 
 CUdeviceptr gpu_at(const Gpu *gpu, MoecAddress address) {

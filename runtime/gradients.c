@@ -55,9 +55,14 @@ void gradients_add(const MoecPlan *plan, const Memory *memory, int64_t i, int64_
     }
 }
 
-void gradients_copy(const MoecPlan *plan, const Memory *memory, char *to) {
-    for (uint32_t i = 0; i < plan->n_weights; i++) {
+bool gradients_copy(const MoecPlan *plan, const Memory *memory, Passage *passage, char *to, Status *status) {
+    for (uint32_t i = 0; i < plan->n_weights && !status->failed; i++) {
         const MoecWeight *weight = &plan->weights[i];
-        memcpy(to + weight->offset, memory_at(memory, weight->gradient), (size_t)elements_of(weight) * sizeof(float));
+        const void *from = memory_at(memory, weight->gradient);
+        uint64_t n_bytes = (uint64_t)elements_of(weight) * sizeof(float);
+        if (passage_get(passage, from, n_bytes, weight->name, status))
+            memcpy(to + weight->offset, from, (size_t)n_bytes);
+        passage_drop(passage, from, n_bytes);
     }
+    return !status->failed;
 }

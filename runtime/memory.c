@@ -138,11 +138,8 @@ static bool check_available(const uint64_t n_bytes[MOEC_SPACE_COUNT], Status *st
 }
 
 bool memory_open(Memory *memory, const uint64_t n_bytes[MOEC_SPACE_COUNT], struct Gpu *gpu, Status *status) {
-    const uint64_t saved[MOEC_SPACE_COUNT] = {[MOEC_SPACE_WEIGHT] = n_bytes[MOEC_SPACE_WEIGHT],
-                                              [MOEC_SPACE_MOMENT1] = n_bytes[MOEC_SPACE_MOMENT1],
-                                              [MOEC_SPACE_MOMENT2] = n_bytes[MOEC_SPACE_MOMENT2]};
     *memory = (Memory){.gpu = gpu};
-    if (!check_available(gpu ? saved : n_bytes, status))
+    if (!gpu && !check_available(n_bytes, status))
         return false;
     for (int space = 0; space < MOEC_SPACE_COUNT; space++) {
         if (!take(memory, space, n_bytes[space], status)) {

@@ -14,7 +14,7 @@ typedef struct {
 } Memory;
 
 /* A block of n_bytes[s] for each space s. Fails before it takes anything where the machine has less than all of them
-   need; where programs run on `gpu`, less than what is loaded and saved, as the rest is hardly touched. */
+   need, unless programs run on `gpu`: then hardly any of it is touched at a time. */
 bool memory_open(Memory *memory, const uint64_t n_bytes[MOEC_SPACE_COUNT], struct Gpu *gpu, Status *status);
 void memory_close(Memory *memory);
 

@@ -13,7 +13,8 @@
      weights, _map, _find, _read, _draw          the weight map: upcycling while loading
      data_file, _megatron, _shuffle, _stream     token files, and the order of sequences
      disk, output, export, checkpoint, _dir      what is written, whole or not at all
-     gpu, _memory, _kernels, _product, _peak     a run on a GPU (spec/cuda.md), _program: its programs; they use:
+     gpu, _memory, _kernels, _product, _peak     a run on a GPU (spec/cuda.md), _program: its programs;
+     passage                                     how weights come there; all use:
      cuda_api, _library, _error, _driver         NVIDIA's libraries
      cuda_device, _memory, _transfer             the device, what it holds, copies
      cuda_nvrtc, _cache, _compile                kernels become code

@@ -154,6 +154,7 @@ static bool open_memory(Session *session, Status *status) {
     if ((session->gpu && !gpu_start(session->gpu, n_bytes, &options, &session->log, status)) ||
         !memory_open(&session->memory, n_bytes, session->gpu, status) || !open_packed(session, status))
         return false;
+    session->passage = gpu_passage(session->gpu, &session->memory);
     session->memory.fills_ends = strcmp(session->options->check, "memory") == 0;
     const struct {
         const char *name;
@@ -211,7 +212,7 @@ static bool load_weights(Session *session, const char *path, Status *status) {
     if (!model_dir_open(&dir, path, status))
         return false;
     if (weights_load(session->plan, &dir, (uint64_t)session->seed, session->memory.spaces[MOEC_SPACE_WEIGHT],
-                     &progress.progress, &report, status)) {
+                     session_passage(session), &progress.progress, &report, status)) {
         session->extras = model_dir_take_extras(&dir);
         say_weights(session, path, &report, meter_clock() - start);
     }
@@ -223,7 +224,7 @@ static bool load_checkpoint(Session *session, Status *status) {
     LoadProgress progress = {{show_progress}, &session->log};
     TrainState state;
     if (!checkpoint_load(session->plan, session->checkpoint, session->memory.spaces, &state, &session->extras,
-                         &progress.progress, status))
+                         session_passage(session), &progress.progress, status))
         return false;
     if (session->options->is_given[OPTION_SEED] && state.seed != session->seed)
         log_warning(&session->log, "--seed %" PRId64 ": the run being resumed has seed %" PRId64 ", and keeps it",
@@ -249,7 +250,9 @@ static bool open_weights(Session *session, Status *status) {
     }
     if (options->weights)
         return load_weights(session, options->weights, status);
-    weights_initialise(session->plan, (uint64_t)session->seed, session->memory.spaces[MOEC_SPACE_WEIGHT]);
+    if (!weights_initialise(session->plan, (uint64_t)session->seed, session->memory.spaces[MOEC_SPACE_WEIGHT],
+                            session_passage(session), status))
+        return false;
     log_line(&session->log, "weights", "random (seed %" PRId64 "); --weights DIR starts from a checkpoint",
              session->seed);
     return true;
@@ -290,25 +293,8 @@ static bool check_gpu(const Session *session, Status *status) {
     return true;
 }
 
-static bool upload(Session *session, Status *status) {
-    return !session->gpu || (gpu_upload(session->gpu, &session->memory, MOEC_SPACE_WEIGHT, status) &&
-                             gpu_upload(session->gpu, &session->memory, MOEC_SPACE_MOMENT1, status) &&
-                             gpu_upload(session->gpu, &session->memory, MOEC_SPACE_MOMENT2, status));
-}
-
-bool session_fetch_weights(Session *session, Status *status) {
-    return !session->gpu || gpu_download(session->gpu, &session->memory, MOEC_SPACE_WEIGHT, status);
-}
-
-bool session_fetch(Session *session, Status *status) {
-    return !session->gpu || (session_fetch_weights(session, status) &&
-                             gpu_download(session->gpu, &session->memory, MOEC_SPACE_MOMENT1, status) &&
-                             gpu_download(session->gpu, &session->memory, MOEC_SPACE_MOMENT2, status));
-}
-
-bool session_fetch_gradients(Session *session, Status *status) {
-    return !session->gpu || (gpu_download(session->gpu, &session->memory, MOEC_SPACE_GRAD, status) &&
-                             gpu_download(session->gpu, &session->memory, MOEC_SPACE_ARENA, status));
+Passage *session_passage(const Session *session) {
+    return session->gpu ? (Passage *)(uintptr_t)&session->passage.passage : NULL;
 }
 
 /* ---- The whole -------------------------------------------------------------------------------------------------- */
@@ -365,7 +351,7 @@ static bool open_all(Session *session, Status *status) {
         return false;
     find_ceiling(session, n_threads);
     gemm_choose_blas(!session->gpu && is_on_blas(session->options));
-    if (!open_memory(session, status) || !open_weights(session, status) || !upload(session, status))
+    if (!open_memory(session, status) || !open_weights(session, status))
         return false;
     packed_make(&session->packed, &session->memory);
     return true;

@@ -17,7 +17,8 @@ typedef struct {
     Log log;
     Memory memory;
     Packed packed;
-    Gpu *gpu; /* NULL: programs run on the CPU */
+    Gpu *gpu;           /* NULL: programs run on the CPU */
+    GpuPassage passage; /* else */
     ModelExtras extras;
     DataStream data, val; /* no sources: not given */
     char *checkpoint;     /* that the run goes on from, or NULL */
@@ -31,9 +32,7 @@ typedef struct {
 bool session_open(Session *session, const MoecPlan *plan, const Options *options, Status *status);
 void session_close(Session *session);
 
-/* Weights, weights and moments, or gradients, of a run on a GPU come to the host's memory, where they are read from. */
-bool session_fetch_weights(Session *session, Status *status);
-bool session_fetch(Session *session, Status *status);
-bool session_fetch_gradients(Session *session, Status *status);
+/* What weights, moments and gradients pass through: NULL on the CPU. */
+Passage *session_passage(const Session *session);
 
 #endif

@@ -252,10 +252,8 @@ static StepRecord *begin(Stepper *stepper) {
 
 /* Before the update takes the gradients. */
 static bool dump_gradients(Stepper *stepper, Dump *dump, const StepRecord *record, Status *status) {
-    if (!step_settle(stepper, status) || !session_fetch_gradients(stepper->session, status))
-        return false;
-    dump_step(dump, &stepper->session->memory, record->result.loss, record->result.nll);
-    return true;
+    return step_settle(stepper, status) &&
+           dump_step(dump, stepper->session, record->result.loss, record->result.nll, status);
 }
 
 bool step_run(Stepper *stepper, Dump *dump, bool *is_stopped, Status *status) {

@@ -130,13 +130,14 @@ static bool save(Trainer *trainer, Status *status) {
                                .spaces = session->memory.spaces,
                                .extras = &session->extras,
                                .directory = session->options->out,
-                               .keep = (int)session->options->keep_last};
+                               .keep = (int)session->options->keep_last,
+                               .passage = session_passage(session)};
     TrainState state = {.step = session->step, .seed = session->seed, .data = data_stream_position(&session->data)};
     double start = meter_clock();
     log_live(&session->log, "%-9s %s", "save", session->options->out);
     if (!state.data)
         status_fail(status, STATUS_SYSTEM, "%s: no memory to save", session->options->out);
-    else if (session_fetch(session, status) && checkpoint_save(&target, &state, status)) {
+    else if (checkpoint_save(&target, &state, status)) {
         char name[CHECKPOINT_NAME_BYTES];
         checkpoint_name(session->step, name);
         trainer->saved_step = session->step;
@@ -186,9 +187,9 @@ static bool run_steps(Trainer *trainer, Status *status) {
 
 static bool write_export(Session *session, Log *log, Status *status) {
     const Options *options = session->options;
-    ExportOptions how = {.dtype = strcmp(options->export_dtype, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32};
-    if (!session_fetch_weights(session, status) ||
-        !export_model(session->plan, session->memory.spaces[MOEC_SPACE_WEIGHT], &session->extras, &how, options->export,
+    ExportOptions how = {.dtype = strcmp(options->export_dtype, "bf16") == 0 ? DTYPE_BF16 : DTYPE_F32,
+                         .passage = session_passage(session)};
+    if (!export_model(session->plan, session->memory.spaces[MOEC_SPACE_WEIGHT], &session->extras, &how, options->export,
                       status))
         return false;
     log_line(log, "export", "%s (%s)", options->export, options->export_dtype);

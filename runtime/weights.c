@@ -121,15 +121,23 @@ static bool check_config(const MoecPlan *plan, const ModelDir *dir, bool is_expo
     return !status->failed;
 }
 
-static void draw_unsourced(const MoecPlan *plan, uint64_t seed, void *space) {
-    for (uint32_t i = 0; i < plan->n_weights; i++) {
+static bool draw(const MoecWeight *weight, uint64_t seed, void *space, Passage *passage, Status *status) {
+    float *values = weight_values(weight, space);
+    weight_draw_initial(weight, seed, values);
+    return passage_put(passage, values, weight_elements(weight) * sizeof *values, weight->name, status);
+}
+
+static bool draw_unsourced(const MoecPlan *plan, uint64_t seed, void *space, Passage *passage, Status *status) {
+    for (uint32_t i = 0; i < plan->n_weights && !status->failed; i++) {
         if (!plan->weights[i].source)
-            weight_draw_initial(&plan->weights[i], seed, weight_values(&plan->weights[i], space));
+            draw(&plan->weights[i], seed, space, passage, status);
     }
+    return !status->failed;
 }
 
 static bool load_reading(const MoecPlan *plan, const ModelDir *dir, uint64_t seed, void *space, const Reading *reading,
-                         const CopyList *list, Progress *progress, WeightsReport *report, Status *status) {
+                         const CopyList *list, Passage *passage, Progress *progress, WeightsReport *report,
+                         Status *status) {
     bool is_dense = reading->layout == MAP_DENSE;
     if (!check_config(plan, dir, !is_dense, status))
         return false;
@@ -138,25 +146,24 @@ static bool load_reading(const MoecPlan *plan, const ModelDir *dir, uint64_t see
     report->layout = is_dense ? WEIGHTS_DENSE : WEIGHTS_EXPORTED;
     report->is_fused = reading->layout == MAP_EXPORTED_FUSED;
     report->renamed = reading->renaming->text;
-    if (!report_unused(dir, list, report, status) || !copies_read(list, seed, progress, &report->n_bytes, status))
-        return false;
-    if (is_dense)
-        draw_unsourced(plan, seed, space);
-    return true;
+    return report_unused(dir, list, report, status) &&
+           copies_read(list, seed, passage, progress, &report->n_bytes, status) &&
+           (!is_dense || draw_unsourced(plan, seed, space, passage, status));
 }
 
-bool weights_load(const MoecPlan *plan, const ModelDir *dir, uint64_t seed, void *space, Progress *progress,
-                  WeightsReport *report, Status *status) {
+bool weights_load(const MoecPlan *plan, const ModelDir *dir, uint64_t seed, void *space, Passage *passage,
+                  Progress *progress, WeightsReport *report, Status *status) {
     CopyList list = {0};
     Reading reading;
     *report = (WeightsReport){.renamed = ""};
     bool is_loaded = choose_reading(plan, dir, space, &reading, &list, status) &&
-                     load_reading(plan, dir, seed, space, &reading, &list, progress, report, status);
+                     load_reading(plan, dir, seed, space, &reading, &list, passage, progress, report, status);
     copies_free(&list);
     return is_loaded;
 }
 
-bool weights_reload(const MoecPlan *plan, const ModelDir *dir, void *space, Progress *progress, Status *status) {
+bool weights_reload(const MoecPlan *plan, const ModelDir *dir, void *space, Passage *passage, Progress *progress,
+                    Status *status) {
     CopyList list = {0};
     uint64_t n_bytes;
     if (weights_map(plan, MAP_EXPORTED, space, &list, status)) {
@@ -164,13 +171,14 @@ bool weights_reload(const MoecPlan *plan, const ModelDir *dir, void *space, Prog
         if (n_problems > 0)
             copies_report(&list, dir->path, n_problems, status);
         else if (copies_all_f32(&list, dir->path, status))
-            copies_read(&list, 0, progress, &n_bytes, status);
+            copies_read(&list, 0, passage, progress, &n_bytes, status);
     }
     copies_free(&list);
     return !status->failed;
 }
 
-void weights_initialise(const MoecPlan *plan, uint64_t seed, void *space) {
-    for (uint32_t i = 0; i < plan->n_weights; i++)
-        weight_draw_initial(&plan->weights[i], seed, weight_values(&plan->weights[i], space));
+bool weights_initialise(const MoecPlan *plan, uint64_t seed, void *space, Passage *passage, Status *status) {
+    for (uint32_t i = 0; i < plan->n_weights && !status->failed; i++)
+        draw(&plan->weights[i], seed, space, passage, status);
+    return !status->failed;
 }

@@ -7,6 +7,7 @@
 #define MOEC_RUNTIME_WEIGHTS_H
 
 #include "runtime/model_dir.h"
+#include "runtime/passage.h"
 #include "runtime/plan.h"
 
 /* Told of bytes read, from time to time, by the thread that called. */
@@ -30,14 +31,16 @@ typedef struct {
 } WeightsReport;
 
 /* Fills the weights in `space`, the base of MOEC_SPACE_WEIGHT. The names of an export are tried first, then those of
-   the dense checkpoint. `seed` decides routers, noise and dropped columns. `progress` may be NULL. */
-bool weights_load(const MoecPlan *plan, const ModelDir *dir, uint64_t seed, void *space, Progress *progress,
-                  WeightsReport *report, Status *status);
+   the dense checkpoint. `seed` decides routers, noise and dropped columns. `passage` and `progress` may be
+   NULL. */
+bool weights_load(const MoecPlan *plan, const ModelDir *dir, uint64_t seed, void *space, Passage *passage,
+                  Progress *progress, WeightsReport *report, Status *status);
 
 /* The same from an export of this plan and nothing else, f32 bit for bit: resuming. */
-bool weights_reload(const MoecPlan *plan, const ModelDir *dir, void *space, Progress *progress, Status *status);
+bool weights_reload(const MoecPlan *plan, const ModelDir *dir, void *space, Passage *passage, Progress *progress,
+                    Status *status);
 
 /* Without a checkpoint: every weight by its `init`. */
-void weights_initialise(const MoecPlan *plan, uint64_t seed, void *space);
+bool weights_initialise(const MoecPlan *plan, uint64_t seed, void *space, Passage *passage, Status *status);
 
 #endif

@@ -145,6 +145,16 @@ static bool read_tensor(const TensorCopies *tensor, ReadJob *job) {
     return is_read;
 }
 
+/* Of a tensor in blocks, a copy has one of each. */
+static bool hand_on(const TensorCopies *tensor, Passage *passage, Status *status) {
+    for (size_t i = 0; i < tensor->n && passage && !status->failed; i++) {
+        const WeightCopy *copy = &tensor->copies[i];
+        uint64_t n = copy->from.entry->n_elements / copy->n_blocks;
+        passage_put(passage, copy->to, n * sizeof *copy->to, copy->name, status);
+    }
+    return !status->failed;
+}
+
 /* In the order of files and of data in them, so that reading goes forwards; then in the order of the weights. */
 static int compare_copies(const void *left, const void *right) {
     const WeightCopy *a = left, *b = right;
@@ -166,7 +176,8 @@ static TensorCopies tensor_copies(const WeightCopy *sorted, size_t n, size_t fir
     return (TensorCopies){sorted + first, end - first};
 }
 
-bool copies_read(const CopyList *list, uint64_t seed, Progress *progress, uint64_t *n_bytes, Status *status) {
+bool copies_read(const CopyList *list, uint64_t seed, Passage *passage, Progress *progress, uint64_t *n_bytes,
+                 Status *status) {
     ReadJob job = {.seed = seed, .progress = progress, .status = status};
     *n_bytes = 0;
     WeightCopy *sorted = calloc(list->n + 1, sizeof *sorted);
@@ -182,7 +193,8 @@ bool copies_read(const CopyList *list, uint64_t seed, Progress *progress, uint64
     }
     for (size_t i = 0; i < list->n && !status->failed; i += tensor.n) {
         tensor = tensor_copies(sorted, list->n, i);
-        read_tensor(&tensor, &job);
+        if (read_tensor(&tensor, &job))
+            hand_on(&tensor, passage, status);
     }
     if (progress && !status->failed)
         progress->report(progress, job.done, job.total);

@@ -56,7 +56,8 @@ bool copies_report(const CopyList *list, const char *path, size_t n_problems, St
 /* Whether all tensors that were found are F32, as resuming needs; says so where one isn't. */
 bool copies_all_f32(const CopyList *list, const char *path, Status *status);
 
-/* Reads everything; the bytes read go to `n_bytes`. */
-bool copies_read(const CopyList *list, uint64_t seed, Progress *progress, uint64_t *n_bytes, Status *status);
+/* Reads everything, and hands on what each tensor becomes; the bytes read go to `n_bytes`. */
+bool copies_read(const CopyList *list, uint64_t seed, Passage *passage, Progress *progress, uint64_t *n_bytes,
+                 Status *status);
 
 #endif

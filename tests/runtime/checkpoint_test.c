@@ -41,7 +41,7 @@ static void run_end(Run *run) {
 
 static bool run_save(Run *run, int64_t step, int keep, Disk *disk, Status *status) {
     ModelExtras extras = {0};
-    CheckpointTarget target = {&run->tiny->plan, run->tiny->spaces, &extras, run->run, keep, disk};
+    CheckpointTarget target = {&run->tiny->plan, run->tiny->spaces, &extras, run->run, keep, disk, NULL};
     TrainState state = {step, 7, strdup(data_position)};
     tiny_plan_fill(run->tiny, (uint64_t)step);
     bool is_saved = checkpoint_save(&target, &state, status);
@@ -63,7 +63,7 @@ static int64_t load_step(const Run *run, const char *path, Status *status) {
     tiny_plan_place(loaded);
     tiny_plan_place(expected);
     int64_t step = -1;
-    if (checkpoint_load(&run->tiny->plan, path, loaded->spaces, &state, &extras, NULL, status)) {
+    if (checkpoint_load(&run->tiny->plan, path, loaded->spaces, &state, &extras, NULL, NULL, status)) {
         tiny_plan_fill(expected, (uint64_t)state.step);
         assert_true(tiny_plan_same(loaded, expected));
         assert_int_equal(state.seed, 7);
@@ -113,7 +113,7 @@ static void a_checkpoint_is_a_model_directory(void **state) {
     WeightsReport report;
     TinyPlan *loaded = tiny_plan_new();
     tiny_plan_place(loaded);
-    weights_load(&loaded->plan, &dir, 0, loaded->spaces[MOEC_SPACE_WEIGHT], NULL, &report, &status);
+    weights_load(&loaded->plan, &dir, 0, loaded->spaces[MOEC_SPACE_WEIGHT], NULL, NULL, &report, &status);
     expect_success(&status);
     assert_int_equal(report.layout, WEIGHTS_EXPORTED);
     assert_memory_equal(loaded->spaces[MOEC_SPACE_WEIGHT], run.tiny->spaces[MOEC_SPACE_WEIGHT],

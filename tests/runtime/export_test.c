@@ -54,7 +54,7 @@ static TinyPlan *load_again(Fixture *fixture) {
     tiny_plan_place(loaded);
     model_dir_open(&dir, folder_path(&fixture->folder, "out"), &status);
     expect_success(&status);
-    weights_load(&loaded->plan, &dir, 0, loaded->spaces[MOEC_SPACE_WEIGHT], NULL, &report, &status);
+    weights_load(&loaded->plan, &dir, 0, loaded->spaces[MOEC_SPACE_WEIGHT], NULL, NULL, &report, &status);
     expect_success(&status);
     assert_int_equal(report.layout, WEIGHTS_EXPORTED);
     assert_int_equal(report.n_unused, 0);
@@ -162,7 +162,7 @@ static bool export_with_failure(long at) {
     Fixture fixture = begin();
     Status status = STATUS_INIT;
     FailingDisk failing = failing_disk(at, ENOSPC, false);
-    ExportOptions options = {DTYPE_F32, 1000, &failing.disk};
+    ExportOptions options = {.dtype = DTYPE_F32, .shard_bytes = 1000, .disk = &failing.disk};
     bool is_written = export_to(&fixture, folder_path(&fixture.folder, "out"), options, &status);
     assert_int_equal(is_written, !failing.failed);
     if (failing.failed) {

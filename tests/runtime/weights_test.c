@@ -23,7 +23,7 @@ static bool load(TinyPlan *tiny, Folder *folder, const char *name, WeightsReport
     ModelDir dir;
     if (!model_dir_open(&dir, folder_path(folder, name), status))
         return false;
-    weights_load(&tiny->plan, &dir, SEED, tiny->spaces[MOEC_SPACE_WEIGHT], NULL, report, status);
+    weights_load(&tiny->plan, &dir, SEED, tiny->spaces[MOEC_SPACE_WEIGHT], NULL, NULL, report, status);
     model_dir_close(&dir);
     return !status->failed;
 }
@@ -414,6 +414,63 @@ static void fused_experts_are_taken_apart(void **state) {
     folder_remove(&folder);
 }
 
+/* ---- Passing through -------------------------------------------------------------------------------------------- */
+
+/* Weights go to a twin of the space, and nothing stays of them. */
+typedef struct {
+    Passage passage;
+    const char *space;
+    char *twin;
+    uint64_t n_bytes; /* that were put */
+} Twin;
+
+static bool put_in_twin(Passage *passage, void *at, uint64_t n_bytes, const char *name, Status *status) {
+    Twin *self = (Twin *)(void *)passage;
+    (void)name, (void)status;
+    memcpy(self->twin + ((const char *)at - self->space), at, n_bytes);
+    memset(at, 0xFF, n_bytes);
+    self->n_bytes += n_bytes;
+    return true;
+}
+
+/* Replicas, some with noise, others with dropped columns, and a router that is drawn: each is put once, when it is
+   whole. */
+static void weights_that_pass_through_are_put_once(void **state) {
+    (void)state;
+    Folder folder = folder_make();
+    TinyPlan *tiny = tiny_plan_new();
+    set_drop(tiny, 0.4);
+    tiny->weights[TINY_EMBED].noise = 0.125;
+    load_dense(tiny, &folder);
+    uint64_t n_bytes = 0;
+    for (int i = 0; i < (int)tiny->plan.n_weights; i++) {
+        uint64_t n = 4;
+        for (int j = 0; j < tiny->weights[i].rank; j++)
+            n *= (uint64_t)tiny->weights[i].dims[j];
+        n_bytes += n;
+    }
+    size_t n_space = (size_t)tiny->plan.space_bytes[MOEC_SPACE_WEIGHT];
+    char *expected = malloc(n_space), *bytes = tiny->spaces[MOEC_SPACE_WEIGHT];
+    memcpy(expected, bytes, n_space);
+    Twin twin = {.passage = {.put = put_in_twin}, .space = bytes, .twin = malloc(n_space)};
+    memcpy(twin.twin, expected, n_space); /* what is between weights */
+    for (int i = 0; i < (int)tiny->plan.n_weights; i++)
+        memset(twin.twin + tiny->weights[i].offset, 0, 4);
+    ModelDir dir;
+    WeightsReport report;
+    Status status = STATUS_INIT;
+    model_dir_open(&dir, folder_path(&folder, "dense"), &status);
+    weights_load(&tiny->plan, &dir, SEED, bytes, &twin.passage, NULL, &report, &status);
+    model_dir_close(&dir);
+    expect_success(&status);
+    assert_int_equal(twin.n_bytes, n_bytes);
+    assert_memory_equal(twin.twin, expected, n_space);
+    free(twin.twin);
+    free(expected);
+    tiny_plan_free(tiny);
+    folder_remove(&folder);
+}
+
 /* ---- Without a checkpoint, and resuming ------------------------------------------------------------------------ */
 
 static void without_a_checkpoint_weights_follow_their_init(void **state) {
@@ -424,7 +481,8 @@ static void without_a_checkpoint_weights_follow_their_init(void **state) {
     tiny->weights[TINY_EMBED].scale = 4.0; /* of dense values: there are none */
     tiny_plan_place(tiny);
     memset(tiny->spaces[MOEC_SPACE_WEIGHT], 0xFF, tiny->plan.space_bytes[MOEC_SPACE_WEIGHT]);
-    weights_initialise(&tiny->plan, SEED, tiny->spaces[MOEC_SPACE_WEIGHT]);
+    Status status = STATUS_INIT;
+    assert_true(weights_initialise(&tiny->plan, SEED, tiny->spaces[MOEC_SPACE_WEIGHT], NULL, &status));
     double squares = 0;
     for (int i = 0; i < TINY_VOCAB * TINY_D; i++)
         squares += pow((double)tiny_plan_values(tiny, MOEC_SPACE_WEIGHT, TINY_EMBED)[i], 2) / (TINY_VOCAB * TINY_D);
@@ -444,7 +502,7 @@ static void resuming_takes_exports_in_f32_only(void **state) {
     tiny_plan_place(tiny);
     tiny_plan_write_dense(tiny, &folder, "dense");
     assert_true(model_dir_open(&dir, folder_path(&folder, "dense"), &status));
-    assert_false(weights_reload(&tiny->plan, &dir, tiny->spaces[MOEC_SPACE_WEIGHT], NULL, &status));
+    assert_false(weights_reload(&tiny->plan, &dir, tiny->spaces[MOEC_SPACE_WEIGHT], NULL, NULL, &status));
     expect_failure(&status, STATUS_INPUT, "13 tensors are not what the program needs",
                    "model.layers.0.block_sparse_moe.experts.0.w1.weight is missing");
     model_dir_close(&dir);
@@ -459,6 +517,7 @@ int main(void) {
         cmocka_unit_test(tiled_routers_repeat_rows),
         cmocka_unit_test(experts_hold_segments),
         cmocka_unit_test(noise_differs_between_experts),
+        cmocka_unit_test(weights_that_pass_through_are_put_once),
         cmocka_unit_test(the_same_columns_are_dropped_in_all_weights),
         cmocka_unit_test(dropped_columns_are_drawn_like_the_dense_tensor),
         cmocka_unit_test(threads_do_not_change_a_bit),
