@@ -76,8 +76,10 @@ static bool starts_state(const Node *node) {
     return node->op == OP_accumulate && attrs_bool(&node->attrs, "starts", false);
 }
 
-static FormAccess state_access(const Node *update) {
-    return starts_state(update) ? FORM_OUT : FORM_INOUT;
+/* Of the state that the update has as that operand. */
+static FormAccess state_access(const Node *update, int operand) {
+    bool keeps = operand == 1 && attrs_bool(&update->attrs, "keeps", false);
+    return starts_state(update) ? FORM_OUT : keeps ? FORM_IN : FORM_INOUT;
 }
 
 /* ---- Arguments -------------------------------------------------------------------------------------------------- */
@@ -162,8 +164,9 @@ static FormAccessMap piece_access(BodyLowering *at, int operand, FormAccess acce
 
 FormAccessMap body_state_access(BodyLowering *at, size_t i, int operand) {
     Node *node = at->space->nodes[i];
-    return at->space->n_pieces > 0 ? piece_access(at, operand, FORM_INOUT)
-                                   : body_access(at, node->operands[operand], at->space->roles[i], state_access(node));
+    FormAccess access = state_access(node, operand);
+    return at->space->n_pieces > 0 ? piece_access(at, operand, access)
+                                   : body_access(at, node->operands[operand], at->space->roles[i], access);
 }
 
 /* ---- Instructions ----------------------------------------------------------------------------------------------- */

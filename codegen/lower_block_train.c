@@ -95,6 +95,8 @@ void body_lower_adamw(BodyLowering *at, size_t i) {
         direction = body_add_map(at, OP_add, direction, body_add_map(at, OP_mul, hyper[DECAY], old[W]));
     uint32_t weight = body_add_map(at, OP_sub, old[W], body_add_map(at, OP_mul, hyper[LR], direction));
     const uint32_t new[N_STATES] = {weight, body_add_constant(at, 0), mean, square};
-    for (int j = 0; j < N_STATES; j++)
-        body_add(at, (FormInstr){.op = FORM_STORE, .a = new[j], .map = loads[j].map});
+    for (int j = 0; j < N_STATES; j++) {
+        if (j != G || !attrs_bool(&node->attrs, "keeps", false))
+            body_add(at, (FormInstr){.op = FORM_STORE, .a = new[j], .map = loads[j].map});
+    }
 }

@@ -61,8 +61,9 @@ void interpret_accumulate(Interpreter *interpreter, const Node *node) {
     interpreter_alias_result(interpreter, node, 0, state);
 }
 
-/* (w, g, m, v, hyper f32[7], scale f32[]): one AdamW step on w, m and v, with gradient g * scale; g becomes zero. hyper
-   is [lr, beta1, beta2, epsilon, weight decay, 1 - beta1^t, 1 - beta2^t]; the decay applies only with decay = true. */
+/* (w, g, m, v, hyper f32[7], scale f32[]): one AdamW step on w, m and v, with gradient g * scale; g becomes zero unless
+   keeps = true. hyper is [lr, beta1, beta2, epsilon, weight decay, 1 - beta1^t, 1 - beta2^t]; the decay applies only
+   with decay = true. */
 void interpret_adamw(Interpreter *interpreter, const Node *node) {
     Tensor *w = interpreter_operand(interpreter, node, 0);
     Tensor *g = interpreter_operand(interpreter, node, 1);
@@ -73,6 +74,7 @@ void interpret_adamw(Interpreter *interpreter, const Node *node) {
     double lr = hyper[0], beta1 = hyper[1], beta2 = hyper[2], epsilon = hyper[3];
     double decay = attrs_bool(&node->attrs, "decay", false) ? hyper[4] : 0;
     double correction1 = hyper[5], correction2 = hyper[6];
+    bool keeps = attrs_bool(&node->attrs, "keeps", false);
     int64_t n_elements = type_n_elements(&w->type);
     for (int64_t i = 0; i < n_elements; i++) {
         double gradient = g->data[i] * scale;
@@ -80,7 +82,7 @@ void interpret_adamw(Interpreter *interpreter, const Node *node) {
         v->data[i] = beta2 * v->data[i] + (1 - beta2) * gradient * gradient;
         double direction = m->data[i] / correction1 / (sqrt(v->data[i] / correction2) + epsilon);
         w->data[i] -= lr * (direction + decay * w->data[i]);
-        g->data[i] = 0;
+        g->data[i] = keeps ? g->data[i] : 0;
     }
     for (int i = 0; i < node->n_results; i++)
         interpreter_alias_result(interpreter, node, i, interpreter_operand(interpreter, node, i));

@@ -2,9 +2,9 @@
 
    In: a module whose graph "train" adds to gradients that "update" reads. Out: where no other graph touches them, and a
    step is one micro-batch, whose gradients need not outlive those of the next, the first addition to each has the
-   attribute "starts", which writes the state without regard to what was there, and the module has the directive
-   `gradients "arena"`: they need no storage of their own while forward values take so much. Never here: where they
-   stand. */
+   attribute "starts", which writes the state without regard to what was there, "update" keeps them instead of leaving
+   them zero, and the module has the directive `gradients "arena"`: they need no storage of their own while forward
+   values take so much. Never here: where they stand. */
 #include <string.h>
 
 #include "passes/passes.h"
@@ -72,6 +72,30 @@ bool gradients_are_in_arena(const Module *module) {
     return module_find_directive(module, "gradients") != NULL;
 }
 
+static bool is_used(const Graph *graph, const Value *value) {
+    for (const Node *node = graph->first; node; node = node->next) {
+        for (int i = 0; i < node->n_operands; i++) {
+            if (node->operands[i] == value)
+                return true;
+        }
+    }
+    for (size_t i = 0; i < graph->n_outputs; i++) {
+        if (graph->outputs[i].value == value)
+            return true;
+    }
+    return false;
+}
+
+/* Nobody reads the zeros: "train" writes the gradients anew. */
+static void keep_in_update(Graph *update) {
+    size_t state;
+    for (Node *node = update ? update->first : NULL; node; node = node->next) {
+        if (node->op == OP_adamw && is_gradient(update->module, node->operands[1]->def, &state) &&
+            !is_used(update, &node->results[1]))
+            attrs_set_bool(update->module->arena, &node->attrs, "keeps", true);
+    }
+}
+
 bool gradients_run(Module *module, Reporter *reporter) {
     (void)reporter; /* where they can't be moved they stay */
     Arena *arena = arena_new();
@@ -84,6 +108,7 @@ bool gradients_run(Module *module, Reporter *reporter) {
             if (uses[i].first)
                 attrs_set_bool(module->arena, &uses[i].first->attrs, "starts", true);
         }
+        keep_in_update(module_find_graph(module, "update"));
     }
     arena_free(arena);
     return true;
