@@ -218,7 +218,9 @@ CudaResult cuMemAlloc_v2(CUdeviceptr *at, size_t n_bytes) {
         return INVALID;
     if (n_bytes > fake.free_bytes)
         return CUDA_RESULT_OUT_OF_MEMORY;
-    FakeBlock *block = malloc(sizeof *block + n_bytes);
+    FakeBlock *block = NULL; /* as the driver has it, at a multiple of 256 bytes */
+    if (posix_memalign((void **)&block, sizeof *block, sizeof *block + n_bytes) != 0)
+        return CUDA_RESULT_OUT_OF_MEMORY;
     block->n_bytes = n_bytes;
     block->next = blocks;
     blocks = block;

@@ -17,7 +17,7 @@
 
 /* What the fake does: accumulate(y, x): y += x; twice(y, x): y *= 2. */
 static const MoecCudaFunction sum_functions[] = {{"accumulate", 3, 256, 0, 0}, {"twice", 1, 32, 64 * 1024, 0}};
-static const MoecCudaFunction fault_functions[] = {{"fault", 1, 1, 0, 0}};
+static const MoecCudaFunction fault_functions[] = {{"fault", 1, 1, 0, 2}};
 static const CudaKernelSource sources[] = {
     {.text = {.name = "sum", .text = "void accumulate() {}\nvoid twice() {}\n", .value = "%s.1", .source = "a.moe:2:3"},
      .functions = sum_functions,
@@ -189,6 +189,7 @@ static void kernels_are_written(void **state) {
                 "// launch: accumulate blocks 3 threads 256 shared 0\n"
                 "// launch: twice blocks 1 threads 32 shared 65536\n"
                 "void accumulate() {}\nvoid twice() {}\n");
+    expect_file(&folder, "k/broken.cu", "// launch: fault blocks 1 threads 1 shared 0 resident 2\nvoid fault() {}\n");
     expect_file(&folder, "k/sum.ptx", "// ptx\nvoid accumulate() {}\nvoid twice() {}\n");
     expect_file(&folder, "k/broken.cubin", "\177FAKEvoid fault() {}\n");
     expect_file(&folder, "k/resources.txt",
@@ -244,6 +245,7 @@ static void what_was_written_reads_as_not_edited(void **state) {
         assert_ptr_equal(files.sources[0].text.text, sources[0].text.text);
         assert_ptr_equal(files.sources[0].functions, sum_functions);
         assert_null(files.files[0].content);
+        assert_ptr_equal(files.sources[1].functions, fault_functions);
         cuda_kernel_files_close(&files);
     }
     cuda_fixture_close(&fixture);
@@ -260,7 +262,8 @@ static void edited_files_take_the_place_of_kernels(void **state) {
                       "// launch: accumulate blocks 6 threads 128 shared 16\n"
                       "// launch: twice blocks 1 threads 32 shared 65536\n"
                       "void accumulate() {}\nvoid twice() {}\n");
-    folder_write_text(&folder, "broken.cu", "void fault() { /* less */ }\n");
+    folder_write_text(&folder, "broken.cu",
+                      "// launch: fault blocks 7 threads 1 shared 0 resident 3\nvoid fault() { /* less */ }\n");
     folder_write_text(&folder, "broken.txt", "not a kernel\n");
     open_files(&files, &folder, ".", &status);
     expect_success(&status);
@@ -271,7 +274,8 @@ static void edited_files_take_the_place_of_kernels(void **state) {
     assert_int_equal(files.sources[0].functions[1].n_shared_bytes, 65536);
     assert_string_equal(files.sources[0].text.source, "a.moe:2:3");
     assert_string_equal(files.sources[1].text.text, "void fault() { /* less */ }\n");
-    assert_int_equal(files.sources[1].functions[0].n_blocks, 1);
+    assert_int_equal(files.sources[1].functions[0].n_blocks, 7);
+    assert_int_equal(files.sources[1].functions[0].n_resident, 3);
     cuda_kernel_files_close(&files);
     folder_remove(&folder);
 }
