@@ -109,7 +109,8 @@ static const char forward_start[] =
 
 static const char forward_products[] = "float change[2 * BANDS];\n"
                                        "moec_softmax(scores, maximum, sum, change, factor, BANDS, OTHERS);\n"
-                                       "moec_scale_rows(sums_out, change, BANDS, WIDTH);\n"
+                                       "if (moec_rows_change(change, BANDS))\n"
+                                       "    moec_scale_rows(sums_out, change, BANDS, WIDTH);\n"
                                        "moec_pack_scores(packed, scores, N_SCORES);\n"
                                        "moec_add_others(sums_out, packed, others + TILE, BANDS, OTHERS, WIDTH);\n";
 

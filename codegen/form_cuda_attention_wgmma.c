@@ -309,7 +309,8 @@ static void print_forward_loop(const AttentionPrinter *at) {
     print_softmax(at);
     print_wait(at, 0, "sums_out", "N_SUMS");
     print_free(at, 1, "n - 1");
-    c_line(c, "moec_scale_rows(sums_out, change, BANDS, WIDTH);");
+    c_line(c, "if (moec_rows_change(change, BANDS))");
+    c_line(c, "    moec_scale_rows(sums_out, change, BANDS, WIDTH);");
     c_line(c, "moec_pack_scores(packed, scores, N_SCORES);");
     c_close(c);
     print_full(at, 1, "n_tiles - 1");
