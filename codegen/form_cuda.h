@@ -37,7 +37,7 @@ enum { CUDA_MAP_RANK = 5 };
 
 /* A tensor map: how the copy engine of sm_90a sees an argument. Dimensions are innermost first. */
 typedef struct {
-    uint32_t arg;
+    uint32_t arg;   /* behind all of them: scratch memory, as elements of bf16 */
     int64_t offset; /* elements, from the argument's first */
     int rank;
     int64_t extents[CUDA_MAP_RANK];

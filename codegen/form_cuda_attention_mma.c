@@ -231,7 +231,6 @@ static void print_of_keys(const AttentionPrinter *at, const char *what) {
 
 static void print_gradient(CudaPrinter *cuda) {
     enum { MOST_COLUMNS_OF_BOTH = 128 }; /* whose sums of keys and of values fit in a warp's registers */
-    attention_add_scratch(cuda);
     print_of_queries(cuda);
     AttentionPrinter of_keys = printer_of(cuda, ATTENTION_OF_KEYS);
     if (of_keys.width <= MOST_COLUMNS_OF_BOTH) {
@@ -245,7 +244,8 @@ static void print_gradient(CudaPrinter *cuda) {
 }
 
 void cuda_print_attention_mma(CudaPrinter *cuda) {
-    attention_print_bodies(cuda);
+    attention_start(cuda);
+    attention_print_parts(cuda);
     if (cuda->base.form->kind == FORM_KIND_ATTENTION)
         print_forward(cuda);
     else

@@ -2,18 +2,20 @@
 #include "codegen/form_cuda_attention_tensor.h"
 
 const char *const cuda_attention_tensor_names[] = {
-    "all_",       "b",        "h",        "i",       "j",          "k",        "n",          "row",       "column",
-    "first",      "seen",     "seen_end", "lane",    "warp",       "rest",     "tile",       "head",      "first_head",
-    "n_together", "n_tiles",  "next",     "stage",   "stages",     "own",      "own_",       "next_head", "next_first",
-    "warp_first", "others",   "others_",  "s",       "is_whole",   "scores",   "maximum",    "sum",       "change",
-    "shares",     "packed",   "position", "query",   "query_head", "scale",    "factor",     "lowered",   "means",
-    "stats",      "mean",     "sums_",    "dscores", "staged_",    "x",        "y",          "low",       "high",
-    "from",       "shared",   "is_full",  "is_free", "is_own",     "turns",    "turn",       "dpacked",   "across_",
-    "FILLERS",    "consumer", "parity",   "last",    "weights",    "T",        "HEADS",      "SHARED",    "WINDOW",
-    "ROWS",       "OTHERS",   "WARPS",    "BANDS",   "THREADS",    "STAGES",   "WIDTH",      "LINE",      "TILE",
-    "OWN_TILE",   "N_TILES",  "N_HEADS",  "N_SUMS",  "TOGETHER",   "N_SCORES", "D",          "Q_",        "K_",
-    "V_",         "OUT_",     "DOUT_",    "DQ_",     "DK_",        "DV_",      "LOGSUMEXP_", "BOX",       "CONSUMERS",
-    NULL};
+    "all_",       "b",        "h",          "i",       "j",          "k",        "n",       "row",       "column",
+    "first",      "seen",     "seen_end",   "lane",    "warp",       "rest",     "tile",    "head",      "first_head",
+    "n_together", "n_tiles",  "next",       "stage",   "stages",     "own",      "own_",    "next_head", "next_first",
+    "warp_first", "others",   "others_",    "s",       "is_whole",   "scores",   "maximum", "sum",       "change",
+    "shares",     "packed",   "position",   "query",   "query_head", "scale",    "factor",  "lowered",   "means",
+    "stats",      "mean",     "sums_",      "dscores", "staged_",    "x",        "y",       "low",       "high",
+    "from",       "shared",   "is_full",    "is_free", "is_own",     "turns",    "turn",    "dpacked",   "across_",
+    "FILLERS",    "consumer", "parity",     "last",    "weights",    "T",        "HEADS",   "SHARED",    "WINDOW",
+    "ROWS",       "OTHERS",   "WARPS",      "BANDS",   "THREADS",    "STAGES",   "WIDTH",   "LINE",      "TILE",
+    "OWN_TILE",   "N_TILES",  "N_HEADS",    "N_SUMS",  "TOGETHER",   "N_SCORES", "D",       "UNITS",     "unit",
+    "block",      "all",      "part",       "Q_",      "K_",         "V_",       "OUT_",    "DOUT_",     "DQ_",
+    "DK_",        "DV_",      "LOGSUMEXP_", "BOX",     "CONSUMERS",  NULL};
+
+enum { UNIT = 8 }; /* elements in 16 bytes */
 
 /* ---- Tensors ---------------------------------------------------------------------------------------------------- */
 
@@ -29,9 +31,14 @@ bool attention_has_body(const AttentionPrinter *at, int tensor) {
     return at->form->attention.bodies[tensor] != NULL;
 }
 
+/* Whether it was computed to scratch memory: the argument behind all others. */
+static bool is_scratch(const AttentionPrinter *at, int tensor) {
+    return attention_map(at, tensor)->arg == at->form->n_args;
+}
+
 /* Of a tensor without a body. */
 static DType dtype_of(const AttentionPrinter *at, int tensor) {
-    return at->form->args[attention_map(at, tensor)->arg].dtype;
+    return is_scratch(at, tensor) ? DTYPE_BF16 : at->form->args[attention_map(at, tensor)->arg].dtype;
 }
 
 bool attention_is_bf16(const AttentionPrinter *at, int tensor) {
@@ -39,9 +46,8 @@ bool attention_is_bf16(const AttentionPrinter *at, int tensor) {
 }
 
 bool attention_has_units(const AttentionPrinter *at, int tensor) {
-    enum { UNIT = 8 };
     const FormAccessMap *map = attention_map(at, tensor);
-    return attention_is_bf16(at, tensor) && cuda_is_aligned(at->cuda, map->arg) &&
+    return attention_is_bf16(at, tensor) && (is_scratch(at, tensor) || cuda_is_aligned(at->cuda, map->arg)) &&
            attention_extent(at, ATTENTION_COLUMN) % UNIT == 0 && map->offset % UNIT == 0 &&
            map->strides[ATTENTION_SEQUENCE] % UNIT == 0 && map->strides[ATTENTION_POSITION] % UNIT == 0 &&
            map->strides[ATTENTION_HEAD] % UNIT == 0;
@@ -75,7 +81,26 @@ const char *attention_element(const AttentionPrinter *at, int tensor, const char
                         column);
 }
 
-void attention_print_bodies(CudaPrinter *cuda) {
+/* `const uint16_t *all_q = q + 64;` and Q_B, Q_T, Q_H, from a sequence, a position or a head to the next. */
+static void print_tensor(const AttentionPrinter *at, int tensor) {
+    CPrinter *c = at->c;
+    const FormAccessMap *map = attention_map(at, tensor);
+    const char *upper = attention_upper_case(at, tensor);
+    const char *offset = map->offset > 0 ? arena_printf(c->arena, " + %lld", (long long)map->offset) : "";
+    const char *arg = is_scratch(at, tensor) ? "(const uint16_t *)scratch" : at->cuda->base.arg_names[map->arg];
+    c_line(c, "%s%s *all_%s = %s%s;", tensor >= form_attention_first_result(at->form) ? "" : "const ",
+           c_type(dtype_of(at, tensor)), form_attention_name(tensor), arg, offset);
+    c_line(c, "const int64_t %s_B = %lld, %s_T = %lld, %s_H = %lld;", upper,
+           (long long)map->strides[ATTENTION_SEQUENCE], upper, (long long)map->strides[ATTENTION_POSITION], upper,
+           (long long)map->strides[ATTENTION_HEAD]);
+}
+
+/* ---- Factors that are computed ---------------------------------------------------------------------------------- */
+
+static const FormAttentionTensor factors[] = {ATTENTION_Q, ATTENTION_K, ATTENTION_V, ATTENTION_DOUT};
+enum { N_FACTORS = sizeof factors / sizeof *factors };
+
+static void print_bodies(CudaPrinter *cuda) {
     const Form *form = cuda->base.form;
     for (int i = 0; i < form_attention_n_tensors(form); i++) {
         const FormBody *body = form->attention.bodies[i];
@@ -87,17 +112,99 @@ void attention_print_bodies(CudaPrinter *cuda) {
     }
 }
 
-/* `const uint16_t *all_q = q + 64;` and Q_B, Q_T, Q_H, from a sequence, a position or a head to the next. */
-static void print_tensor(const AttentionPrinter *at, int tensor) {
-    CPrinter *c = at->c;
-    const FormAccessMap *map = attention_map(at, tensor);
-    const char *upper = attention_upper_case(at, tensor);
-    const char *offset = map->offset > 0 ? arena_printf(c->arena, " + %lld", (long long)map->offset) : "";
-    c_line(c, "%s%s *all_%s = %s%s;", tensor >= form_attention_first_result(at->form) ? "" : "const ",
-           c_type(dtype_of(at, tensor)), form_attention_name(tensor), at->cuda->base.arg_names[map->arg], offset);
-    c_line(c, "const int64_t %s_B = %lld, %s_T = %lld, %s_H = %lld;", upper,
-           (long long)map->strides[ATTENTION_SEQUENCE], upper, (long long)map->strides[ATTENTION_POSITION], upper,
-           (long long)map->strides[ATTENTION_HEAD]);
+/* Units of a row of the tensor. */
+static int64_t n_units(const Form *form) {
+    return (form->body.indices[ATTENTION_COLUMN].extent + UNIT - 1) / UNIT;
+}
+
+/* Room for the tensor's rows, (sequence, position, head), each in whole units. */
+static FormAccessMap add_room(CudaPrinter *cuda, const FormBody *indices) {
+    static const int order[] = {ATTENTION_HEAD, ATTENTION_POSITION, ATTENTION_SEQUENCE};
+    FormAccessMap map = {.arg = (uint32_t)cuda->base.form->n_args, .gather = FORM_NONE};
+    int64_t stride = n_units(cuda->base.form) * UNIT;
+    map.strides[ATTENTION_COLUMN] = 1;
+    for (int i = 0; i < 3; i++) {
+        map.strides[order[i]] = stride;
+        stride *= indices->indices[order[i]].extent;
+    }
+    map.offset = cuda_add_scratch(cuda, stride / 2) * 2; /* floats, of two elements */
+    return map;
+}
+
+void attention_start(CudaPrinter *cuda) {
+    Form *form = arena_new_of(cuda->base.c->arena, Form);
+    *form = *cuda->base.form;
+    print_bodies(cuda);
+    cuda->base.form = form;
+    if (form->kind == FORM_KIND_ATTENTION_GRAD) {
+        const FormBody indices = form_attention_indices(form, ATTENTION_LOGSUMEXP);
+        cuda_add_scratch(cuda, form_n_rows(&indices));
+    }
+    for (int i = 0; i < N_FACTORS; i++) {
+        const FormBody indices = form_attention_indices(form, factors[i]);
+        if ((int)factors[i] >= form_attention_n_tensors(form) || !form->attention.bodies[factors[i]])
+            continue;
+        form->attention.maps[factors[i]] = add_room(cuda, &indices);
+        form->attention.bodies[factors[i]] = NULL;
+    }
+}
+
+static bool is_computed(const Form *form, int tensor) {
+    return tensor < form_attention_n_tensors(form) && form->attention.maps[tensor].arg == form->n_args;
+}
+
+static int64_t n_part_units(const Form *form, int tensor) {
+    const FormBody indices = form_attention_indices(form, tensor);
+    return form_n_rows(&indices) * n_units(form);
+}
+
+static int64_t n_part_blocks(const Form *form, int tensor) {
+    return is_computed(form, tensor) ? (n_part_units(form, tensor) + CUDA_THREADS - 1) / CUDA_THREADS : 0;
+}
+
+/* A thread computes a unit; `block` counts from the tensor's first. */
+static void print_part(CudaPrinter *cuda, int tensor) {
+    CPrinter *c = cuda->base.c;
+    const Form *form = cuda->base.form;
+    const char *element = arena_printf(c->arena, "%s_%s(%s, row, column", form->name, form_attention_name(tensor),
+                                       cuda_arguments_text(cuda));
+    c_open(c, "if (block >= 0 && block * %d + (int)threadIdx.x < %lld)", CUDA_THREADS,
+           (long long)n_part_units(form, tensor));
+    c_line(c, "int64_t unit = block * %d + (int)threadIdx.x, row = unit / UNITS, column = unit %% UNITS * %d;",
+           CUDA_THREADS, UNIT);
+    c_line(c, "uint32_t packed[%d];", UNIT / 2);
+    c_line(c, "#pragma unroll");
+    c_open(c, "for (int i = 0; i < %d; i++, column += 2)", UNIT / 2);
+    c_line(c, "float low = column < D ? %s) : 0.0f;", element);
+    c_line(c, "float high = column + 1 < D ? %s + 1) : 0.0f;", element);
+    c_line(c, "packed[i] = moec_bf16x2(low, high);");
+    c_close(c);
+    c_line(c, "uint4 all = {packed[0], packed[1], packed[2], packed[3]};");
+    c_line(c, "*(uint4 *)MOEC_ALIGNED((uint16_t *)scratch + %lld + unit * %d) = all;",
+           (long long)form->attention.maps[tensor].offset, UNIT);
+    c_close(c);
+}
+
+void attention_print_parts(CudaPrinter *cuda) {
+    CPrinter *c = cuda->base.c;
+    const Form *form = cuda->base.form;
+    int64_t n_blocks = 0;
+    for (int i = 0; i < N_FACTORS; i++)
+        n_blocks += n_part_blocks(form, factors[i]);
+    if (n_blocks == 0)
+        return;
+    cuda_open_kernel(cuda, n_blocks, CUDA_THREADS);
+    c_comment(c, "Factors that are computed, rounded to bf16");
+    c_line(c, "enum { D = %lld, UNITS = %lld };", (long long)form->body.indices[ATTENTION_COLUMN].extent,
+           (long long)n_units(form));
+    c_line(c, "int64_t block = (int64_t)blockIdx.x;");
+    for (int i = 0; i < N_FACTORS; i++) {
+        if (!is_computed(form, factors[i]))
+            continue;
+        print_part(cuda, factors[i]);
+        c_line(c, "block -= %lld;", (long long)n_part_blocks(form, factors[i]));
+    }
+    c_close(c);
 }
 
 /* ---- Kernels ---------------------------------------------------------------------------------------------------- */
@@ -299,12 +406,6 @@ const char attention_forward_end[] =
     "            0.693147181f * factor * maximum[i] + logf(sum[i]);\n"
     "}\n"
     "moec_scale_rows(sums_out, shares, BANDS, WIDTH);\n";
-
-void attention_add_scratch(CudaPrinter *cuda) {
-    const FormIndex *indices = cuda->base.form->body.indices;
-    cuda_add_scratch(cuda, indices[ATTENTION_SEQUENCE].extent * indices[ATTENTION_HEAD].extent *
-                               indices[ATTENTION_POSITION].extent);
-}
 
 /* ---- Backward --------------------------------------------------------------------------------------------------- */
 

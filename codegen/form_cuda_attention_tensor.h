@@ -37,8 +37,11 @@ AttentionPrinter attention_printer_new(CudaPrinter *cuda, AttentionTask task, At
 void attention_choose_result(AttentionPrinter *at, FormAttentionTensor result);
 bool attention_has_result(const AttentionPrinter *at, FormAttentionTensor tensor);
 
-/* Of a gradient, before its first kernel: out . dout of all queries, from the start of scratch memory on. */
-void attention_add_scratch(CudaPrinter *cuda);
+/* Before anything else: the functions of bodies; room in scratch memory, of a gradient for out . dout of each query
+   from its start on; and then for factors that are computed, which are tensors of bf16 from here on. */
+void attention_start(CudaPrinter *cuda);
+/* The first kernel, if there are such: it computes them. */
+void attention_print_parts(CudaPrinter *cuda);
 
 int64_t attention_extent(const AttentionPrinter *at, int index);
 const FormAccessMap *attention_map(const AttentionPrinter *at, int tensor);
@@ -50,8 +53,6 @@ const char *attention_upper_case(const AttentionPrinter *at, int tensor);
 const char *attention_element(const AttentionPrinter *at, int tensor, const char *head, const char *position,
                               const char *column);
 bool attention_has_body(const AttentionPrinter *at, int tensor);
-/* The functions of bodies, before anything else. */
-void attention_print_bodies(CudaPrinter *cuda);
 /* Whether each vector is of bf16, starts at a multiple of 16 bytes, and ends at one. */
 bool attention_has_units(const AttentionPrinter *at, int tensor);
 bool attention_is_bf16(const AttentionPrinter *at, int tensor);

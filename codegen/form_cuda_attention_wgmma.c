@@ -7,8 +7,7 @@
    where they are the first factor of the next product, each result is summed by one block, and the gradient has seven
    products.
 
-   This tier is for vectors of 64 to 256 columns that lie in memory as they are, at multiples of 16 bytes: operands
-   that are computed are the other tier's. */
+   This tier is for vectors of 64 to 256 columns that lie in memory in whole units of 16 bytes, or are computed. */
 #include <assert.h>
 
 #include "codegen/form_cuda_attention_tensor.h"
@@ -66,8 +65,11 @@ static FormCudaMap map_of(const Form *form, int tensor) {
     return made;
 }
 
+/* What is computed goes to scratch memory, where it has one. */
 static bool has_map(const Form *form, int tensor, const bool *is_unaligned) {
     enum { UNIT = 8 };
+    if (form->attention.bodies[tensor])
+        return true;
     const FormCudaMap map = map_of(form, tensor);
     bool has = form->args[map.arg].dtype == DTYPE_BF16 && !(is_unaligned && is_unaligned[map.arg]) &&
                map.offset % UNIT == 0 && map.extents[0] % UNIT == 0;
@@ -78,9 +80,9 @@ static bool has_map(const Form *form, int tensor, const bool *is_unaligned) {
 
 bool cuda_attention_has_maps(const Form *form, const bool *is_unaligned) {
     int64_t n_columns = form->body.indices[ATTENTION_COLUMN].extent;
-    bool has = n_columns >= LEAST_COLUMNS && n_columns <= MOST_COLUMNS;
+    bool has = cuda_attention_is_bf16(form) && n_columns >= LEAST_COLUMNS && n_columns <= MOST_COLUMNS;
     for (int i = 0; i < n_operands(form) && has; i++)
-        has = !form->attention.bodies[operands[i]] && has_map(form, operands[i], is_unaligned);
+        has = has_map(form, operands[i], is_unaligned);
     return has;
 }
 
@@ -490,14 +492,13 @@ static void print_gradient(CudaPrinter *cuda) {
 }
 
 void cuda_print_attention_wgmma(CudaPrinter *cuda) {
+    attention_start(cuda);
     const Form *form = cuda->base.form;
-    attention_print_bodies(cuda);
     for (int i = 0; i < n_operands(form); i++)
         cuda_add_map(cuda, map_of(form, operands[i]));
-    if (form->kind == FORM_KIND_ATTENTION) {
+    attention_print_parts(cuda);
+    if (form->kind == FORM_KIND_ATTENTION)
         print_forward(cuda);
-        return;
-    }
-    attention_add_scratch(cuda);
-    print_gradient(cuda);
+    else
+        print_gradient(cuda);
 }

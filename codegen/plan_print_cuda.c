@@ -110,12 +110,12 @@ static void print_numbers(FILE *out, const int64_t *numbers, int n, int64_t fact
 }
 
 static void print_map(FILE *out, const Form *form, const FormCudaMap *map) {
-    const FormArg *arg = &form->args[map->arg];
-    int64_t size = (int64_t)dtype_size(arg->dtype), box[CUDA_MAP_RANK];
+    DType dtype = map->arg < form->n_args ? form->args[map->arg].dtype : DTYPE_BF16;
+    int64_t size = (int64_t)dtype_size(dtype), box[CUDA_MAP_RANK];
     for (int i = 0; i < map->rank; i++)
         box[i] = map->box[i];
     fprintf(out, "    {%u, %lld, MOEC_DTYPE_%s, %d", map->arg, (long long)(map->offset * size),
-            arg->dtype == DTYPE_BF16 ? "BF16" : "F32", map->rank);
+            dtype == DTYPE_BF16 ? "BF16" : "F32", map->rank);
     print_numbers(out, map->extents, map->rank, 1);
     print_numbers(out, map->strides, map->rank, size);
     print_numbers(out, box, map->rank, 1);

@@ -24,7 +24,7 @@ typedef struct {
     bool has_bodies;       /* of tensors of attention */
     bool is_bf16;          /* factors of attention are, or are computed, keys being in memory */
     int floats;            /* a factor of attention that is of f32 in memory where others may not be */
-    bool has_units;        /* vectors of operands start and end at multiples of 8 elements, and none is computed */
+    bool has_units;        /* vectors of operands in memory start and end at multiples of 8 elements */
     FormAccessMap updated; /* of a load from what is written, too; no strides, no argument: there is none */
 } Making;
 
@@ -668,7 +668,7 @@ static bool is_factor(int tensor) {
 
 static bool may_have_body(const Making *at, int tensor) {
     bool is_in_memory = tensor == (at->is_bf16 ? (int)ATTENTION_K : at->floats);
-    return at->has_bodies && tensor != ATTENTION_LOGSUMEXP && !is_in_memory && !(at->has_units && is_factor(tensor));
+    return at->has_bodies && tensor != ATTENTION_LOGSUMEXP && !is_in_memory;
 }
 
 static DType attention_dtype(Making *at, int tensor) {
