@@ -25,7 +25,9 @@
     X(relu_grad, "moec_relu_grad($x, $y)", 2)                                                                          \
     X(silu_grad, "moec_silu_grad($x, $y)", 20)                                                                         \
     X(gelu_grad, "moec_gelu_grad($x, $y)", 36)                                                                         \
-    X(gelu_tanh_grad, "moec_gelu_tanh_grad($x, $y)", 24)
+    X(gelu_tanh_grad, "moec_gelu_tanh_grad($x, $y)", 24)                                                               \
+    X(to_bf16, "moec_widen(moec_narrow($x))", 6)                                                                       \
+    X(to_f32, "$x", 0)
 
 typedef struct {
     const char *expression;

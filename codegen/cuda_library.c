@@ -40,6 +40,10 @@ static bool read_map(const FormBody *body, const FormAccessMap *map, CudaLibrary
     return map->arg != FORM_NONE && map->gather == FORM_NONE && matrix->stride >= 0 && matrix->k_stride >= 0;
 }
 
+static bool is_rounding(const FormInstr *instr) {
+    return instr->op == FORM_MAP && instr->map_op == OP_to_bf16;
+}
+
 /* What the body adds to the sum by a load: FORM_NONE if nothing; `value` is the number of what is stored. False: it
    does more than that. */
 static bool read_body(const FormBody *body, uint32_t *load, const FormInstr **write) {
@@ -51,7 +55,7 @@ static bool read_body(const FormBody *body, uint32_t *load, const FormInstr **wr
     *write = &instrs[n - 1];
     value = &instrs[(*write)->a];
     size_t n_used = 2;
-    if (value->op == FORM_ROUND) {
+    if (is_rounding(value)) {
         value = &instrs[value->a];
         n_used++;
     }
@@ -105,7 +109,7 @@ static bool read_result(const Form *form, CudaLibraryProduct *product) {
 /* Operands are both of one dtype, and what is added to has the result's; sums of f32 are not rounded to less. */
 static bool has_dtypes(const Form *form, const CudaLibraryProduct *product) {
     DType lhs = form->args[product->lhs.arg].dtype, out = form->args[product->out.arg].dtype;
-    bool is_f32 = lhs == DTYPE_F32 && !form->is_bf16 && out == DTYPE_F32;
+    bool is_f32 = lhs == DTYPE_F32 && out == DTYPE_F32;
     bool is_bf16 = lhs == DTYPE_BF16 && (out == DTYPE_F32 || (out == DTYPE_BF16 && !product->adds));
     return form->args[product->rhs.arg].dtype == lhs && form->args[product->added.arg].dtype == out &&
            (is_f32 || is_bf16);
@@ -115,7 +119,7 @@ static bool has_dtypes(const Form *form, const CudaLibraryProduct *product) {
 static bool rounds_as_stored(const Form *form) {
     bool rounds = false;
     for (size_t i = 0; i < form->body.n_instrs; i++)
-        rounds = rounds || form->body.instrs[i].op == FORM_ROUND;
+        rounds = rounds || is_rounding(&form->body.instrs[i]);
     return !rounds || form->args[form->body.instrs[form->body.n_instrs - 1].map.arg].dtype == DTYPE_BF16;
 }
 

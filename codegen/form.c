@@ -157,7 +157,6 @@ FormLevel form_level(const FormBody *body, const FormInstr *instr) {
     case FORM_LOAD:
     case FORM_POSITION:
     case FORM_MAP:
-    case FORM_ROUND:
     case FORM_EQUAL:
     case FORM_LESS:
     case FORM_SELECT:

@@ -78,7 +78,6 @@ typedef enum {
     FORM_GROUP,
     FORM_INDEX,          /* the number that `map` gives, less than FORM_INDEX_END */
     FORM_MAP,            /* op(a, b): a map of ir/ops.def */
-    FORM_ROUND,          /* a rounded to bf16, to the nearest, even ones of two */
     FORM_EQUAL,          /* 1 where a equals b, else 0 */
     FORM_LESS,           /* 1 where a is less than b, else 0 */
     FORM_SELECT,         /* b where a is not 0, else c */
@@ -220,7 +219,6 @@ typedef struct {
     FormRagged ragged;
     int64_t n_groups; /* 1 where dense */
     uint32_t offsets; /* argument, i32[n_groups + 1], or FORM_NONE */
-    bool is_bf16;     /* operands, of f32, are rounded to bf16 */
     int n_operands, n_products, n_results;
     FormOperand operands[FORM_MAX_OPERANDS];
     FormProduct products[FORM_MAX_PRODUCTS];

@@ -218,9 +218,6 @@ static void print_computed(FormPrinter *at, uint32_t instr) {
     case FORM_INDEX:
         c_line(at->c, "float v%u = (float)(int32_t)(%s);", instr, number_text(at, &value->map, ""));
         break;
-    case FORM_ROUND:
-        c_line(at->c, "float v%u = moec_widen(moec_narrow(%s));", instr, x);
-        break;
     case FORM_RESULT:
         c_line(at->c, "float v%u = sums[%s];", instr, number_text(at, &value->map, ""));
         break;
@@ -267,13 +264,11 @@ void form_print_write(FormPrinter *at, const FormInstr *instr) {
 /* ---- Work ------------------------------------------------------------------------------------------------------ */
 
 int form_cost(const FormBody *body, const FormInstr *instr) {
-    enum { SCATTERED_READ = 8, SEARCH = 8, ROUND = 6 };
+    enum { SCATTERED_READ = 8, SEARCH = 8 };
     if (instr->op == FORM_GROUP)
         return SEARCH;
     if (instr->op == FORM_CONST)
         return 0;
-    if (instr->op == FORM_ROUND)
-        return ROUND;
     if (instr->op == FORM_MAP)
         return c_map_cost(instr->map_op);
     if (instr->op == FORM_LOGSUMEXP_COLS)

@@ -172,11 +172,7 @@ void form_print_product(CPrinter *c, const Form *form) {
     static const char *const ragged[] = {"MOEC_GEMM_DENSE", "MOEC_GEMM_ROWS", "MOEC_GEMM_K"};
     c_open(c, "const MoecGemm gemm =");
     bool is_bf16 = form_operand_dtype(form, &form->operands[0]) == DTYPE_BF16;
-    c_line(c, ".precision = %s, .ragged = %s,",
-           is_bf16         ? "MOEC_GEMM_BF16"
-           : form->is_bf16 ? "MOEC_GEMM_ROUNDED"
-                           : "MOEC_GEMM_F32",
-           ragged[form->ragged]);
+    c_line(c, ".precision = %s, .ragged = %s,", is_bf16 ? "MOEC_GEMM_BF16" : "MOEC_GEMM_F32", ragged[form->ragged]);
     if (form->offsets != FORM_NONE)
         c_line(c, ".n_groups = %lld, .offsets = args[%u],", (long long)form->n_groups, form->offsets);
     else

@@ -18,7 +18,7 @@ static void set_tile(ProductPrinter *at) {
     int most = at->most_rhs > at->form->n_results ? at->most_rhs : at->form->n_results;
     at->n_tile_rows = most > 2 ? 64 : 128;
     at->n_tile_cols = most > 1 ? 64 : 128;
-    at->uses_tensor_cores = at->form->is_bf16 || product_dtype(at->form) == DTYPE_BF16;
+    at->uses_tensor_cores = product_dtype(at->form) == DTYPE_BF16;
     at->n_unit = product_dtype(at->form) == DTYPE_BF16 ? 8 : 4;
     at->n_tile_k = at->uses_tensor_cores ? 32 : 16;
     at->n_warp_cols = 32;
@@ -113,14 +113,12 @@ static void print_load(ProductPrinter *at, const ProductPass *pass, int number) 
     c_close(c);
 }
 
-/* From loaded_NAME to the tile, rounded to bf16 or as they are. */
+/* From loaded_NAME to the tile. */
 static void print_keep(ProductPrinter *at, const ProductPass *pass, int number) {
     Layout layout = layout_of(at, product_operand(at, pass, number), number);
     const char *name = product_tile_name(at, number);
     open_units(at, layout);
-    const char *store = product_dtype(at->form) == DTYPE_BF16 ? "moec_store8"
-                        : at->uses_tensor_cores               ? "moec_store4_bf16"
-                                                              : "moec_store4";
+    const char *store = at->uses_tensor_cores ? "moec_store8" : "moec_store4";
     c_line(at->c, "%s(&tile_%s[!buffer][%s * %d + %s], loaded_%s[unit]);", store, name, line_text(at, layout),
            layout.stride, minor_text(at, layout), name);
     c_close(at->c);

@@ -13,7 +13,6 @@
     X(GROUP, "group", 0, true)                                                                                         \
     X(INDEX, "index", 0, true)                                                                                         \
     X(MAP, "map", 0, false)                                                                                            \
-    X(ROUND, "round", 1, false)                                                                                        \
     X(EQUAL, "equal", 2, false)                                                                                        \
     X(LESS, "less", 2, false)                                                                                          \
     X(SELECT, "select", 3, false)                                                                                      \

@@ -131,8 +131,6 @@ static double element(Run *run, const Values *values, const FormInstr *instr, in
     }
     double a = value_at(values, instr->a, row, col);
     double b = instr->b != FORM_NONE ? value_at(values, instr->b, row, col) : 0;
-    if (instr->op == FORM_ROUND)
-        return scalar_round_bf16(a);
     if (instr->op == FORM_LESS)
         return a < b;
     if (instr->op == FORM_EQUAL)
@@ -249,7 +247,7 @@ static double operand_element(Run *run, const Operand *at, int64_t group, int64_
         value = value_at(&at->part, operand->part->yield, k, i);
     else
         value = value_at(&at->part, operand->part->yield, i, k);
-    return run->form->is_bf16 ? scalar_round_bf16(value) : value;
+    return value;
 }
 
 /* The part of rows and of k that a group has. */

@@ -108,8 +108,6 @@ static void print_products(FILE *out, const Form *form) {
     if (form->ragged != FORM_DENSE)
         fprintf(out, "  ragged %s groups %lld offsets %s\n", form->ragged == FORM_RAGGED_ROWS ? "rows" : "k",
                 (long long)form->n_groups, form->args[form->offsets].name);
-    if (form->is_bf16)
-        fputs("  bf16\n", out);
     for (int i = 0; i < form->n_operands; i++)
         print_operand(out, form, &form->operands[i]);
     for (int i = 0; i < form->n_products; i++) {

@@ -405,7 +405,6 @@ static void read_product(Reader *reader) {
 static void read_products(Reader *reader) {
     if (take_word(reader, "ragged"))
         read_ragged(reader);
-    reader->form->is_bf16 = take_word(reader, "bf16");
     while (!failed(reader)) {
         if (take_word(reader, "operand"))
             read_operand(reader);

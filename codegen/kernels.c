@@ -116,15 +116,19 @@ static char *function_text(const Kernels *kernels, const Kernel *kernel, const c
 
 /* ---- Nodes that have a kernel of their own ---------------------------------------------------------------------- */
 
-static bool has_kernel_dtype(const Type *type) {
-    return type->dtype == DTYPE_F32 || type->dtype == DTYPE_I32;
+/* Of bf16, products and sums of rows, what moves elements, and what makes it or makes f32 of it. */
+static bool has_kernel_dtype(const Node *node, const Type *type) {
+    OpClass class = op_info(node->op)->class;
+    bool takes_bf16 = class == OP_CLASS_CONTRACT || class == OP_CLASS_SPECIAL || node->op == OP_copy ||
+                      node->op == OP_to_bf16 || node->op == OP_to_f32;
+    return type->dtype == DTYPE_F32 || type->dtype == DTYPE_I32 || (type->dtype == DTYPE_BF16 && takes_bf16);
 }
 
 /* False after an error. */
 static bool check_dtypes(const Kernels *kernels, const Node *node, Reporter *reporter) {
     for (int i = 0; i < node->n_operands + node->n_results; i++) {
         const Type *type = i < node->n_operands ? &node->operands[i]->type : &node->results[i - node->n_operands].type;
-        if (has_kernel_dtype(type))
+        if (has_kernel_dtype(node, type))
             continue;
         report_error(reporter, kernels->module, node->loc,
                      "the C backend computes %s in f32 or i32 only, and this one has %s; build for another target",

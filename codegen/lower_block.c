@@ -7,6 +7,7 @@
 #include "codegen/lower_block_internal.h"
 #include "ir/block.h"
 #include "ir/in_place.h"
+#include "ir/scalar.h"
 
 /* ---- Names ------------------------------------------------------------------------------------------------------ */
 
@@ -199,6 +200,8 @@ uint32_t body_element(BodyLowering *at, Value *value, Role role) {
     const Value *shown = view_owner(value);
     Node *owner = shown->def;
     int source = space_find(at->space, owner);
+    if (source >= 0 && owner->op == OP_to_bf16)
+        return body_add_map(at, OP_to_bf16, at->instrs[source][0], FORM_NONE);
     if (source >= 0)
         return at->instrs[source][shown->result];
     if (shown == at->space->given)
@@ -206,6 +209,8 @@ uint32_t body_element(BodyLowering *at, Value *value, Role role) {
     FormInstr instr = {.op = FORM_CONST, .a = FORM_NONE, .b = FORM_NONE, .map.gather = FORM_NONE};
     if (owner->op == OP_constant) {
         instr.value = attrs_float(&owner->attrs, "value", 0);
+        if (value->type.dtype == DTYPE_BF16)
+            instr.value = scalar_round_bf16(instr.value);
     } else {
         instr.op = FORM_LOAD;
         instr.map = body_access(at, value, role, FORM_IN);
@@ -336,6 +341,10 @@ static void lower_node(BodyLowering *at, size_t i) {
         break;
     case OP_rope:
         at->instrs[i][0] = body_lower_rope(at, node);
+        break;
+    case OP_to_bf16: /* rounded where it is stored, or read */
+    case OP_to_f32:  /* elements are floats as soon as they are loaded */
+        at->instrs[i][0] = body_element(at, node->operands[0], role);
         break;
     default:
         at->instrs[i][0] = lower_map(at, node, role);
@@ -501,7 +510,6 @@ static int64_t n_terms(const Node *product) {
 static void lower_ragged(Lowering *at) {
     const Node *first = at->space->products[0].node;
     Form *form = at->form;
-    form->is_bf16 = strcmp(attrs_string(&first->attrs, "inputs", "f32"), "bf16") == 0;
     form->n_groups = 1;
     form->offsets = FORM_NONE;
     if (first->op != OP_grouped_matmul)

@@ -10,8 +10,7 @@
 /* How a product reads a weight that may be kept packed: element (i, k) of group g, i a column of the product, is
    g * group_stride + i * stride + k * k_stride behind the first. */
 typedef struct {
-    DType dtype;     /* in memory */
-    bool is_rounded; /* elements, of f32, are rounded to bf16 */
+    DType dtype; /* in memory */
     int64_t n_groups, n_cols, k;
     int64_t stride, k_stride, group_stride;
 } LoweredPacked;

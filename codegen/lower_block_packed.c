@@ -7,7 +7,7 @@ enum { LEAST_PART = 20 };
 
 static bool has_few_rows(const Form *form) {
     int64_t n_rows = form_n_rows(&form->body) / (form->ragged == FORM_RAGGED_ROWS ? form->n_groups : 1);
-    bool is_bf16 = form->is_bf16 || form_operand_dtype(form, &form->operands[0]) == DTYPE_BF16;
+    bool is_bf16 = form_operand_dtype(form, &form->operands[0]) == DTYPE_BF16;
     return n_rows <= LEAST_PART * (is_bf16 ? LOWERED_PACKING_ROWS_BF16 : LOWERED_PACKING_ROWS);
 }
 
@@ -37,7 +37,6 @@ void lowering_add_packed(Lowering *at) {
             continue;
         LoweredPacked *packed = arena_new_of(at->arena, LoweredPacked);
         *packed = (LoweredPacked){.dtype = form_operand_dtype(form, operand),
-                                  .is_rounded = form->is_bf16,
                                   .n_groups = operand->group_stride ? form->n_groups : 1,
                                   .n_cols = form_n_cols(&form->body),
                                   .k = product->k,

@@ -42,7 +42,7 @@ const bool *plan_find_packable(Arena *arena, const Graph *graph, uint32_t n_valu
 }
 
 static bool is_bf16(const LoweredPacked *shape) {
-    return shape->is_rounded || shape->dtype == DTYPE_BF16;
+    return shape->dtype == DTYPE_BF16;
 }
 
 /* What the kernels need that the compiler knows of; a processor that needs more keeps none (runtime/packed.h). */

@@ -35,8 +35,7 @@ static void print_model(FILE *out, Arena *arena, const Plan *plan) {
     fprintf(out, "%-16s%" PRId64 " x %" PRId64 " tokens, vocabulary %" PRId64 "\n", "micro-batch", figures->micro_batch,
             figures->sequence, figures->vocab);
     fprintf(out, "%-16s%s\n", "precision",
-            strcmp(figures->precision, "bf16") == 0 ? "bf16 operands of matrix products, else f32"
-                                                    : figures->precision);
+            strcmp(figures->precision, "bf16") == 0 ? "bf16 around matrix products, else f32" : figures->precision);
     fprintf(out, "%-16s%9s  %17.0f total\n", "parameters", format_count(arena, figures->total_parameters),
             figures->total_parameters);
     fprintf(out, "%-16s%9s  %17.0f active per token\n", "", format_count(arena, figures->active_parameters),

@@ -12,6 +12,7 @@
 
 #include "ir/interpret_internal.h"
 #include "ir/ops_internal.h"
+#include "ir/scalar.h"
 
 /* A named tensor: a state or an input. Allocated singly, so that pointers to it stay valid. */
 typedef struct {
@@ -120,10 +121,22 @@ static void interpreter_prepare(Interpreter *interpreter, const Graph *graph) {
     interpreter->error = NULL;
 }
 
+/* Whatever the op computes. */
+static void round_results(Interpreter *interpreter, const Node *node) {
+    for (int i = 0; i < node->n_results; i++) {
+        const Tensor *tensor = interpreter_value(interpreter, &node->results[i]);
+        int64_t n_elements = tensor && tensor->type.dtype == DTYPE_BF16 ? type_n_elements(&tensor->type) : 0;
+        for (int64_t j = 0; j < n_elements; j++)
+            tensor->data[j] = scalar_round_bf16(tensor->data[j]);
+    }
+}
+
 const char *interpreter_run(Interpreter *interpreter, const Graph *graph) {
     interpreter_prepare(interpreter, graph);
-    for (const Node *node = graph->first; node && !interpreter->error; node = node->next)
+    for (const Node *node = graph->first; node && !interpreter->error; node = node->next) {
         op_info(node->op)->interpret(interpreter, node);
+        round_results(interpreter, node);
+    }
     return interpreter->error;
 }
 

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "ir/ops_internal.h"
-#include "ir/scalar.h"
 
 /* A matrix in storage: element (i, j) stands at data[i * row_stride + j * column_stride]. */
 typedef struct {
@@ -36,18 +35,6 @@ static void matrix_multiply(double *c, Matrix a, Matrix b, int64_t m, int64_t n,
     }
 }
 
-/* The elements of an operand as they are multiplied: rounded ones stand on `scratch`. */
-static double *factor_elements(Interpreter *interpreter, const Node *node, int operand, Arena *scratch) {
-    const Tensor *tensor = interpreter_operand(interpreter, node, operand);
-    if (!attrs_find(&node->attrs, "inputs"))
-        return tensor->data;
-    int64_t n_elements = type_n_elements(&tensor->type);
-    double *rounded = arena_array_of(scratch, double, n_elements);
-    for (int64_t i = 0; i < n_elements; i++)
-        rounded[i] = scalar_round_bf16(tensor->data[i]);
-    return rounded;
-}
-
 /* nt: a[.., K] b[N, K] -> [.., N]; nn: a[.., K] b[K, N] -> [.., N]; tn: a[.., M] b[.., N] -> [M, N]. */
 void interpret_matmul(Interpreter *interpreter, const Node *node) {
     const Type *a_type = &interpreter_operand(interpreter, node, 0)->type;
@@ -56,15 +43,13 @@ void interpret_matmul(Interpreter *interpreter, const Node *node) {
     const char *mode = attrs_string(&node->attrs, "mode", "");
     int64_t a_columns = type_extent(a_type, -1), b_columns = type_extent(b_type, -1);
     int64_t a_rows = type_n_elements(a_type) / a_columns, b_rows = type_n_elements(b_type) / b_columns;
-    Arena *scratch = arena_new();
-    double *a = factor_elements(interpreter, node, 0, scratch), *b = factor_elements(interpreter, node, 1, scratch);
+    double *a = interpreter_operand(interpreter, node, 0)->data, *b = interpreter_operand(interpreter, node, 1)->data;
     if (strcmp(mode, "nt") == 0)
         matrix_multiply(result, matrix_of(a, a_columns), matrix_transposed(b, b_columns), a_rows, b_rows, a_columns);
     else if (strcmp(mode, "nn") == 0)
         matrix_multiply(result, matrix_of(a, a_columns), matrix_of(b, b_columns), a_rows, b_columns, a_columns);
     else
         matrix_multiply(result, matrix_transposed(a, a_columns), matrix_of(b, b_columns), a_columns, b_columns, a_rows);
-    arena_free(scratch);
 }
 
 /* ---- Ragged rows --------------------------------------------------------------------------------------------- */
@@ -102,13 +87,10 @@ void interpret_grouped_matmul(Interpreter *interpreter, const Node *node) {
     int64_t a_columns = type_extent(&a->type, -1), b_columns = type_extent(&b->type, -1);
     int64_t b_rows = type_extent(&b->type, -2), n = type_extent(&result->type, -1);
     int64_t n_groups = type_extent(&offsets->type, 0) - 1;
-    Arena *scratch = arena_new();
-    double *a_data = factor_elements(interpreter, node, 0, scratch);
-    double *b_data = factor_elements(interpreter, node, 1, scratch);
     for (int64_t e = 0; e < n_groups; e++) {
         int64_t first = (int64_t)offsets->data[e], n_rows = (int64_t)offsets->data[e + 1] - first;
-        double *a_group = a_data + first * a_columns;
-        double *b_group = b_data + (is_tn ? first : e * b_rows) * b_columns;
+        double *a_group = a->data + first * a_columns;
+        double *b_group = b->data + (is_tn ? first : e * b_rows) * b_columns;
         if (is_tn)
             matrix_multiply(result->data + e * a_columns * n, matrix_transposed(a_group, a_columns),
                             matrix_of(b_group, b_columns), a_columns, n, n_rows);
@@ -117,7 +99,6 @@ void interpret_grouped_matmul(Interpreter *interpreter, const Node *node) {
                             is_nt ? matrix_transposed(b_group, b_columns) : matrix_of(b_group, b_columns), n_rows, n,
                             a_columns);
     }
-    arena_free(scratch);
     if (!is_tn)
         fill_unused_rows(result, (int64_t)offsets->data[n_groups]);
 }

@@ -57,7 +57,9 @@ static double gelu_tanh_grad(double x, double dy) {
     X(relu_grad, x > 0 ? y : isnan(x) ? x : 0)                                                                         \
     X(silu_grad, silu_grad(x, y))                                                                                      \
     X(gelu_grad, (y * (normal_cdf(x) + x * normal_density(x))))                                                        \
-    X(gelu_tanh_grad, gelu_tanh_grad(x, y))
+    X(gelu_tanh_grad, gelu_tanh_grad(x, y))                                                                            \
+    X(to_bf16, scalar_round_bf16(x))                                                                                   \
+    X(to_f32, x)
 
 #define X(op, result)                                                                                                  \
     static double scalar_##op(double x, double y) {                                                                    \

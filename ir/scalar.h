@@ -13,8 +13,7 @@ typedef double ScalarFunction(double x, double y);
 /* NULL: `op` is not elementwise. */
 ScalarFunction *scalar_function(OpKind op);
 
-/* The f32 nearest to x, then the bf16 nearest to that, of two the even one: what a product whose inputs are bf16 reads.
-   What is too large becomes infinite. */
+/* The f32 nearest to x, then the bf16 nearest to that, of two the even one. What is too large becomes infinite. */
 double scalar_round_bf16(double x);
 
 #endif

@@ -184,6 +184,18 @@ const char *infer_same(Arena *arena, const Node *node, Type *results) {
     return error;
 }
 
+const char *infer_to_bf16(Arena *arena, const Node *node, Type *results) {
+    results[0] = *operand_type(node, 0);
+    results[0].dtype = DTYPE_BF16;
+    return require_dtype(arena, node, 0, DTYPE_F32);
+}
+
+const char *infer_to_f32(Arena *arena, const Node *node, Type *results) {
+    results[0] = *operand_type(node, 0);
+    results[0].dtype = DTYPE_F32;
+    return require_dtype(arena, node, 0, DTYPE_BF16);
+}
+
 const char *infer_reduce(Arena *arena, const Node *node, Type *results) {
     const Type *x = operand_type(node, 0);
     const char *error = require_float(arena, node, 0);

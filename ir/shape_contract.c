@@ -20,19 +20,6 @@ static const char *unknown_mode(Arena *arena, const Node *node) {
                         attrs_string(&node->attrs, "mode", ""));
 }
 
-/* NULL if what the operands are rounded to, if anything, is there and is not what they are. */
-static const char *require_inputs(Arena *arena, const Node *node) {
-    const char *inputs = attrs_string(&node->attrs, "inputs", NULL);
-    if (inputs == NULL)
-        return NULL;
-    if (strcmp(inputs, "bf16") != 0)
-        return arena_printf(arena, "inputs is \"%s\"; it must be \"bf16\", or absent", inputs);
-    return operand_type(node, 0)->dtype == DTYPE_F32
-               ? NULL
-               : arena_printf(arena, "operand 0 is %s; inputs are rounded from f32",
-                              dtype_name(operand_type(node, 0)->dtype));
-}
-
 /* NULL if dim `a_dim` of operand 0 and dim `b_dim` of operand 1, over which products are summed, are equal. */
 static const char *require_contraction(Arena *arena, const Node *node, int a_dim, int b_dim) {
     const Type *a = operand_type(node, 0), *b = operand_type(node, 1);
@@ -59,7 +46,7 @@ static const char *infer_matmul_tn(Arena *arena, const Node *node, Type *results
     if (b->rank != a->rank || !shape_spans_equal(a, 0, b, 0, a->rank - 1))
         return arena_printf(arena, "%s and %s must agree in all dims but the last, mode \"tn\"", type_format(arena, a),
                             type_format(arena, b));
-    results[0] = (Type){.dtype = a->dtype, .rank = 2, .dims = {a->dims[a->rank - 1], b->dims[b->rank - 1]}};
+    results[0] = (Type){.dtype = DTYPE_F32, .rank = 2, .dims = {a->dims[a->rank - 1], b->dims[b->rank - 1]}};
     return NULL;
 }
 
@@ -68,8 +55,6 @@ const char *infer_matmul(Arena *arena, const Node *node, Type *results) {
     if (mode == MODE_COUNT)
         return unknown_mode(arena, node);
     const char *error = require_matrices(arena, node);
-    if (error == NULL)
-        error = require_inputs(arena, node);
     if (error != NULL)
         return error;
     if (mode == MODE_TN)
@@ -82,6 +67,7 @@ const char *infer_matmul(Arena *arena, const Node *node, Type *results) {
     if (error != NULL)
         return error;
     results[0] = *a;
+    results[0].dtype = DTYPE_F32;
     results[0].dims[a->rank - 1] = b->dims[1 - summed];
     return NULL;
 }
@@ -122,7 +108,7 @@ static const char *infer_grouped_tn(Arena *arena, const Node *node, Type *result
     if (error != NULL)
         return error;
     Dim groups = {.extent = offsets->dims[0].extent - 1};
-    results[0] = (Type){.dtype = a->dtype, .rank = 3, .dims = {groups, a->dims[1], b->dims[1]}};
+    results[0] = (Type){.dtype = DTYPE_F32, .rank = 3, .dims = {groups, a->dims[1], b->dims[1]}};
     return NULL;
 }
 
@@ -138,8 +124,6 @@ const char *infer_grouped_matmul(Arena *arena, const Node *node, Type *results) 
         error = require_ragged(arena, node, 0);
     if (error == NULL)
         error = require_dtype(arena, node, 1, a->dtype);
-    if (error == NULL)
-        error = require_inputs(arena, node);
     if (error != NULL)
         return error;
     if (mode == MODE_TN)
@@ -155,6 +139,7 @@ const char *infer_grouped_matmul(Arena *arena, const Node *node, Type *results) 
     if (error != NULL)
         return error;
     results[0] = *a;
+    results[0].dtype = DTYPE_F32;
     results[0].dims[1] = b->dims[3 - summed];
     return NULL;
 }
@@ -184,6 +169,7 @@ const char *infer_grouped_sum(Arena *arena, const Node *node, Type *results) {
     if (error != NULL)
         return error;
     results[0] = *operand_type(node, 0);
+    results[0].dtype = DTYPE_F32;
     results[0].dims[0] = (Dim){.extent = operand_type(node, 1)->dims[0].extent - 1};
     return NULL;
 }

@@ -74,7 +74,7 @@ const char *infer_scatter_add(Arena *arena, const Node *node, Type *results) {
     if (x->rank < indices->rank || !shape_spans_equal(x, 0, indices, 0, indices->rank))
         return arena_printf(arena, "%s must start with the dims of %s", type_format(arena, x),
                             type_format(arena, indices));
-    results[0] = (Type){.dtype = x->dtype};
+    results[0] = (Type){.dtype = DTYPE_F32};
     type_append(&results[0], (Dim){.extent = attrs_int(&node->attrs, "rows", 0)});
     return type_append_span(&results[0], x, indices->rank, x->rank) ? NULL : too_many_dims;
 }
@@ -135,7 +135,7 @@ const char *infer_rope_table(Arena *arena, const Node *node, Type *results) {
 
 const char *infer_rope(Arena *arena, const Node *node, Type *results) {
     const Type *x = operand_type(node, 0), *table = operand_type(node, 1);
-    const char *error = require_dtype(arena, node, 0, DTYPE_F32);
+    const char *error = require_float(arena, node, 0);
     if (error == NULL)
         error = require_rank(arena, node, 0, 4);
     if (error == NULL)
@@ -156,7 +156,9 @@ static const char *require_heads(Arena *arena, const Node *node) {
     const Type *q = operand_type(node, 0), *k = operand_type(node, 1);
     const char *error = NULL;
     for (int i = 0; i < 3 && error == NULL; i++) {
-        error = require_dtype(arena, node, i, DTYPE_F32);
+        error = require_float(arena, node, i);
+        if (error == NULL)
+            error = require_dtype(arena, node, i, q->dtype);
         if (error == NULL)
             error = require_rank(arena, node, i, 4);
         if (error == NULL)
@@ -185,6 +187,7 @@ const char *infer_attention(Arena *arena, const Node *node, Type *results) {
     if (error != NULL)
         return error;
     results[0] = *operand_type(node, 0);
+    results[0].dtype = DTYPE_F32;
     results[1] = per_query_type(operand_type(node, 0));
     return NULL;
 }
@@ -201,8 +204,10 @@ const char *infer_attention_grad(Arena *arena, const Node *node, Type *results) 
     if (!type_equal(operand_type(node, 4), &per_query))
         return arena_printf(arena, "operand 4 must be %s, and is %s", type_format(arena, &per_query),
                             type_format(arena, operand_type(node, 4)));
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         results[i] = *operand_type(node, i);
+        results[i].dtype = DTYPE_F32;
+    }
     return NULL;
 }
 
@@ -351,7 +356,7 @@ const char *infer_combine(Arena *arena, const Node *node, Type *results) {
                              type_format(arena, operand_type(node, 1)));
     if (error != NULL)
         return error;
-    results[0] = (Type){.dtype = y->dtype};
+    results[0] = (Type){.dtype = DTYPE_F32};
     bool fits = type_append_span(&results[0], row_of_slot, 0, n_source_dims(node)) &&
                 type_append_span(&results[0], y, 1, y->rank);
     return fits ? NULL : too_many_dims;

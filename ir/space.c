@@ -201,7 +201,7 @@ static bool note_size(SpaceFinder *at, Space *space, const Node *node) {
     const Type *result = &node->results[0].type, *operand = &node->operands[0]->type;
     int64_t n_elements = type_n_elements(operand), n_reduced = 1;
     bool is_over_cols;
-    if (result->dtype != DTYPE_F32)
+    if (result->dtype != DTYPE_F32 && result->dtype != DTYPE_BF16)
         return space_refuse(at, node, "of %s has a kernel of its own", dtype_name(result->dtype));
     switch (space_part_of(node)) {
     case PART_PAIRS:
@@ -470,8 +470,7 @@ static bool check_product(SpaceFinder *at, const Space *space, const Node *node)
                     type_n_elements(type) == space->n_rows * space->n_cols && n_cols == space->n_cols;
     if (is_alike && node->op == OP_grouped_matmul)
         is_alike = view_owner(node->operands[2]) == view_owner(first->operands[2]);
-    if (is_alike)
-        is_alike = strcmp(attrs_string(&node->attrs, "inputs", ""), attrs_string(&first->attrs, "inputs", "")) == 0;
+    is_alike = is_alike && node->operands[0]->type.dtype == first->operands[0]->type.dtype;
     return is_alike || space_refuse(at, node, "has other rows and columns than the product before it");
 }
 
@@ -488,6 +487,10 @@ static int add_operand(Space *space, const Node *node, bool is_lhs) {
     }
     space->operands[space->n_operands].value = value;
     return space->n_operands++;
+}
+
+static bool is_gather(const Node *node) {
+    return node->op == OP_dispatch && node->results[0].type.rank > 1;
 }
 
 static bool add_product(SpaceFinder *at, Space *space, Node *node) {
@@ -569,6 +572,9 @@ static bool find_part(ProductFinder *find, int i, const SpaceProduct *product, b
         return true;
     if (!is_lhs && product->node->op == OP_grouped_matmul && !is_mode(product->node, "tn"))
         return space_refuse(find->at, product->node, "reads matrices of experts from memory");
+    bool is_read_only = operand->value->type.dtype == DTYPE_BF16 && !is_gather(view_owner(operand->value)->def);
+    if (is_read_only)
+        return space_refuse(find->at, product->node, "reads bf16 from memory");
     Space *part = arena_new_of(find->at->arena, Space);
     part->kind = SPACE_ROWS;
     part->n_cols = type_extent(&operand->value->type, -1);

@@ -12,7 +12,7 @@ const Pass passes[] = {
     {"chunk", "large values, such as logits, in chunks of rows", chunk_run},
     {"gradients", "gradients in the arena, written by what adds to them first", gradients_run},
     {"recompute", "cheap values of the forward half again in the backward half", recompute_run},
-    {"precision", "which products round their operands to bf16", precision_run},
+    {"precision", "bf16 around products and attention", precision_run},
     {"layout", "copies where a kernel can't read through a view", layout_run},
     {"fuse", "nodes that run as one kernel", fuse_run},
     {"schedule", "an order of nodes that needs little memory", schedule_run},

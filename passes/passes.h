@@ -22,8 +22,8 @@
                            "Gradients"
      recompute             cheap values of the forward half are computed again where the backward half reads them.
                            spec/ir.md, "Recompute"
-     precision             with a directive precision "bf16": products that round their operands say so. Later than all
-                           that makes products from others. spec/numerics.md, "Precision"
+     precision             with a directive precision "bf16": what products and attention read and make is bf16. Later
+                           than all that makes products from others. spec/numerics.md, "Precision"
      layout                after it every operand has an affine map (ir/view.h), a dense one unless the op is a map or
                            a reduce_sum, which read through any: copies where that was not so. Outputs are dense and
                            some kernel's own. spec/ir.md, "Layout"

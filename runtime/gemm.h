@@ -11,11 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum {
-    MOEC_GEMM_F32,
-    MOEC_GEMM_BF16,   /* operands are bf16 in memory; sums are f32 */
-    MOEC_GEMM_ROUNDED /* operands are f32, and rounded to bf16 (nearest even) while they are packed */
-} MoecGemmPrecision;
+/* Of the operands in memory; sums are f32. */
+typedef enum { MOEC_GEMM_F32, MOEC_GEMM_BF16 } MoecGemmPrecision;
 
 /* What the offsets, i32[n_groups + 1], cut into groups. */
 typedef enum {

@@ -6,18 +6,18 @@
 #include "runtime/cpu.h"
 
 typedef struct {
-    const char *name, *features;   /* blank-separated */
-    const GemmKernels *f32, *bf16; /* of MOEC_GEMM_F32, of others */
+    const char *name, *features; /* blank-separated */
+    const GemmKernels *f32, *bf16;
 } KernelChoice;
 
 /* Fastest first; the last one needs nothing. */
 static const KernelChoice choices[] = {
 #if defined __x86_64__
-    {"avx512bf16", "avx512f avx512bw avx512bf16", gemm_kernels_avx512, gemm_kernels_avx512bf16},
-    {"avx512", "avx512f avx512bw", gemm_kernels_avx512, gemm_kernels_avx512},
-    {"avx2", "avx2 fma", gemm_kernels_avx2, gemm_kernels_avx2},
+    {"avx512bf16", "avx512f avx512bw avx512bf16", &gemm_kernels_avx512[MOEC_GEMM_F32], &gemm_kernels_avx512bf16},
+    {"avx512", "avx512f avx512bw", &gemm_kernels_avx512[MOEC_GEMM_F32], &gemm_kernels_avx512[MOEC_GEMM_BF16]},
+    {"avx2", "avx2 fma", &gemm_kernels_avx2[MOEC_GEMM_F32], &gemm_kernels_avx2[MOEC_GEMM_BF16]},
 #endif
-    {"portable", "", gemm_kernels_portable, gemm_kernels_portable},
+    {"portable", "", &gemm_kernels_portable[MOEC_GEMM_F32], &gemm_kernels_portable[MOEC_GEMM_BF16]},
 };
 enum { N_CHOICES = sizeof choices / sizeof *choices };
 
@@ -36,7 +36,7 @@ const GemmKernels *gemm_kernels(MoecGemmPrecision precision) {
     const KernelChoice *choice = __atomic_load_n(&chosen, __ATOMIC_ACQUIRE);
     if (!choice)
         choice = choose();
-    return precision == MOEC_GEMM_F32 ? choice->f32 : &choice->bf16[precision];
+    return precision == MOEC_GEMM_BF16 ? choice->bf16 : choice->f32;
 }
 
 bool gemm_kernels_force(const char *name) {

@@ -49,11 +49,11 @@ typedef struct {
 } GemmKernels;
 
 /* Of each processor by precision, MoecGemmPrecision. */
-enum { GEMM_N_PRECISIONS = MOEC_GEMM_ROUNDED + 1 };
+enum { GEMM_N_PRECISIONS = MOEC_GEMM_BF16 + 1 };
 extern const GemmKernels gemm_kernels_portable[GEMM_N_PRECISIONS];
 #if defined __x86_64__
-extern const GemmKernels gemm_kernels_avx2[GEMM_N_PRECISIONS];
-extern const GemmKernels gemm_kernels_avx512[GEMM_N_PRECISIONS], gemm_kernels_avx512bf16[GEMM_N_PRECISIONS];
+extern const GemmKernels gemm_kernels_avx2[GEMM_N_PRECISIONS], gemm_kernels_avx512[GEMM_N_PRECISIONS];
+extern const GemmKernels gemm_kernels_avx512bf16; /* of bf16 */
 #endif
 
 /* The fastest that the processor has; the choice is made once. */

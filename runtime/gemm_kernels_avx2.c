@@ -49,14 +49,6 @@ VECTOR_INLINE Vector v_add_products(Vector sum, Vector x, Vector y) {
     return _mm256_fmadd_ps(x, y, sum);
 }
 
-VECTOR_INLINE Vector v_round(Vector x) {
-    __m256i bits = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x00400000));
-    rounded = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
-    return _mm256_castsi256_ps(_mm256_and_si256(rounded, _mm256_set1_epi32((int)0xffff0000)));
-}
-
 VECTOR_INLINE Vector v_widen_first(const uint16_t *p, int n) {
     uint16_t elements[LANES] = {0};
     if (n == LANES)
@@ -93,5 +85,5 @@ VECTOR_INLINE void v_transpose(Vector x[8]) {
 #include "runtime/gemm_kernels_template.h"
 #include "runtime/gemm_pack_template.h"
 
-const GemmKernels gemm_kernels_avx2[GEMM_N_PRECISIONS] = {PACKED(F32), PACKED(BF16), PACKED(ROUNDED)};
+const GemmKernels gemm_kernels_avx2[GEMM_N_PRECISIONS] = {PACKED(F32), PACKED(BF16)};
 #endif

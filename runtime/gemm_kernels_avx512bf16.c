@@ -17,8 +17,6 @@ KERNEL_INLINE void prefetch_line(const void *line, int64_t n_bytes) {
     __builtin_prefetch((const void *)((uintptr_t)line + (uintptr_t)n_bytes), 0, 2);
 }
 
-/* ---- Of bf16 ----------------------------------------------------------------------------------------------------- */
-
 /* 32 elements of k of 16 lines at a time: pairs of elements are units as they are. */
 KERNEL void pack_across(const void *const *lines, int64_t first, int64_t n, const GemmPanel *panel) {
     for (int64_t strip = 0; strip < panel->n_rows; strip += LANES) {
@@ -66,66 +64,6 @@ KERNEL void pack_along(const void *const *lines, int64_t n_lines, const GemmPane
     }
 }
 
-/* ---- Of floats --------------------------------------------------------------------------------------------------- */
-
-/* 32 elements of k of 16 lines at a time: as bf16 they fill the 16 vectors that 16 floats of each line do. */
-KERNEL void pack_across_rounded(const void *const *lines, int64_t first, int64_t n, const GemmPanel *panel) {
-    for (int64_t strip = 0; strip < panel->n_rows; strip += LANES) {
-        for (int64_t k = 0; k < n; k += 2 * LANES) {
-            Vector rows[LANES];
-            int64_t left = n - k;
-            int n_low = left < LANES ? (int)left : LANES;
-            int n_high = left < LANES ? 0 : left < 2 * LANES ? (int)left - LANES : LANES;
-#pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++) {
-                const float *line = lines[strip + i];
-                prefetch_line(line, (first + k + GEMM_AHEAD) * (int64_t)sizeof *line);
-                prefetch_line(line, (first + k + GEMM_AHEAD + LANES) * (int64_t)sizeof *line);
-                Vector low = line ? v_load_first(line + first + k, n_low) : v_zero();
-                Vector high = line ? v_load_first(line + first + k + LANES, n_high) : v_zero();
-                rows[i] = (Vector)_mm512_cvtne2ps_pbh(high, low);
-            }
-            v_transpose(rows);
-            float *target = panel->out + k / 2 * panel->width + strip;
-#pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++) {
-                if (2 * i < left)
-                    v_store(target + i * panel->width, rows[i]);
-            }
-        }
-    }
-}
-
-/* Lanes of a unit: element i of an even line, then element i of the odd one. */
-KERNEL void pack_along_rounded(const void *const *lines, int64_t n_lines, const GemmPanel *panels, int n_panels) {
-    const __m512i lanes =
-        _mm512_cvtepu16_epi32(_mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __m512i interleaved =
-        _mm512_or_si512(lanes, _mm512_slli_epi32(_mm512_add_epi32(lanes, _mm512_set1_epi32(16)), 16));
-    for (const GemmPanel *panel = panels; panel < panels + n_panels; panel++) {
-        for (int64_t i = 0; i < panel->n_rows; i += LANES) {
-            int count = panel->n_rows - i < LANES ? (int)(panel->n_rows - i) : LANES;
-            int64_t at = panel->row + i;
-            for (int64_t k = 0; k < n_lines; k += 2) {
-                prefetch_line(lines[k + GEMM_LINES_AHEAD], at * (int64_t)sizeof(float));
-                prefetch_line(lines[k + GEMM_LINES_AHEAD + 1], at * (int64_t)sizeof(float));
-                const float *even = lines[k], *odd = k + 1 < n_lines ? lines[k + 1] : NULL;
-                Vector x = even ? v_load_first(even + at, count) : v_zero();
-                Vector y = odd ? v_load_first(odd + at, count) : v_zero();
-                __m512i pair = (__m512i)_mm512_cvtne2ps_pbh(y, x);
-                v_store(panel->out + k / 2 * panel->width + i, (Vector)_mm512_permutexvar_epi16(interleaved, pair));
-            }
-        }
-    }
-}
-
-#define PAIRS                                                                                                          \
-    LANES, MAX_ROWS, 2, {                                                                                              \
-        tiles_1, tiles_2                                                                                               \
-    }
-
-const GemmKernels gemm_kernels_avx512bf16[GEMM_N_PRECISIONS] = {
-    [MOEC_GEMM_BF16] = {PAIRS, sizeof(uint16_t), pack_across, pack_along},
-    [MOEC_GEMM_ROUNDED] = {PAIRS, sizeof(float), pack_across_rounded, pack_along_rounded},
-};
+const GemmKernels gemm_kernels_avx512bf16 = {LANES,       MAX_ROWS,  2, {tiles_1, tiles_2}, sizeof(uint16_t),
+                                             pack_across, pack_along};
 #endif

@@ -50,19 +50,6 @@ VECTOR_INLINE Vector v_add_products(Vector sum, Vector x, Vector y) {
     return sum + x * y;
 }
 
-VECTOR_INLINE Vector v_round(Vector x) {
-    for (int i = 0; i < LANES; i++) {
-        uint32_t bits;
-        float value = x[i];
-        memcpy(&bits, &value, sizeof bits);
-        bits = value != value ? bits | 0x00400000 : bits + 0x7fff + (bits >> 16 & 1);
-        bits &= 0xffff0000;
-        memcpy(&value, &bits, sizeof value);
-        x[i] = value;
-    }
-    return x;
-}
-
 VECTOR_INLINE Vector v_widen_first(const uint16_t *p, int n) {
     uint32_t bits[LANES] = {0};
     Vector x;
@@ -85,4 +72,4 @@ VECTOR_INLINE void v_transpose(Vector x[4]) {
 #include "runtime/gemm_kernels_template.h"
 #include "runtime/gemm_pack_template.h"
 
-const GemmKernels gemm_kernels_portable[GEMM_N_PRECISIONS] = {PACKED(F32), PACKED(BF16), PACKED(ROUNDED)};
+const GemmKernels gemm_kernels_portable[GEMM_N_PRECISIONS] = {PACKED(F32), PACKED(BF16)};

@@ -1,6 +1,6 @@
-/* Packing of floats or bf16 into units of one float (gemm_kernels.h), floats rounded to bf16 or as they are; the same
-   conventions as gemm_kernels_template.h, after it. Besides it wants v_round (to bf16, nearest even), v_widen_first (n
-   lanes of bf16, as v_load_first) and v_transpose (LANES vectors). Defines PACKED(precision), kernels of each. */
+/* Packing of floats or bf16 into units of one float (gemm_kernels.h); the same conventions as gemm_kernels_template.h,
+   after it. Besides it wants v_widen_first (n lanes of bf16, as v_load_first) and v_transpose (LANES vectors). Defines
+   PACKED(precision), kernels of each. */
 
 /* A cache line of elements of a line to come. Sixteen lines at once are more than processors foresee by themselves. */
 KERNEL_INLINE void prefetch_line(const void *line, int64_t n_bytes) {
@@ -17,8 +17,7 @@ KERNEL_INLINE Vector load_elements(const void *line, int64_t first, int n, MoecG
         return v_zero();
     if (precision == MOEC_GEMM_BF16)
         return v_widen_first((const uint16_t *)line + first, n);
-    Vector x = v_load_first((const float *)line + first, n);
-    return precision == MOEC_GEMM_ROUNDED ? v_round(x) : x;
+    return v_load_first((const float *)line + first, n);
 }
 
 KERNEL_INLINE void across(const void *const *lines, int64_t first, int64_t n, const GemmPanel *panel,
@@ -67,7 +66,6 @@ KERNEL_INLINE void along(const void *const *lines, int64_t n_lines, const GemmPa
     }
 PACK(F32)
 PACK(BF16)
-PACK(ROUNDED)
 
 #define PACKED(precision)                                                                                              \
     [MOEC_GEMM_##precision] = {LANES,                                                                                  \

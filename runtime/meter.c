@@ -22,7 +22,7 @@ static const double PROBE_SECONDS = 0.5;
 
 typedef void Probe(const float *a, const float *b, float *c);
 
-static void probe_own(MoecGemmPrecision precision, const float *a, const float *b, float *c) {
+static void probe_own(MoecGemmPrecision precision, const void *a, const void *b, float *c) {
     MoecGemm gemm = {.precision = precision, .n_groups = 1, .n_rows = PROBE_SIZE, .n_cols = PROBE_SIZE};
     gemm.n_products = gemm.n_results = 1;
     gemm.products[0] = (MoecGemmProduct){.lhs = {.data = a, .stride = PROBE_SIZE, .k_stride = 1},
@@ -37,7 +37,7 @@ static void probe_f32(const float *a, const float *b, float *c) {
 }
 
 static void probe_bf16(const float *a, const float *b, float *c) {
-    probe_own(MOEC_GEMM_ROUNDED, a, b, c);
+    probe_own(MOEC_GEMM_BF16, a, b, c);
 }
 
 static void probe_blas(const float *a, const float *b, float *c) {
@@ -62,8 +62,11 @@ static double measure(Probe *const *probes, int n_probes) {
     float *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b), *c = malloc(n * sizeof *c);
     double rate = 0.0;
     if (a && b && c) {
-        for (size_t i = 0; i < n; i++)
-            a[i] = b[i] = (float)(i % 7) - 3.0f;
+        for (size_t i = 0; i < n; i++) { /* as bf16, two numbers */
+            uint32_t bits = 0x3f803f80 + (uint32_t)(i % 7) * 0x00010003;
+            memcpy(&a[i], &bits, sizeof bits);
+            b[i] = a[i];
+        }
         rate = best_rate(probes, n_probes, a, b, c);
     }
     free(a), free(b), free(c);

@@ -12,7 +12,7 @@ double meter_clock(void);
    but the slowest machines. */
 double meter_ceiling(void);
 
-/* The same where operands are rounded to bf16, which is moec's own alone. */
+/* The same of bf16, which moec's own alone multiplies. */
 double meter_ceiling_bf16(void);
 
 /* Bytes/s that all threads move when they copy from one block to another, both far larger than caches: read and written

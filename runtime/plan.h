@@ -246,7 +246,7 @@ typedef struct {
     const MoecConfigValue *export_config; /* what the exported config.json says on top of it */
     uint32_t n_export_config;
     MoecTrainConfig train;
-    const char *precision; /* what most matrix products round their operands to: "f32" (nothing) or "bf16" */
+    const char *precision;              /* of what most matrix products read: "f32" or "bf16" */
     const MoecCudaKernel *cuda_kernels; /* one a kernel; NULL: there are none, and cuda_missing says why */
     const char *cuda_prelude, *cuda_missing;
     const char *cpu_features; /* blank-separated, "avx2 fma": what the kernels need, checked at start; "" any x86-64 */

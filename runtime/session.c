@@ -268,7 +268,7 @@ static bool check_cpu(const Session *session, Status *status) {
                            options->dump_kernels);
     if (is_on_blas(options) && strcmp(session->plan->precision, "f32") != 0)
         return status_fail(status, STATUS_USAGE,
-                           "--matmul blas: matrix products of this executable round their operands to %s, and OpenBLAS "
+                           "--matmul blas: matrix products of this executable are of %s, and OpenBLAS "
                            "multiplies f32; build the model with --precision f32, or take --matmul own",
                            session->plan->precision);
     return true;

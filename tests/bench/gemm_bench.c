@@ -82,8 +82,8 @@ static const struct {
 } runs[RUN_COUNT] = {[RUN_OWN] = {"own f32", MOEC_GEMM_F32, false},
                      [RUN_PACKED] = {"packed", MOEC_GEMM_F32, true},
                      [RUN_BLAS] = {"OpenBLAS", MOEC_GEMM_F32, false},
-                     [RUN_BF16] = {"own bf16", MOEC_GEMM_ROUNDED, false},
-                     [RUN_BF16_PACKED] = {"packed", MOEC_GEMM_ROUNDED, true}};
+                     [RUN_BF16] = {"own bf16", MOEC_GEMM_BF16, false},
+                     [RUN_BF16_PACKED] = {"packed", MOEC_GEMM_BF16, true}};
 
 typedef struct {
     const Shape *shape;

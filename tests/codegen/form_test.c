@@ -148,7 +148,6 @@ static void everything_that_a_form_can_hold_reads_back(void **state) {
         "  row m 4\n"
         "  col n 2\n"
         "  ragged k groups 3 offsets starts\n"
-        "  bf16\n"
         "  operand a = a[i + k*4]\n"
         "  part part k_minor {\n"
         "    row n 2\n"
@@ -832,25 +831,13 @@ static void groups_sum_over_their_own_k(void **state) {
     arena_free(arena);
 }
 
-static void bf16_rounds_operands_to_nearest(void **state) {
-    (void)state;
-    Arena *arena = arena_new();
-    double y[2], x[2] = {1 + 1 / 256., 1 + 3 / 256.}, w[1] = {1};
-    run(arena,
-        "form f product { arg y f32[2] out arg x f32[2] in arg w f32[1] in row r 2 bf16\n"
-        "operand a = x[i + k] operand b = w[i + k] product 0 = a, b k 1 %s = sum 0 store y[r] = %s }",
-        (double *[]){y, x, w});
-    expect(y, (double[]){1, 1 + 4 / 256.}, 2);
-    arena_free(arena);
-}
-
 static void bf16_rounds_what_is_stored_to_nearest(void **state) {
     (void)state;
     Arena *arena = arena_new();
     double y[4], z[4], x[4] = {1 + 1 / 256., -1 - 3 / 256., 3e38, 1e-45};
     run(arena,
         "form f rows { arg y bf16[4] out arg z f32[4] out arg x f32[4] in col c 4\n"
-        "%x = load x[c] %r = round %x store y[c] = %x store z[c] = %r }",
+        "%x = load x[c] %r = to_bf16 %x store y[c] = %x store z[c] = %r }",
         (double *[]){y, z, x});
     expect(y, (double[]){1, -1 - 4 / 256., 0x1.c4p127, 0}, 4);
     expect(z, y, 4);
@@ -931,7 +918,6 @@ int main(void) {
         cmocka_unit_test(groups_sum_over_their_own_k),
         cmocka_unit_test(routes_sort_slots_by_expert),
         cmocka_unit_test(slots_have_the_rows_that_capacity_leaves),
-        cmocka_unit_test(bf16_rounds_operands_to_nearest),
         cmocka_unit_test(bf16_rounds_what_is_stored_to_nearest),
         cmocka_unit_test(data_that_leads_astray_is_reported),
     };

@@ -19,6 +19,7 @@
 #include "ir/view.h"
 #include "runtime/plan.h"
 #include "tests/support/random.h"
+#include "tests/support/random_form.h"
 
 /* ---- Data ----------------------------------------------------------------------------------------------------- */
 
@@ -168,28 +169,21 @@ static int tear_down(void **state) {
 
 /* Storage of a tensor as kernels see it; exactly as large, so that the sanitizers see what lies beyond. */
 static void *storage_of(const Tensor *tensor) {
-    int64_t n = type_n_elements(&tensor->type);
-    float *storage = malloc((size_t)type_n_bytes(&tensor->type));
+    const FormArg arg = {.dtype = tensor->type.dtype};
+    void *storage = malloc((size_t)type_n_bytes(&tensor->type));
     assert_non_null(storage);
-    for (int64_t i = 0; i < n; i++) {
-        int32_t whole = (int32_t)tensor->data[i];
-        if (tensor->type.dtype == DTYPE_I32)
-            memcpy(storage + i, &whole, sizeof whole);
-        else
-            storage[i] = (float)tensor->data[i];
-    }
+    for (int64_t i = 0; i < type_n_elements(&tensor->type); i++)
+        random_form_write(&arg, storage, i, tensor->data[i]);
     return storage;
 }
 
-static double element(const void *storage, DType dtype, int64_t i) {
-    return dtype == DTYPE_I32 ? (double)((const int32_t *)storage)[i] : (double)((const float *)storage)[i];
-}
-
 static void compare(const Node *node, int result, const void *actual, const Tensor *expected) {
+    const FormArg arg = {.dtype = expected->type.dtype};
+    double step = arg.dtype == DTYPE_BF16 ? 1 / 128. : 1e-5; /* bf16 may round to the next number */
     for (int64_t i = 0; i < type_n_elements(&expected->type); i++) {
-        double a = element(actual, expected->type.dtype, i), e = expected->data[i];
+        double a = random_form_read(&arg, actual, i), e = expected->data[i];
         bool is_unused_row = isnan(e) && type_is_ragged(&expected->type);
-        if (is_unused_row || (isnan(e) && isnan(a)) || fabs(a - e) <= 1e-5 * fmax(1, fabs(e)))
+        if (is_unused_row || (isnan(e) && isnan(a)) || fabs(a - e) <= step * fmax(1, fabs(e)))
             continue;
         fail_msg("%s (%%%u), result %d, element %lld: %.9g, expected %.9g", op_info(node->op)->name,
                  node->results[0].number, result, (long long)i, a, e);

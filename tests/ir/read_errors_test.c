@@ -180,13 +180,18 @@ static const Case cases[] = {
     {"an update of what is no state",
      GRAPH INPUT "  %y = accumulate %x, %x : f32[2, 3]\n" "}\n",
      "1:1: graph g: %y.1 = accumulate: operand 0 is written to, and is not a state"},
-    {"a product of inputs in another precision",
-     GRAPH INPUT "  %y = matmul %x, %x {mode = \"nt\", inputs = \"f32\"} : f32[2, 2]\n" "}\n",
-     "4:3: matmul: inputs is \"f32\"; it must be \"bf16\", or absent"},
-    {"a product of inputs that are bf16 already",
+    {"a product of two dtypes",
+     GRAPH INPUT "  %z = to_bf16 %x : bf16[2, 3]\n"
+     "  %y = matmul %x, %z {mode = \"nt\"} : f32[2, 2]\n" "}\n",
+     "5:3: matmul: operand 1 must be f32, and is bf16[2, 3]"},
+    {"a product of bf16 in bf16",
      GRAPH "  %x = input {name = \"x\"} : bf16[2, 3]\n"
-     "  %y = matmul %x, %x {mode = \"nt\", inputs = \"bf16\"} : bf16[2, 2]\n" "}\n",
-     "4:3: matmul: operand 0 is bf16; inputs are rounded from f32"},
+     "  %y = matmul %x, %x {mode = \"nt\"} : bf16[2, 2]\n" "}\n",
+     "4:3: matmul: result 0 is f32[2, 2], not bf16[2, 2]"},
+    {"bf16 of what is bf16",
+     GRAPH "  %x = input {name = \"x\"} : bf16[2, 3]\n"
+     "  %y = to_bf16 %x : bf16[2, 3]\n" "}\n",
+     "4:3: to_bf16: operand 0 must be f32, and is bf16[2, 3]"},
 };
 /* clang-format on */
 

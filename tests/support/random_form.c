@@ -130,7 +130,7 @@ static uint32_t add_load(Making *at) {
 
 /* What is loaded is the same everywhere, and so it is when it is rounded. */
 static uint32_t add_rounded(Making *at) {
-    return add(at, (FormInstr){.op = FORM_ROUND, .a = add_load(at), .map.gather = FORM_NONE});
+    return map(at, OP_to_bf16, add_load(at), FORM_NONE);
 }
 
 /* A load of what add_update writes. */
@@ -592,8 +592,6 @@ static RandomForm product_of(Making *at, const int64_t *extents, int n_extents) 
         add_index(&form->body, 2 + below(at, 3), true);
     add_products(at, 1 + below(at, 3));
     add_epilogue(at);
-    if (form->is_bf16)
-        at->random.tolerance = 0.05; /* computed operands may round to the next bf16 */
     if (!at->is_copied)
         mark_packed(at);
     return done(at);
@@ -604,8 +602,7 @@ RandomForm random_form_product(Arena *arena, const char *name, uint64_t seed) {
     Making at = making_new(arena, name, seed, FORM_KIND_PRODUCT);
     Form *form = at.random.form;
     form->ragged = (FormRagged)below(&at, 3);
-    form->is_bf16 = chance(&at, 0.25);
-    at.operand_dtype = !form->is_bf16 && chance(&at, 0.4) ? DTYPE_BF16 : DTYPE_F32;
+    at.operand_dtype = chance(&at, 0.4) ? DTYPE_BF16 : DTYPE_F32;
     return product_of(&at, extents, 7);
 }
 
