@@ -71,6 +71,7 @@ const CudaCache *gpu_cache(const Gpu *gpu) {
 
 bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuOptions *options, Log *log,
                Status *status) {
+    gpu->waits = options->waits;
     return open_cache(gpu, status) && gpu_variants_open(gpu, status) && gpu_library_open(gpu, options, log, status) &&
            gpu_memory_open(gpu, n_bytes, status) && gpu_kernels_open(gpu, options, log, status) &&
            gpu_programs_open(gpu, status);

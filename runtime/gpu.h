@@ -21,6 +21,7 @@ double gpu_peak(const Gpu *gpu, const char *precision);
 typedef struct {
     const char *dump, *edited; /* where kernels are written as files, where edited ones are read from; NULL: nowhere */
     const char *matmul;        /* --matmul */
+    bool waits;                /* for each kernel before the next, so that a fault of the device names it */
 } GpuOptions;
 
 /* Takes memory for spaces of n_bytes each, all of it 0, compiles and loads the plan's kernels. Fails before anything is

@@ -59,6 +59,7 @@ struct Gpu {
     bool has_cache;
     Cublas cublas;
     CudaProducts products; /* cublas NULL: no library is used */
+    bool waits;            /* launches are waited for one by one, and not recorded */
     CudaProduct *chosen;   /* [plan->n_kernels]: of products that a library does; description NULL: not open */
     CudaKernelFiles files; /* the same, or what a folder has in their place */
     CudaKernels kernels;

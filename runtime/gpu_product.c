@@ -81,5 +81,6 @@ bool gpu_product_run(const Gpu *gpu, uint32_t kernel, const GpuLaunch *launch, S
                                  .kernel = gpu->plan->kernels[kernel].name,
                                  .value = launch->launch.value,
                                  .source = launch->launch.source};
-    return cuda_product_launch(&gpu->chosen[kernel], &gpu->products, &launch->product, &purpose, status);
+    return cuda_product_launch(&gpu->chosen[kernel], &gpu->products, &launch->product, &purpose, status) &&
+           (!gpu->waits || cuda_device_wait(&gpu->device, gpu->device.work, &purpose, status));
 }

@@ -126,7 +126,7 @@ static bool run_launch(Gpu *gpu, const MoecProgram *program, uint32_t number, co
     if (on_device->is_of_library)
         return gpu_product_run(gpu, launch->kernel, on_device, status);
     if (on_device->launch.kernel)
-        return cuda_kernels_launch(&gpu->kernels, &on_device->launch, 1, false, status);
+        return cuda_kernels_launch(&gpu->kernels, &on_device->launch, 1, gpu->waits, status);
     return place(gpu, program, launch, *on_device->launch.args, status);
 }
 
@@ -140,7 +140,7 @@ static bool run_launches(Gpu *gpu, const MoecProgram *program, const GpuProgram 
 
 /* The first time launch by launch; then they are recorded, and given to the device as one. */
 static bool run_program(Gpu *gpu, const MoecProgram *program, GpuProgram *on_device, Status *status) {
-    if (!on_device->has_run) {
+    if (!on_device->has_run || gpu->waits) {
         on_device->has_run = true;
         return run_launches(gpu, program, on_device, status);
     }
@@ -210,15 +210,37 @@ static bool send(Gpu *gpu, const MoecProgram *program, GpuProgram *on_device, co
     return !status->failed;
 }
 
+/* Faults show in whatever call waits next. Always false. */
+static bool fail_run(const Gpu *gpu, const MoecProgram *program, Status *status) {
+    static const char *const faults[] = {"CUDA_ERROR_ILLEGAL_",
+                                         "CUDA_ERROR_LAUNCH_",
+                                         "CUDA_ERROR_MISALIGNED_",
+                                         "CUDA_ERROR_INVALID_PC",
+                                         "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+                                         "CUDA_ERROR_HARDWARE_STACK_",
+                                         "CUDA_ERROR_ASSERT"};
+    Status told = *status;
+    bool is_fault = false;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        is_fault = is_fault || strstr(told.message, faults[i]);
+    if (!is_fault || gpu->waits)
+        return false;
+    *status = STATUS_INIT;
+    return status_fail(
+        status, told.code,
+        "%s; program \"%s\", or one given before it, was running: with --check sync a run names the kernel",
+        told.message, program->name);
+}
+
 bool gpu_give(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
     GpuProgram *on_device = &gpu->programs[program - gpu->plan->programs];
     assert(on_device->outputs && on_device->n_given < GPU_MOST_GIVEN);
     if (!send(gpu, program, on_device, memory, status) || !run_program(gpu, program, on_device, status))
-        return false;
+        return fail_run(gpu, program, status);
     for (uint32_t i = 0; i < program->n_outputs; i++) {
         assert(is_mailed(&program->outputs[i]) || on_device->n_given == 0);
         if (is_mailed(&program->outputs[i]) && !cuda_mailbox_fetch(&on_device->outputs[i], status))
-            return false;
+            return fail_run(gpu, program, status);
     }
     on_device->n_given++;
     return true;
@@ -236,7 +258,7 @@ bool gpu_take(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status
         else
             gpu_copy_to_host(gpu, to, gpu_at(gpu, output->at), tensor_bytes(output), output->name, status);
     }
-    return !status->failed;
+    return !status->failed || fail_run(gpu, program, status);
 }
 
 void gpu_programs_close(Gpu *gpu, Status *status) {

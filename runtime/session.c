@@ -150,7 +150,8 @@ static bool open_packed(Session *session, Status *status) {
 static bool open_memory(Session *session, Status *status) {
     uint64_t n_bytes[MOEC_SPACE_COUNT], available = memory_available();
     count_memory(session, n_bytes);
-    const GpuOptions options = {session->options->dump_kernels, getenv("MOEC_KERNEL_DIR"), session->options->matmul};
+    const GpuOptions options = {session->options->dump_kernels, getenv("MOEC_KERNEL_DIR"), session->options->matmul,
+                                strcmp(session->options->check, "sync") == 0};
     if ((session->gpu && !gpu_start(session->gpu, n_bytes, &options, &session->log, status)) ||
         !memory_open(&session->memory, n_bytes, session->gpu, status) || !open_packed(session, status))
         return false;
@@ -266,6 +267,8 @@ static bool check_cpu(const Session *session, Status *status) {
     if (options->dump_kernels)
         return status_fail(status, STATUS_USAGE, "--dump-kernels %s: writes a GPU's kernels; add --device cuda",
                            options->dump_kernels);
+    if (strcmp(options->check, "sync") == 0)
+        return status_fail(status, STATUS_USAGE, "--check sync: waits for a GPU's kernels; add --device cuda");
     if (is_on_blas(options) && strcmp(session->plan->precision, "f32") != 0)
         return status_fail(status, STATUS_USAGE,
                            "--matmul blas: matrix products of this executable are of %s, and OpenBLAS "
@@ -281,7 +284,7 @@ static bool check_gpu(const Session *session, Status *status) {
         return check_cpu(session, status);
     if (options->profile)
         return status_fail(status, STATUS_USAGE, "--profile: launches are timed on the CPU only; add --device cpu");
-    if (strcmp(options->check, "none") != 0)
+    if (strcmp(options->check, "memory") == 0)
         return status_fail(status, STATUS_USAGE, "--check %s: memory is checked on the CPU only; add --device cpu",
                            options->check);
     if (is_training(session) && gradients_are_added(session->plan, options->global_batch / session->plan->micro_batch))

@@ -290,6 +290,48 @@ static void a_signal_saves_a_whole_step(void **state) {
     machine_close(&machine);
 }
 
+/* ---- Faults of the device --------------------------------------------------------------------------------------- */
+
+static void a_fault_names_its_kernel_if_kernels_are_waited_for(void **state) {
+    (void)state;
+    static const MoecCudaFunction function = {"fault", 1, 1, 0, 0};
+    static const MoecCudaVariant variant = {
+        .capability = 80, .is_for_later = true, .text = "void fault();\n", .functions = &function, .n_functions = 1};
+    Machine machine;
+    machine_open(&machine);
+    Folder *folder = &machine.folder;
+    MoecCudaKernel kernels[4];
+    memcpy(kernels, machine.plan.cuda_kernels, sizeof kernels);
+    kernels[3].variants = &variant;
+    machine.plan.cuda_kernels = kernels;
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 9 --quiet"), STATUS_SYSTEM);
+    expect_text(folder, "err.txt", "CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access was encountered); program \"");
+    expect_text(folder, "err.txt", "with --check sync a run names the kernel");
+    machine.fixture.reset();
+    bigram_cuda_add(&machine.fixture);
+    int code = run_on(&machine, "cuda", "--data %/train.bin --steps 9 --quiet --check sync");
+    expect_code(folder, code, STATUS_SYSTEM);
+    expect_text(folder, "err.txt",
+                "to run kernel fault (%0, bigram.moe:1:1): CUDA_ERROR_ILLEGAL_ADDRESS (an illegal memory access was "
+                "encountered)\n");
+    machine_close(&machine);
+}
+
+static void waiting_changes_nothing(void **state) {
+    (void)state;
+    Machine machine;
+    machine_open(&machine);
+    Folder *folder = &machine.folder;
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 5 --out %/a --quiet"), 0);
+    assert_int_equal(machine.fixture.fake->n_replays, 2 * 4);
+    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 5 --out %/b --quiet --check sync"), 0);
+    assert_int_equal(machine.fixture.fake->n_replays, 2 * 4);
+    expect_same_checkpoints(folder, "a/step-00000005", "b/step-00000005");
+    expect_code(folder, run_on(&machine, "cpu", "--data %/train.bin --steps 5 --check sync"), STATUS_USAGE);
+    expect_text(folder, "err.txt", "--check sync: waits for a GPU's kernels; add --device cuda");
+    machine_close(&machine);
+}
+
 /* ---- Every call of the libraries fails once --------------------------------------------------------------------- */
 
 /* What ends things is called when all is done and saved: its failures are nobody's concern then. */
@@ -369,6 +411,8 @@ int main(void) {
         cmocka_unit_test(the_host_does_not_wait_for_the_step_it_has_given),
         cmocka_unit_test(a_nan_is_told_with_its_step_and_never_saved),
         cmocka_unit_test(a_signal_saves_a_whole_step),
+        cmocka_unit_test(a_fault_names_its_kernel_if_kernels_are_waited_for),
+        cmocka_unit_test(waiting_changes_nothing),
         cmocka_unit_test(every_failure_of_a_run_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
