@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/cuda_device.h"
 #include "runtime/cuda_maps.h"
 #include "tests/simt/simt_tensor_map.h"
 #include "tests/support_runtime/cuda_fixture.h"
@@ -24,14 +25,16 @@ static const MoecCudaMap rows = {.offset = 64,
 static SimtTensorMap encode(const MoecCudaMap *map, CUdeviceptr at, Status *status) {
     CudaFixture fixture;
     CudaDriver driver;
+    CudaDevice device;
     CudaTensorMap encoded;
     SimtTensorMap decoded = {0};
     cuda_fixture_open(&fixture);
-    if (cuda_driver_open(&driver, &fixture.places, status)) {
+    if (cuda_driver_open(&driver, &fixture.places, status) && cuda_device_open(&device, &driver, 0, status)) {
         if (cuda_map_encode(&driver, map, at, "up_proj", &encoded, status))
             memcpy(&decoded, &encoded, sizeof decoded);
-        cuda_driver_close(&driver);
+        cuda_device_close(&device, status);
     }
+    cuda_driver_close(&driver);
     cuda_fixture_close(&fixture);
     return decoded;
 }
