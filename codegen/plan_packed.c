@@ -10,11 +10,11 @@
 
 enum { ALIGNMENT = 64, LANES = 16 };
 
-/* Which states, by index, nothing but "update" changes. */
+/* Which states, by index, nothing but "update" changes: weights, and what it makes of them. */
 static bool *find_weights(Arena *arena, const Module *module) {
     bool *are_weights = arena_array_of(arena, bool, module->n_states + 1);
     for (size_t i = 0; i < module->n_states; i++)
-        are_weights[i] = strcmp(module->states[i]->kind, "weight") == 0;
+        are_weights[i] = strcmp(module->states[i]->kind, "grad") != 0;
     for (size_t i = 0; i < module->n_graphs; i++) {
         bool is_update = strcmp(module->graphs[i]->name, "update") == 0;
         for (const Node *node = module->graphs[i]->first; node && !is_update; node = node->next) {
