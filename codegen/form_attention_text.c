@@ -36,6 +36,7 @@ static int find_tensor(const Form *form, const char *name, size_t n) {
     return tensor;
 }
 
+/* "" where the line is left out. */
 static const char *filled_line(const FormPrinter *printer, const char *line, FormTensorText *text_of) {
     CPrinter *c = printer->c;
     const char *text = "";
@@ -44,7 +45,10 @@ static const char *filled_line(const FormPrinter *printer, const char *line, For
         int tensor = find_tensor(printer->form, mark + 1, (size_t)(end - mark - 1));
         text = arena_printf(c->arena, "%s%.*s", text, (int)(mark - line), line);
         split_given(c, &end, given);
-        text = arena_printf(c->arena, "%s%s", text, text_of(printer, tensor, given));
+        const char *filling = text_of(printer, tensor, given);
+        if (!filling)
+            return "";
+        text = arena_printf(c->arena, "%s%s", text, filling);
         line = end;
     }
     return arena_printf(c->arena, "%s%s", text, line);

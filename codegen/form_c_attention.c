@@ -230,6 +230,8 @@ static const char *rows_text(const FormPrinter *at, int tensor, const char *cons
     if (form_attention_is_result(form, tensor))
         return arena_printf(c->arena, "%s_%s(args, (b * T + %s) * %s + %s, %s)", form->name, name, t, heads, h,
                             given[3]);
+    if (!is_kept(form, tensor) && given[4])
+        return NULL;
     if (!is_kept(form, tensor))
         return arena_printf(c->arena, "%s_%s(args, (b * T + %s) * %s + %s, %s, %s_rows[0])", form->name, name, t, heads,
                             h, given[3], name);
@@ -270,8 +272,8 @@ static const char forward[] =
     "    moec_copy_rows(values[0], WIDTH, $v(b, s, g, n_keys), V_T, n_keys, D, 1.0f);\n"
     "    int n_next = moec_clamp(distance + n_queries - KEYS, KEYS);\n"
     "!k     (void)n_next;\n"
-    "?k     moec_fetch_rows($k(b, s + KEYS, g, n_next), K_T, n_next, D);\n"
-    "?v     moec_fetch_rows($v(b, s + KEYS, g, n_next), V_T, n_next, D);\n"
+    "    moec_fetch_rows($k(b, s + KEYS, g, n_next, fetched), K_T, n_next, D);\n"
+    "    moec_fetch_rows($v(b, s + KEYS, g, n_next, fetched), V_T, n_next, D);\n"
     "    for (int h = 0; h < HEADS; h++) {\n"
     "        float scores[KEYS][QUERIES] MOEC_ALIGNED, corrections[QUERIES] MOEC_ALIGNED;\n"
     "        for (int j = 0; j < n_keys; j += MOEC_TILE_ROWS) {\n"
@@ -358,11 +360,11 @@ static const char backward[] =
     "    int n_next = moec_clamp(end - first - QUERIES, QUERIES);\n"
     "    for (int64_t h = g * HEADS; h < (g + 1) * HEADS; h++) {\n"
     "        int64_t next = first + QUERIES;\n"
-    "!q         (void)next, (void)n_next;\n"
-    "?q         moec_fetch_rows($q(b, next, h, n_next), Q_T, n_next, D);\n"
-    "?dout         moec_fetch_rows($dout(b, next, h, n_next), DOUT_T, n_next, D);\n"
-    "?out         moec_fetch_rows($out(b, next, h, n_next), OUT_T, n_next, D);\n"
+    "        moec_fetch_rows($q(b, next, h, n_next, fetched), Q_T, n_next, D);\n"
+    "        moec_fetch_rows($dout(b, next, h, n_next, fetched), DOUT_T, n_next, D);\n"
+    "        moec_fetch_rows($out(b, next, h, n_next, fetched), OUT_T, n_next, D);\n"
     "?dq         moec_fetch_rows($dq(b, next, h, n_next), DQ_T, n_next, D);\n"
+    "!dq         moec_fetch_rows(kept + DQ_KEPT + (h % HEADS * T + next) * D, DQ_T, n_next, D);\n"
     "        const float *task_out = $out(b, first, h, n_queries);\n"
     "?dq         float *task_dq = $dq(b, first, h, n_queries);\n"
     "!dq         float *task_dq = kept + DQ_KEPT + (h % HEADS * T + first) * D;\n"

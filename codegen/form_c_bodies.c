@@ -35,31 +35,51 @@ void form_print_level(FormPrinter *at, const bool *is_live, FormLevel level) {
 
 /* ---- Rows of attention's tensors -------------------------------------------------------------------------------- */
 
-/* A loop for each column index; "half * 32 + i", the number of the column. */
-static const char *open_columns(FormPrinter *at) {
+/* The full values in the column, and the element that a part yields. */
+static void print_column(FormPrinter *at, const bool *is_live) {
     const FormBody *body = at->body;
     const char *number = "";
-    int64_t n_inner = form_n_cols(body);
-    for (int i = 0; i < body->n_indices; i++) {
-        const char *name = at->index_names[i];
-        if (!body->indices[i].is_col)
-            continue;
-        if (i == body->n_indices - 1)
-            c_line(at->c, "#pragma omp simd");
-        c_open(at->c, "for (int64_t %s = 0; %s < %lld; %s++)", name, name, (long long)body->indices[i].extent, name);
-        n_inner /= body->indices[i].extent;
-        const char *plus = number[0] == '\0' ? "" : " + ";
-        number = n_inner == 1 ? arena_printf(at->c->arena, "%s%s%s", number, plus, name)
-                              : arena_printf(at->c->arena, "%s%s%s * %lld", number, plus, name, (long long)n_inner);
+    int64_t n_inner = 1;
+    form_print_level(at, is_live, FORM_LEVEL_FULL);
+    for (int i = body->n_indices - 1; i >= 0 && body->indices[i].is_col; i--) {
+        const char *plus = number[0] == '\0' ? "" : " + ", *name = at->index_names[i];
+        number = n_inner == 1 ? arena_printf(at->c->arena, "%s%s%s", name, plus, number)
+                              : arena_printf(at->c->arena, "%s * %lld%s%s", name, (long long)n_inner, plus, number);
+        n_inner *= body->indices[i].extent;
     }
-    return number[0] == '\0' ? "0" : number;
+    if (body->yield != FORM_NONE)
+        c_line(at->c, "packed[%s] = %s;", number[0] == '\0' ? "0" : number, form_value_text(at, body->yield));
 }
 
-static void close_columns(FormPrinter *at) {
-    for (int i = 0; i < at->body->n_indices; i++) {
-        if (at->body->indices[i].is_col)
+static void open_column_index(FormPrinter *at, int index) {
+    const char *name = at->index_names[index];
+    if (index == at->body->n_indices - 1)
+        c_line(at->c, "#pragma omp simd");
+    c_open(at->c, "for (int64_t %s = 0; %s < %lld; %s++)", name, name, (long long)at->body->indices[index].extent,
+           name);
+}
+
+/* All columns. Two halves are done side by side: they read the same. */
+static void print_columns(FormPrinter *at, const bool *is_live) {
+    const FormBody *body = at->body;
+    int first = body->n_indices, last = body->n_indices - 1;
+    while (first > 0 && body->indices[first - 1].is_col)
+        first--;
+    bool has_halves = first + 1 == last && body->indices[first].extent == 2;
+    for (int i = has_halves ? last : first; i <= last; i++)
+        open_column_index(at, i);
+    for (int half = 0; half < (has_halves ? 2 : 1); half++) {
+        if (has_halves) {
+            c_line(at->c, "{");
+            at->c->depth++;
+            c_line(at->c, "const int64_t %s = %d;", at->index_names[first], half);
+        }
+        print_column(at, is_live);
+        if (has_halves)
             c_close(at->c);
     }
+    for (int i = has_halves ? last : first; i <= last; i++)
+        c_close(at->c);
 }
 
 void form_print_rows_of_part(CPrinter *c, const Form *form, const FormBody *part, const char *name, int64_t step) {
@@ -76,10 +96,7 @@ void form_print_rows_of_part(CPrinter *c, const Form *form, const FormBody *part
     form_print_side_indices(&at, "int64_t", false, "row");
     form_print_level(&at, is_live, FORM_LEVEL_ROW);
     c_line(c, "float *packed = out + major * %lld;", n_cols);
-    const char *number = open_columns(&at);
-    form_print_level(&at, is_live, FORM_LEVEL_FULL);
-    c_line(c, "packed[%s] = %s;", number, form_value_text(&at, part->yield));
-    close_columns(&at);
+    print_columns(&at, is_live);
     c_close(c);
     c_line(c, "return out;");
     c_close(c);
@@ -95,9 +112,7 @@ void form_print_row_of_result(CPrinter *c, const Form *form, const FormBody *bod
     c_line(c, "(void)row, (void)sums;"); /* all may be alike */
     form_print_side_indices(&at, "int64_t", false, "row");
     form_print_level(&at, is_live, FORM_LEVEL_ROW);
-    open_columns(&at);
-    form_print_level(&at, is_live, FORM_LEVEL_FULL);
-    close_columns(&at);
+    print_columns(&at, is_live);
     c_close(c);
     fputc('\n', c->out);
 }

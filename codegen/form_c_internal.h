@@ -70,7 +70,7 @@ const char *form_upper_case(CPrinter *c, const char *name);
 
 enum { FORM_MAX_GIVEN = 5 };
 
-/* What stands for `$q(b, t, h)`, where the first of `given` is b; NULL behind the last. */
+/* What stands for `$q(b, t, h)`, where the first of `given` is b; NULL behind the last. NULL: the line is left out. */
 typedef const char *FormTensorText(const FormPrinter *at, int tensor, const char *const *given);
 
 /* Lines of which some are marked: `?q `, only where tensor q is in memory, `!q `, only where it has a body. */
