@@ -5,6 +5,7 @@
 #ifndef MOEC_CODEGEN_CODEGEN_H
 #define MOEC_CODEGEN_CODEGEN_H
 
+#include "codegen/tuning.h"
 #include "ir/ir.h"
 #include "ir/report.h"
 
@@ -14,6 +15,8 @@
 
 typedef struct {
     const char *plan_symbol; /* "moec_plan" */
+    const Tuning *tuning;    /* what kernels for GPUs are cut by; NULL: guesses */
+    bool has_choices;        /* all choices of these kernels are in the plan, for the executable to time them */
 } CodegenOptions;
 
 /* Prints the whole source. The text depends on the module alone: equal modules, equal bytes. False after an error was

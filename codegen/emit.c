@@ -107,11 +107,12 @@ static void print_plan(FILE *out, Arena *arena, const Plan *plan, const char *sy
 bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *options, Reporter *reporter) {
     Arena *arena = arena_new();
     const Plan *plan = plan_collect(arena, module, reporter);
+    bool is_done = plan;
     if (plan) {
         fprintf(out, "/* Model %s, made by moec. */\n", module->name);
         kernels_print_prelude(out);
         print_kernels(out, plan->kernels);
-        plan_print_cuda(out, arena, plan);
+        is_done = plan_print_cuda(out, arena, plan, options, reporter);
         plan_print_programs(out, plan);
         plan_print_weights(out, plan);
         plan_print_packed(out, plan);
@@ -120,5 +121,5 @@ bool codegen_emit_c(FILE *out, const Module *module, const CodegenOptions *optio
         print_plan(out, arena, plan, options->plan_symbol);
     }
     arena_free(arena);
-    return plan;
+    return is_done;
 }

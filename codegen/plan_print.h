@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "codegen/codegen.h"
 #include "codegen/plan.h"
 
 /* A C string literal; NULL prints as NULL. */
@@ -27,7 +28,8 @@ void plan_print_configs(FILE *out, const Plan *plan);
 /* The fields of MoecPlan that come from the last three. */
 void plan_print_model_fields(FILE *out, const Plan *plan);
 
-/* plan_print_cuda.c: all kernels as CUDA C, and CUDA_FIELDS, what a MoecPlan says of them. */
-void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan);
+/* plan_print_cuda.c: all kernels as CUDA C, and CUDA_FIELDS, what a MoecPlan says of them. False after an error was
+   reported: a tuning that does not fit. */
+bool plan_print_cuda(FILE *out, Arena *arena, const Plan *plan, const CodegenOptions *options, Reporter *reporter);
 
 #endif

@@ -2,20 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/cuda_library.h"
-#include "codegen/form_cuda.h"
+#include "codegen/plan_cuda.h"
 #include "codegen/plan_print.h"
-
-/* Where arguments start, but for those that kernels are told of: they read 16 bytes at a time. */
-enum { ALIGNMENT = 16 };
-
-/* A kernel's texts; none: it has no form. */
-typedef struct {
-    const Form *form;
-    bool *is_unaligned; /* of the form's arguments, in some launch */
-    const FormCuda *variants[CUDA_N_TIERS];
-    CudaLibraryProduct *product; /* NULL: it is none */
-} CudaKernel;
 
 static const struct {
     const char *architecture;
@@ -26,55 +14,6 @@ static const struct {
     CUDA_TIERS(X)
 #undef X
 };
-
-static CudaKernel *list_kernels(Arena *arena, const Plan *plan) {
-    size_t n = kernels_count(plan->kernels);
-    CudaKernel *kernels = arena_array_of(arena, CudaKernel, n + 1);
-    for (size_t i = 0; i < n; i++) {
-        kernels[i].form = kernels_get(plan->kernels, i)->form;
-        if (kernels[i].form)
-            kernels[i].is_unaligned = arena_array_of(arena, bool, kernels[i].form->n_args + 1);
-    }
-    return kernels;
-}
-
-/* Arguments, or pieces of them, of a launch. */
-static void find_unaligned(const CudaKernel *kernel, const PlanAddress *args) {
-    const Form *form = kernel->form;
-    for (size_t i = 0; i < form->n_args; i++) {
-        size_t n_entries = form->args[i].is_in_pieces ? form->n_pieces : 1;
-        for (size_t j = 0; j < n_entries; j++, args++)
-            kernel->is_unaligned[i] = kernel->is_unaligned[i] || args->offset % ALIGNMENT != 0;
-    }
-}
-
-static void find_all_unaligned(CudaKernel *kernels, const Plan *plan) {
-    for (size_t i = 0; i < plan->n_programs; i++) {
-        const PlanProgram *program = &plan->programs[i];
-        for (size_t j = 0; j < program->n_launches; j++) {
-            const PlanLaunch *launch = &program->launches[j];
-            if (kernels[launch->kernel].form)
-                find_unaligned(&kernels[launch->kernel], program->args + launch->first_arg);
-        }
-    }
-}
-
-static void find_product(Arena *arena, CudaKernel *kernel) {
-    CudaLibraryProduct product;
-    if (kernel->form && cuda_library_product(kernel->form, &product))
-        *(kernel->product = arena_array_of(arena, CudaLibraryProduct, 1)) = product;
-}
-
-/* NULL, or what is wrong, on the arena. */
-static const char *add_variants(Arena *arena, const Kernel *kernel, CudaKernel *to) {
-    const char *error = NULL;
-    const FormCudaOptions options = {.heading = kernel->heading, .is_unaligned = to->is_unaligned};
-    for (int tier = CUDA_N_TIERS - 1; tier >= 0 && to->form && !error; tier--) {
-        if (form_cuda_has_tier(to->form, (CudaTier)tier, &options))
-            to->variants[tier] = form_cuda(arena, to->form, (CudaTier)tier, &options, &error);
-    }
-    return error;
-}
 
 /* Line by line, each a literal of its own. */
 static void print_text(FILE *out, const char *name, const char *text) {
@@ -140,25 +79,26 @@ static void print_variant(FILE *out, Arena *arena, const char *name, const Form 
     fputs("};\n", out);
 }
 
-static void print_variant_row(FILE *out, Arena *arena, const char *name, int tier, const FormCuda *cuda) {
-    fprintf(out, "    {%d, %d, cuda_text_%s, cuda_functions_%s, %d, %s, %zu, %lld},\n", tiers[tier].capability,
-            tiers[tier].is_of_later, name, name, cuda->n_launches,
+static void print_variant_row(FILE *out, Arena *arena, const char *name, const CudaVariant *variant) {
+    const FormCuda *cuda = variant->cuda;
+    fprintf(out, "    {%d, %d, cuda_text_%s, cuda_functions_%s, %d, %s, %zu, %lld, ", tiers[variant->tier].capability,
+            tiers[variant->tier].is_of_later, name, name, cuda->n_launches,
             cuda->n_maps > 0 ? arena_printf(arena, "cuda_maps_%s", name) : "NULL", cuda->n_maps,
             (long long)cuda->scratch_bytes);
+    plan_print_string(out, variant->choice);
+    fputs("},\n", out);
+}
+
+static const char *variant_name(Arena *arena, size_t kernel, const CudaKernel *of, int variant) {
+    return arena_printf(arena, "%zu_%d_%s", kernel, variant, tiers[of->variants[variant].tier].architecture);
 }
 
 static void print_kernel(FILE *out, Arena *arena, size_t number, const CudaKernel *kernel) {
-    const char *names[CUDA_N_TIERS];
-    for (int tier = 0; tier < CUDA_N_TIERS; tier++) {
-        names[tier] = arena_printf(arena, "%zu_%s", number, tiers[tier].architecture);
-        if (kernel->variants[tier])
-            print_variant(out, arena, names[tier], kernel->form, kernel->variants[tier]);
-    }
+    for (int i = 0; i < kernel->n_variants; i++)
+        print_variant(out, arena, variant_name(arena, number, kernel, i), kernel->form, kernel->variants[i].cuda);
     fprintf(out, "\nstatic const MoecCudaVariant cuda_variants_%zu[] = {\n", number);
-    for (int tier = CUDA_N_TIERS - 1; tier >= 0; tier--) {
-        if (kernel->variants[tier])
-            print_variant_row(out, arena, names[tier], tier, kernel->variants[tier]);
-    }
+    for (int i = 0; i < kernel->n_variants; i++)
+        print_variant_row(out, arena, variant_name(arena, number, kernel, i), &kernel->variants[i]);
     fprintf(out, "};\n\nstatic const uint32_t cuda_pieces_%zu[] = {", number);
     const Form *form = kernel->form;
     for (size_t i = 0; i < form->n_args; i++)
@@ -184,13 +124,13 @@ static void print_matrix(FILE *out, const Form *form, const CudaLibraryMatrix *m
 static void print_product(FILE *out, size_t number, const CudaKernel *kernel) {
     const CudaLibraryProduct *product = kernel->product;
     const CudaLibraryMatrix *const matrices[] = {&product->lhs, &product->rhs, &product->out, &product->added};
-    int alignment = ALIGNMENT;
+    int alignment = PLAN_CUDA_ALIGNMENT;
     fprintf(out, "\nstatic const MoecCudaProduct cuda_product_%zu = {\n    %lld, %lld, %lld,\n", number,
             (long long)product->n_rows, (long long)product->n_cols, (long long)product->k);
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
         const FormArg *arg = &kernel->form->args[matrices[i]->arg];
         bool is_aligned =
-            !kernel->is_unaligned[matrices[i]->arg] && offset_of(kernel->form, matrices[i]) % ALIGNMENT == 0;
+            !kernel->is_unaligned[matrices[i]->arg] && offset_of(kernel->form, matrices[i]) % PLAN_CUDA_ALIGNMENT == 0;
         if (!is_aligned && (int)dtype_size(arg->dtype) < alignment)
             alignment = (int)dtype_size(arg->dtype);
         print_matrix(out, kernel->form, matrices[i]);
@@ -203,36 +143,34 @@ static void print_product(FILE *out, size_t number, const CudaKernel *kernel) {
 
 /* A row of the table; of what has no form, one that says so. */
 static void print_row(FILE *out, size_t number, const CudaKernel *kernel) {
-    int n_variants = 0;
-    for (int tier = 0; tier < CUDA_N_TIERS; tier++)
-        n_variants += kernel->variants[tier] != NULL;
-    if (kernel->form)
-        fprintf(out, "    /* %zu */ {cuda_variants_%zu, %d, cuda_pieces_%zu, %zu, ", number, number, n_variants, number,
-                kernel->form->n_args);
-    else
+    if (!kernel->form)
         fprintf(out, "    /* %zu */ {NULL, 0, NULL, 0, ", number);
-    if (kernel->product)
-        fprintf(out, "&cuda_product_%zu},\n", number);
     else
-        fputs("NULL},\n", out);
+        fprintf(out, "    /* %zu */ {cuda_variants_%zu, %d, cuda_pieces_%zu, %zu, ", number, number, kernel->n_variants,
+                number, kernel->form->n_args);
+    if (kernel->product)
+        fprintf(out, "&cuda_product_%zu, ", number);
+    else
+        fputs("NULL, ", out);
+    plan_print_string(out, kernel->key);
+    fputs("},\n", out);
 }
 
-void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan) {
+static void print_missing(FILE *out, const char *missing) {
+    fputs("\nstatic const char cuda_missing[] = ", out);
+    plan_print_string(out, missing);
+    fputs(";\n#define CUDA_FIELDS .cuda_missing = cuda_missing\n", out);
+}
+
+bool plan_print_cuda(FILE *out, Arena *arena, const Plan *plan, const CodegenOptions *options, Reporter *reporter) {
     size_t n = kernels_count(plan->kernels);
-    CudaKernel *kernels = list_kernels(arena, plan);
-    const char *missing = NULL;
-    find_all_unaligned(kernels, plan);
-    for (size_t i = 0; i < n && !missing; i++)
-        missing = add_variants(arena, kernels_get(plan->kernels, i), &kernels[i]);
-    for (size_t i = 0; i < n; i++)
-        find_product(arena, &kernels[i]);
+    const char *missing;
+    const CudaKernel *kernels = plan_cuda_kernels(arena, plan, options, reporter, &missing);
     fputs("\n/* ---- Kernels as CUDA C ---- */\n", out);
-    if (missing) {
-        fputs("\nstatic const char cuda_missing[] = ", out);
-        plan_print_string(out, missing);
-        fputs(";\n#define CUDA_FIELDS .cuda_missing = cuda_missing\n", out);
-        return;
-    }
+    if (missing)
+        print_missing(out, missing);
+    if (!kernels || missing)
+        return kernels;
     print_prelude(out);
     for (size_t i = 0; i < n; i++) {
         if (kernels[i].form)
@@ -243,6 +181,10 @@ void plan_print_cuda(FILE *out, Arena *arena, const Plan *plan) {
     fputs("\nstatic const MoecCudaKernel cuda_kernels[] = {\n", out);
     for (size_t i = 0; i < n; i++)
         print_row(out, i, &kernels[i]);
-    fputs("    {NULL, 0, NULL, 0, NULL},\n};\n", out);
-    fputs("#define CUDA_FIELDS .cuda_kernels = cuda_kernels, .cuda_prelude = cuda_prelude\n", out);
+    fputs("    {NULL, 0, NULL, 0, NULL, NULL},\n};\n#define CUDA_FIELDS .cuda_kernels = cuda_kernels, .cuda_prelude = "
+          "cuda_prelude, .cuda_tuned_for = ",
+          out);
+    plan_print_string(out, options->tuning ? options->tuning->device : NULL);
+    fputs("\n", out);
+    return true;
 }

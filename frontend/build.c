@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "codegen/codegen.h"
+#include "frontend/command.h"
 
 /* Where everything that a build needs stands. */
 typedef struct {
@@ -56,24 +57,6 @@ static bool find_installation(Arena *arena, Installation *out) {
     return find_openblas(arena, &out->openblas);
 }
 
-/* A command line under construction, ended by NULL. */
-typedef struct {
-    Arena *arena;
-    char **words;
-    size_t n, capacity;
-} CommandLine;
-
-static void command_add(CommandLine *command, const char *word) {
-    arena_push(command->arena, command->words, command->n, command->capacity, arena_strdup(command->arena, word));
-}
-
-/* Adds each blank-separated word of `text`. */
-static void command_add_words(CommandLine *command, const char *text) {
-    char *copy = arena_strdup(command->arena, text), *rest = NULL;
-    for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
-        command_add(command, word);
-}
-
 static CommandLine compiler_command(Arena *arena, const Installation *installation, const Options *options,
                                     const char *source, const char *result) {
     CommandLine command = {.arena = arena};
@@ -89,75 +72,27 @@ static CommandLine compiler_command(Arena *arena, const Installation *installati
     command_add(&command, installation->archive);
     command_add(&command, installation->openblas);
     command_add_words(&command, MOEC_RUNTIME_LIBRARIES);
-    arena_push(arena, command.words, command.n, command.capacity, NULL);
+    command_end(&command);
     return command;
 }
 
-/* As a shell reads it: what could mean something else to one stands in quotes. */
-static void print_word(const char *word) {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+=:,./%@";
-    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
-        fputs(word, stdout);
-        return;
-    }
-    putchar('\'');
-    for (; *word != '\0'; word++) {
-        if (*word == '\'')
-            fputs("'\\'", stdout); /* ends the quotes, adds one, opens them again */
-        putchar(*word);
-    }
-    putchar('\'');
-}
-
-static void command_print(const CommandLine *command) {
-    for (size_t i = 0; command->words[i] != NULL; i++) {
-        fputs(i > 0 ? " " : "", stdout);
-        print_word(command->words[i]);
-    }
-    putchar('\n');
-}
-
-/* What a shell would exit with for a command that it can't find. */
-enum { EXIT_NO_COMMAND = 127 };
-
-/* Runs the command and waits. True if it exited with 0; else a message went to stderr. As in system(3), an interrupt
-   from the terminal ends the command and not moec, which has files to remove. */
-static bool command_run(const CommandLine *command) {
-    const struct sigaction ignore = {.sa_handler = SIG_IGN};
-    struct sigaction interrupt, quit;
-    sigaction(SIGINT, &ignore, &interrupt);
-    sigaction(SIGQUIT, &ignore, &quit);
-    pid_t child = fork();
-    if (child == 0) {
-        sigaction(SIGINT, &interrupt, NULL);
-        sigaction(SIGQUIT, &quit, NULL);
-        execvp(command->words[0], command->words);
-        _exit(EXIT_NO_COMMAND);
-    }
-    int status = -1;
-    if (child < 0)
-        fprintf(stderr, "moec: cannot start %s: %s\n", command->words[0], strerror(errno));
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    sigaction(SIGINT, &interrupt, NULL);
-    sigaction(SIGQUIT, &quit, NULL);
-    if (child < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
-        return child > 0;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_COMMAND)
+/* True if the compiler did its work; else a message went to stderr. */
+static bool compile(const CommandLine *command) {
+    int code = command_run(command);
+    if (code == COMMAND_MISSING)
         fprintf(stderr, "moec: cannot run the C compiler '%s': install gcc, or set CC\n", command->words[0]);
-    else
+    else if (code > 0)
         fprintf(stderr, "moec: the C compiler failed; the generated source can be kept with --keep DIR\n");
-    return false;
+    return code == 0;
 }
 
-static bool write_source(const char *path, const Module *module, Reporter *reporter) {
+static bool write_source(const char *path, const Module *module, const CodegenOptions *codegen, Reporter *reporter) {
     FILE *file = fopen(path, "w");
     if (file == NULL) {
         fprintf(stderr, "moec: cannot write %s: %s\n", path, strerror(errno));
         return false;
     }
-    CodegenOptions codegen = {.plan_symbol = "moec_plan"};
-    bool emitted = codegen_emit_c(file, module, &codegen, reporter);
+    bool emitted = codegen_emit_c(file, module, codegen, reporter);
     bool written = ferror(file) == 0;
     written = fclose(file) == 0 && written;
     if (emitted && !written)
@@ -209,7 +144,7 @@ static int compile_and_publish(Arena *arena, const Options *options, const char 
     }
     if (!can_create(partial, output))
         return EXIT_BAD_INPUT;
-    if (!command_run(&command)) {
+    if (!compile(&command)) {
         unlink(partial);
         return EXIT_BAD_INPUT;
     }
@@ -237,7 +172,8 @@ static bool is_one_rank(const Module *module, Reporter *reporter) {
     return true;
 }
 
-int build_executable(Arena *arena, const Module *module, const Options *options, Reporter *reporter) {
+int build_executable(Arena *arena, const Module *module, const Options *options, const CodegenOptions *codegen,
+                     Reporter *reporter) {
     if (!is_one_rank(module, reporter))
         return EXIT_BAD_INPUT;
     const char *output = options->output != NULL ? options->output : module->name;
@@ -245,8 +181,9 @@ int build_executable(Arena *arena, const Module *module, const Options *options,
     if (folder == NULL)
         return EXIT_BAD_INPUT;
     const char *source = arena_printf(arena, "%s/%s.c", folder, module->name);
-    int exit_code =
-        write_source(source, module, reporter) ? compile_and_publish(arena, options, source, output) : EXIT_BAD_INPUT;
+    int exit_code = write_source(source, module, codegen, reporter)
+                        ? compile_and_publish(arena, options, source, output)
+                        : EXIT_BAD_INPUT;
     if (options->keep == NULL) {
         unlink(source);
         rmdir(folder);

@@ -8,6 +8,7 @@
 #include "frontend/build.h"
 #include "frontend/evaluate.h"
 #include "frontend/pipeline.h"
+#include "frontend/tune.h"
 
 static Module *read_ir(Arena *arena, const char *path) {
     size_t n_bytes;
@@ -97,13 +98,22 @@ static int run_fmt(const Options *options, Diagnostics *diagnostics) {
     return exit_code;
 }
 
+/* That of --tuning, or none; false after a message. */
+static bool read_tuning(Arena *arena, const Options *options, const Tuning **tuning) {
+    *tuning = options->tuning != NULL ? tune_read_file(arena, options->tuning) : NULL;
+    return options->tuning == NULL || *tuning != NULL;
+}
+
 static int run_emit(Arena *arena, const Options *options, Diagnostics *diagnostics) {
     int exit_code;
+    const Tuning *tuning;
+    if (!read_tuning(arena, options, &tuning))
+        return EXIT_BAD_INPUT;
     Module *module = compile_until(arena, options, diagnostics, &exit_code);
     if (module == NULL)
         return exit_code;
     if (options->after != NULL && strcmp(options->after, "c") == 0) {
-        CodegenOptions codegen = {.plan_symbol = "moec_plan"};
+        CodegenOptions codegen = {.plan_symbol = "moec_plan", .tuning = tuning};
         return codegen_emit_c(stdout, module, &codegen, diagnostics_reporter(diagnostics)) ? EXIT_OK : EXIT_BAD_INPUT;
     }
     if (options->after != NULL && strcmp(options->after, "plan") == 0)
@@ -119,13 +129,22 @@ static int run_emit(Arena *arena, const Options *options, Diagnostics *diagnosti
 
 static int run_build(Arena *arena, const Options *options, Diagnostics *diagnostics) {
     int exit_code;
+    CodegenOptions codegen = {.plan_symbol = "moec_plan"};
+    if (!read_tuning(arena, options, &codegen.tuning))
+        return EXIT_BAD_INPUT;
     Module *module = compile_until(arena, options, diagnostics, &exit_code);
     if (module == NULL)
         return exit_code;
     Reporter *reporter = diagnostics_reporter(diagnostics);
-    exit_code = build_executable(arena, module, options, reporter);
+    exit_code = build_executable(arena, module, options, &codegen, reporter);
     bool is_shown = exit_code == EXIT_OK && !options->quiet && !options->dry_run;
     return !is_shown || codegen_print_summary(stdout, module, reporter) ? exit_code : EXIT_BAD_INPUT;
+}
+
+static int run_tune(Arena *arena, const Options *options, Diagnostics *diagnostics) {
+    int exit_code;
+    Module *module = compile_until(arena, options, diagnostics, &exit_code);
+    return module != NULL ? tune_model(arena, module, options, diagnostics_reporter(diagnostics)) : exit_code;
 }
 
 static int run_opt(Arena *arena, const Options *options) {
@@ -179,6 +198,9 @@ int driver_run(Arena *arena, const Options *options) {
         break;
     case COMMAND_BUILD:
         exit_code = run_build(arena, options, diagnostics);
+        break;
+    case COMMAND_TUNE:
+        exit_code = run_tune(arena, options, diagnostics);
         break;
     case COMMAND_OPT:
         exit_code = run_opt(arena, options);

@@ -255,6 +255,8 @@ static const char **text_of(Options *options, OptionId option) {
         return &options->color;
     case OPTION_PRECISION:
         return &options->precision;
+    case OPTION_TUNING:
+        return &options->tuning;
     default:
         return NULL;
     }

@@ -31,8 +31,8 @@ typedef struct {
     int64_t memory_budget;           /* bytes; 0: none */
     int64_t chunk_bytes, chunk_rows; /* 0: the pass's own */
     uint64_t seed;
-    const char *fuse, *output, *keep, *march, *after, *format, *graph, *print_after, *color,
-        *precision; /* NULL where not given */
+    const char *fuse, *output, *keep, *march, *after, *format, *graph, *print_after, *color, *precision,
+        *tuning; /* NULL where not given */
 } Options;
 
 /* Parses argv onto `arena`. True: go on with *options. False: leave with *exit_code; help went to stdout, or one

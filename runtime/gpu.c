@@ -57,6 +57,10 @@ bool gpu_open(Gpu **gpu, const MoecPlan *plan, const char *device, Log *log, Sta
     return true;
 }
 
+const char *gpu_name(const Gpu *gpu) {
+    return gpu->device.name;
+}
+
 /* There may be no place for one. */
 static bool open_cache(Gpu *gpu, Status *status) {
     char *folder = cuda_cache_folder();
@@ -72,9 +76,9 @@ const CudaCache *gpu_cache(const Gpu *gpu) {
 bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuOptions *options, Log *log,
                Status *status) {
     gpu->waits = options->waits;
-    return open_cache(gpu, status) && gpu_variants_open(gpu, status) && gpu_library_open(gpu, options, log, status) &&
-           gpu_memory_open(gpu, n_bytes, status) && gpu_kernels_open(gpu, options, log, status) &&
-           gpu_programs_open(gpu, status);
+    return open_cache(gpu, status) && gpu_variants_open(gpu, options->choice, status) &&
+           gpu_library_open(gpu, options, log, status) && gpu_memory_open(gpu, n_bytes, status) &&
+           gpu_kernels_open(gpu, options, log, status) && gpu_programs_open(gpu, status);
 }
 
 void gpu_close(Gpu *gpu) {

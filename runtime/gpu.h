@@ -22,6 +22,7 @@ typedef struct {
     const char *dump, *edited; /* where kernels are written as files, where edited ones are read from; NULL: nowhere */
     const char *matmul;        /* --matmul */
     bool waits;                /* for each kernel before the next, so that a fault of the device names it */
+    uint32_t choice;           /* of a kernel's n choices the one of this number modulo n is taken */
 } GpuOptions;
 
 /* Takes memory for spaces of n_bytes each, all of it 0, compiles and loads the plan's kernels. Fails before anything is
@@ -30,6 +31,19 @@ bool gpu_start(Gpu *gpu, const uint64_t n_bytes[MOEC_SPACE_COUNT], const GpuOpti
 
 /* Whatever is open; NULL: nothing. */
 void gpu_close(Gpu *gpu);
+
+/* How many choices a kernel of the plan has at most on this device; 1: none has any. */
+uint32_t gpu_most_choices(const Gpu *gpu);
+
+/* The one that gpu_start has taken of a kernel: what a tuning file calls it; NULL: there is one way only. */
+const char *gpu_choice(const Gpu *gpu, uint32_t kernel);
+
+/* Runs the program, and writes how long kernels with choices took: seconds[kernel], the least of some runs in a row; of
+   the others that stays as it is. Its inputs come from the host's memory; what it leaves is of no use. */
+bool gpu_time(Gpu *gpu, const MoecProgram *program, const Memory *memory, double *seconds, Status *status);
+
+/* The device's name. */
+const char *gpu_name(const Gpu *gpu);
 
 /* Between spaces of the host's memory and their twins; whole pages of the host's that are dropped go back to the
    system. */

@@ -87,8 +87,8 @@ bool gpu_copy_to_host(Gpu *gpu, void *to, CUdeviceptr from, uint64_t n_bytes, co
 
 /* ---- Kernels ----------------------------------------------------------------------------------------------------- */
 
-/* Chooses the kernels' variants: before memory is taken. */
-bool gpu_variants_open(Gpu *gpu, Status *status);
+/* Chooses the kernels' variants: before memory is taken. `choice`: as in GpuOptions. */
+bool gpu_variants_open(Gpu *gpu, uint32_t choice, Status *status);
 /* Compiles and loads the plan's kernels. */
 bool gpu_kernels_open(Gpu *gpu, const GpuOptions *options, Log *log, Status *status);
 void gpu_kernels_close(Gpu *gpu, Status *status);
@@ -117,6 +117,9 @@ bool gpu_product_run(const Gpu *gpu, uint32_t kernel, const GpuLaunch *launch, S
 
 /* Gives all launches their addresses. */
 bool gpu_programs_open(Gpu *gpu, Status *status);
+/* Inputs go from the host's memory to the device's. */
+bool gpu_send(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status);
+bool gpu_run_launch(Gpu *gpu, const MoecProgram *program, uint32_t number, Status *status);
 void gpu_programs_close(Gpu *gpu, Status *status);
 
 #endif

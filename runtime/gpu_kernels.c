@@ -6,23 +6,48 @@
 
 #include "runtime/cuda_compile.h"
 
-/* The first that the device can run: there is one for all devices that are let in, if there is any. */
-static const MoecCudaVariant *variant_for(const CudaDevice *device, const MoecCudaKernel *kernel) {
-    uint32_t capability = (uint32_t)(10 * device->major + device->minor);
+/* How many differ in speed alone: the first that the device can run, and those behind it for the same devices. */
+static uint32_t find_choices(const CudaDevice *device, const MoecCudaKernel *kernel, const MoecCudaVariant **first) {
+    uint32_t capability = (uint32_t)(10 * device->major + device->minor), n = 0;
+    *first = NULL;
     for (uint32_t i = 0; i < kernel->n_variants; i++) {
         const MoecCudaVariant *variant = &kernel->variants[i];
-        if (variant->capability == capability || (variant->capability < capability && variant->is_for_later))
-            return variant;
+        bool can_run = variant->capability == capability || (variant->capability < capability && variant->is_for_later);
+        if (!can_run || (*first && variant->capability != (*first)->capability))
+            continue;
+        *first = *first ? *first : variant;
+        n++;
     }
-    return NULL;
+    return n;
 }
 
-bool gpu_variants_open(Gpu *gpu, Status *status) {
+/* There is one for all devices that are let in, if there is any. */
+static const MoecCudaVariant *variant_for(const CudaDevice *device, const MoecCudaKernel *kernel, uint32_t choice) {
+    const MoecCudaVariant *first;
+    uint32_t n = find_choices(device, kernel, &first);
+    return n > 0 ? first + choice % n : NULL;
+}
+
+uint32_t gpu_most_choices(const Gpu *gpu) {
+    const MoecCudaVariant *first;
+    uint32_t most = 1;
+    for (uint32_t i = 0; i < gpu->plan->n_kernels; i++) {
+        uint32_t n = find_choices(&gpu->device, &gpu->plan->cuda_kernels[i], &first);
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+const char *gpu_choice(const Gpu *gpu, uint32_t kernel) {
+    return gpu->variants[kernel] ? gpu->variants[kernel]->choice : NULL;
+}
+
+bool gpu_variants_open(Gpu *gpu, uint32_t choice, Status *status) {
     gpu->variants = calloc((size_t)gpu->plan->n_kernels + 1, sizeof(const MoecCudaVariant *));
     if (!gpu->variants)
         return status_fail_errno(status, "kernels");
     for (uint32_t i = 0; i < gpu->plan->n_kernels; i++)
-        gpu->variants[i] = variant_for(&gpu->device, &gpu->plan->cuda_kernels[i]);
+        gpu->variants[i] = variant_for(&gpu->device, &gpu->plan->cuda_kernels[i], choice);
     return true;
 }
 

@@ -120,9 +120,9 @@ static bool place(Gpu *gpu, const MoecProgram *program, const MoecLaunch *launch
                      gpu_at(gpu, program->args[launch->first_arg]), made, (size_t)kernel->bytes, gpu->device.work);
 }
 
-static bool run_launch(Gpu *gpu, const MoecProgram *program, uint32_t number, const GpuLaunch *on_device,
-                       Status *status) {
+bool gpu_run_launch(Gpu *gpu, const MoecProgram *program, uint32_t number, Status *status) {
     const MoecLaunch *launch = &program->launches[number];
+    const GpuLaunch *on_device = &gpu->programs[program - gpu->plan->programs].launches[number];
     if (on_device->is_of_library)
         return gpu_product_run(gpu, launch->kernel, on_device, status);
     if (on_device->launch.kernel)
@@ -130,9 +130,9 @@ static bool run_launch(Gpu *gpu, const MoecProgram *program, uint32_t number, co
     return place(gpu, program, launch, *on_device->launch.args, status);
 }
 
-static bool run_launches(Gpu *gpu, const MoecProgram *program, const GpuProgram *on_device, Status *status) {
+static bool run_launches(Gpu *gpu, const MoecProgram *program, Status *status) {
     for (uint32_t i = 0; i < program->n_launches; i++) {
-        if (!run_launch(gpu, program, i, &on_device->launches[i], status))
+        if (!gpu_run_launch(gpu, program, i, status))
             return false;
     }
     return true;
@@ -142,12 +142,12 @@ static bool run_launches(Gpu *gpu, const MoecProgram *program, const GpuProgram 
 static bool run_program(Gpu *gpu, const MoecProgram *program, GpuProgram *on_device, Status *status) {
     if (!on_device->has_run || gpu->waits) {
         on_device->has_run = true;
-        return run_launches(gpu, program, on_device, status);
+        return run_launches(gpu, program, status);
     }
     if (!on_device->graph.device) {
         if (!cuda_graph_begin(&gpu->device, status))
             return false;
-        run_launches(gpu, program, on_device, status);
+        run_launches(gpu, program, status);
         if (!cuda_graph_end(&on_device->graph, &gpu->device, status))
             return false;
     }
@@ -198,7 +198,8 @@ bool gpu_prepare(Gpu *gpu, const MoecProgram *program, Status *status) {
     return !status->failed;
 }
 
-static bool send(Gpu *gpu, const MoecProgram *program, GpuProgram *on_device, const Memory *memory, Status *status) {
+bool gpu_send(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
+    GpuProgram *on_device = &gpu->programs[program - gpu->plan->programs];
     for (uint32_t i = 0; i < program->n_inputs && !status->failed; i++) {
         const MoecTensor *input = &program->inputs[i];
         if (is_mailed(input))
@@ -235,7 +236,7 @@ static bool fail_run(const Gpu *gpu, const MoecProgram *program, Status *status)
 bool gpu_give(Gpu *gpu, const MoecProgram *program, const Memory *memory, Status *status) {
     GpuProgram *on_device = &gpu->programs[program - gpu->plan->programs];
     assert(on_device->outputs && on_device->n_given < GPU_MOST_GIVEN);
-    if (!send(gpu, program, on_device, memory, status) || !run_program(gpu, program, on_device, status))
+    if (!gpu_send(gpu, program, memory, status) || !run_program(gpu, program, on_device, status))
         return fail_run(gpu, program, status);
     for (uint32_t i = 0; i < program->n_outputs; i++) {
         assert(is_mailed(&program->outputs[i]) || on_device->n_given == 0);

@@ -319,7 +319,9 @@ static bool check_batch(const MoecPlan *plan, const Options *options, Status *st
 static bool check_options(const MoecPlan *plan, const Options *options, Status *status) {
     if (options->is_eval && options->generate)
         return status_fail(status, STATUS_USAGE, "--eval and --generate: expected one of them");
-    if (options->generate)
+    if (options->tune && (options->is_eval || options->generate))
+        return status_fail(status, STATUS_USAGE, "--tune, --eval and --generate: expected one of them");
+    if (options->generate || options->tune)
         return true;
     if (options->is_eval && options->data.n == 0 && options->val.n == 0)
         return status_fail(status, STATUS_USAGE, "--eval needs a token file: --val PATH");

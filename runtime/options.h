@@ -23,7 +23,7 @@ typedef struct {
 typedef struct {
     bool is_given[OPTION_COUNT];
     bool is_eval, is_help, is_print_config, is_quiet;
-    const char *generate, *weights, *resume, *token_dtype, *schedule;
+    const char *generate, *tune, *weights, *resume, *token_dtype, *schedule;
     const char *out, *export, *export_dtype, *log, *dump, *profile, *device, *dump_kernels, *matmul, *check;
     TextList data, val;
     int64_t n_tokens, steps, micro_batch, global_batch, warmup, decay_steps, seed, eval_every, eval_batches;

@@ -23,6 +23,7 @@
      cuda_cublas, _product, _watch               matrix products by NVIDIA's library; who made a NaN
      cuda_graph, _mailbox                        a step as one call, and the numbers that go with it
      session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
+     tune                                        which choices of kernels are the fastest on a GPU
      tokenizer, _added, _split, _bpe, generate   text
      run, main                                   which of these a command line asks for */
 #ifndef MOEC_RUNTIME_PLAN_H
@@ -32,7 +33,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MOEC_PLAN_VERSION 6
+#define MOEC_PLAN_VERSION 7
 
 /* Memory kinds; a run allocates each once. ARENA holds activations and is shared by all programs in turn. */
 typedef enum {
@@ -107,6 +108,7 @@ typedef struct {
     const MoecCudaMap *maps;
     uint32_t n_maps;
     uint64_t scratch_bytes;
+    const char *choice; /* what a tuning file calls it; NULL: there is one way only */
 } MoecCudaVariant;
 
 /* A matrix: element (i, j) is offset + (i * stride + j * k_stride) elements into a parameter. */
@@ -135,6 +137,7 @@ typedef struct {
     const uint32_t *pieces;          /* [n_parameters] */
     uint32_t n_parameters;           /* without scratch memory and maps */
     const MoecCudaProduct *product;  /* what a library can do in its place; NULL: nothing */
+    const char *key;                 /* what a tuning file calls it; NULL: it has no choices */
 } MoecCudaKernel;
 
 typedef struct {
@@ -249,6 +252,7 @@ typedef struct {
     const char *precision;              /* of what most matrix products read: "f32" or "bf16" */
     const MoecCudaKernel *cuda_kernels; /* one a kernel; NULL: there are none, and cuda_missing says why */
     const char *cuda_prelude, *cuda_missing;
+    const char *cuda_tuned_for; /* the device whose tuning file the build took; NULL: it took none */
     const char *cpu_features; /* blank-separated, "avx2 fma": what the kernels need, checked at start; "" any x86-64 */
 } MoecPlan;
 

@@ -8,6 +8,7 @@
 #include "runtime/evaluate.h"
 #include "runtime/generate.h"
 #include "runtime/train.h"
+#include "runtime/tune.h"
 
 static bool run_session(const MoecPlan *plan, const Options *options, Status *status) {
     Session session;
@@ -17,6 +18,8 @@ static bool run_session(const MoecPlan *plan, const Options *options, Status *st
         generate_run(&session, status);
     else if (options->is_eval)
         evaluate_run(&session, status);
+    else if (options->tune)
+        tune_run(&session, status);
     else
         train_run(&session, status);
     session_close(&session);

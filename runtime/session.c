@@ -52,6 +52,14 @@ static bool check_out(const Options *options, Status *status) {
     return !status->failed;
 }
 
+/* What is fastest on one device need not be on another. */
+static void check_tuning(Session *session) {
+    const char *device = session->plan->cuda_tuned_for;
+    if (session->gpu && device && strcmp(device, gpu_name(session->gpu)) != 0)
+        log_warning(&session->log, "this build's kernels were tuned for %s, and this is %s: `moec tune` tunes for it",
+                    device, gpu_name(session->gpu));
+}
+
 static bool is_on_blas(const Options *options) {
     return strcmp(options->matmul, "blas") == 0;
 }
@@ -150,8 +158,10 @@ static bool open_packed(Session *session, Status *status) {
 static bool open_memory(Session *session, Status *status) {
     uint64_t n_bytes[MOEC_SPACE_COUNT], available = memory_available();
     count_memory(session, n_bytes);
-    const GpuOptions options = {session->options->dump_kernels, getenv("MOEC_KERNEL_DIR"), session->options->matmul,
-                                strcmp(session->options->check, "sync") == 0};
+    const GpuOptions options = {.dump = session->options->dump_kernels,
+                                .edited = getenv("MOEC_KERNEL_DIR"),
+                                .matmul = session->options->matmul,
+                                .waits = strcmp(session->options->check, "sync") == 0};
     if ((session->gpu && !gpu_start(session->gpu, n_bytes, &options, &session->log, status)) ||
         !memory_open(&session->memory, n_bytes, session->gpu, status) || !open_packed(session, status))
         return false;
@@ -352,6 +362,7 @@ static bool open_all(Session *session, Status *status) {
         !gpu_open(&session->gpu, session->plan, session->options->device, &session->log, status) ||
         !check_gpu(session, status))
         return false;
+    check_tuning(session);
     find_ceiling(session, n_threads);
     gemm_choose_blas(!session->gpu && is_on_blas(session->options));
     if (!open_memory(session, status) || !open_weights(session, status))

@@ -51,8 +51,8 @@ FUNCTION(multiply, 4, 3)
 static const uint32_t pieces[8];
 
 #define VARIANT(name, number, n)                                                                                       \
-    static const MoecCudaVariant name##_variant = {80, true, "void bigram_" #name "();\n", name##_functions, 1, NULL,  \
-                                                   0,  0};
+    static const MoecCudaVariant name##_variant = {                                                                    \
+        80, true, "void bigram_" #name "();\n", name##_functions, 1, NULL, 0, 0, NULL};
 KERNELS(VARIANT)
 VARIANT(multiply, 4, 3)
 
@@ -67,8 +67,8 @@ static const MoecCudaProduct product = {.n_rows = 2,
                                         .result_dtype = MOEC_DTYPE_F32,
                                         .alignment = 16};
 
-#define ROW(name, number, n) {&name##_variant, 1, pieces, n, NULL},
-static const MoecCudaKernel kernels[] = {KERNELS(ROW){&multiply_variant, 1, pieces, 3, &product}};
+#define ROW(name, number, n) {&name##_variant, 1, pieces, n, NULL, NULL},
+static const MoecCudaKernel kernels[] = {KERNELS(ROW){&multiply_variant, 1, pieces, 3, &product, NULL}};
 
 MoecPlan bigram_cuda_plan(void) {
     MoecPlan plan = bigram_plan;

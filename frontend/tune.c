@@ -1,0 +1,55 @@
+#include "frontend/tune.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "frontend/build.h"
+#include "frontend/command.h"
+#include "frontend/source.h"
+
+const Tuning *tune_read_file(Arena *arena, const char *path) {
+    size_t n_bytes;
+    char *text;
+    const char *error;
+    if (!sources_read(arena, path, &text, &n_bytes)) {
+        fprintf(stderr, "moec: cannot read %s: %s\n", path, strerror(errno));
+        return NULL;
+    }
+    const Tuning *tuning = tuning_read(arena, path, text, n_bytes, &error);
+    if (tuning == NULL)
+        fprintf(stderr, "%s\n", error);
+    return tuning;
+}
+
+/* The executable says what is wrong. */
+static int run(Arena *arena, const char *executable, const char *output, bool is_quiet) {
+    CommandLine command = {.arena = arena};
+    command_add(&command, executable);
+    command_add_words(&command, "--device cuda --tune");
+    command_add(&command, output);
+    if (is_quiet)
+        command_add(&command, "--quiet");
+    command_end(&command);
+    return command_run(&command) == 0 ? EXIT_OK : EXIT_BAD_INPUT;
+}
+
+int tune_model(Arena *arena, const Module *module, const Options *options, Reporter *reporter) {
+    const char *temporary = getenv("TMPDIR");
+    char *folder = arena_printf(arena, "%s/moec-tune-XXXXXX", temporary != NULL ? temporary : "/tmp");
+    const CodegenOptions codegen = {.plan_symbol = "moec_plan", .has_choices = true};
+    if (mkdtemp(folder) == NULL) {
+        fprintf(stderr, "moec: cannot make a temporary folder %s: %s\n", folder, strerror(errno));
+        return EXIT_BAD_INPUT;
+    }
+    Options build = *options;
+    build.output = arena_printf(arena, "%s/tune", folder);
+    int exit_code = build_executable(arena, module, &build, &codegen, reporter);
+    const char *output = options->output != NULL ? options->output : arena_printf(arena, "%s.tuning", module->name);
+    if (exit_code == EXIT_OK)
+        exit_code = run(arena, build.output, output, options->quiet);
+    unlink(build.output);
+    rmdir(folder);
+    return exit_code;
+}
