@@ -10,6 +10,7 @@
 
 #include "ir/block.h"
 #include "passes/passes.h"
+#include "runtime/cuda_maps.h"
 #include "runtime/meter.h"
 #include "tests/gpu/device_kernels.h"
 #include "tests/support/module_kernels.h"
@@ -211,7 +212,14 @@ static void count_launches(Work *work) {
     }
 }
 
-static void add_sources(Work *work) {
+/* The best that the device can run, as executables take it. */
+static CudaTier tier_for(const Bench *bench, const Form *form, const FormCudaOptions *options) {
+    const CudaDevice *device = &bench->device.device;
+    bool is_hopper = device->major == 9 && device->minor == 0;
+    return is_hopper && form_cuda_has_tier(form, CUDA_SM_90A, options) ? CUDA_SM_90A : CUDA_SM_80;
+}
+
+static void add_sources(const Bench *bench, Work *work) {
     size_t n = kernels_count(work->kernels);
     work->cuda = arena_array_of(work->arena, const FormCuda *, n);
     work->numbers = arena_array_of(work->arena, size_t, n);
@@ -220,7 +228,9 @@ static void add_sources(Work *work) {
         const Kernel *kernel = kernels_get(work->kernels, i);
         const FormCudaOptions options = {.heading = kernel->heading};
         const char *error = "it has no form";
-        work->cuda[i] = kernel->form ? form_cuda(work->arena, kernel->form, CUDA_SM_80, &options, &error) : NULL;
+        work->cuda[i] = kernel->form ? form_cuda(work->arena, kernel->form, tier_for(bench, kernel->form, &options),
+                                                 &options, &error)
+                                     : NULL;
         if (!work->cuda[i]) {
             fprintf(stderr, "cuda_kernel_bench: left out: %s: %s\n", kernel->name, error);
             continue;
@@ -312,12 +322,38 @@ static CUdeviceptr table_of(const Bench *bench, Work *work, const Call *call, si
     return at;
 }
 
+/* Tensor maps, encoded; to be given back. */
+static CUdeviceptr maps_of(const Bench *bench, const Form *form, const FormCuda *cuda, const CUdeviceptr *parameters) {
+    CudaTensorMap maps[CUDA_MAX_ARGS];
+    Status status = STATUS_INIT;
+    for (size_t i = 0; i < cuda->n_maps; i++) {
+        const FormCudaMap *from = &cuda->maps[i];
+        const FormArg *arg = &form->args[from->arg];
+        uint64_t size = dtype_size(arg->dtype);
+        MoecCudaMap map = {.offset = (uint64_t)from->offset * size,
+                           .dtype = arg->dtype == DTYPE_BF16 ? MOEC_DTYPE_BF16 : MOEC_DTYPE_F32,
+                           .rank = (uint32_t)from->rank,
+                           .swizzle = (uint32_t)from->swizzle};
+        for (int j = 0; j < from->rank; j++) {
+            map.extents[j] = (uint64_t)from->extents[j];
+            map.strides[j] = (uint64_t)from->strides[j] * size;
+            map.box[j] = (uint32_t)from->box[j];
+        }
+        cuda_map_encode(&bench->device.driver, &map, parameters[from->arg], form->name, &maps[i], &status);
+    }
+    check(&status);
+    CUdeviceptr at = take(bench, cuda->n_maps * sizeof *maps);
+    upload(bench, at, maps, cuda->n_maps * sizeof *maps);
+    return at;
+}
+
 static void prepare(const Bench *bench, Work *work, const Call *call, Prepared *out) {
     const Form *form = kernels_get(work->kernels, call->call.kernel)->form;
     const FormCuda *cuda = work->cuda[call->call.kernel];
     *out = (Prepared){.launch = {.kernel = &bench->device.kernels.kernels[work->numbers[call->call.kernel]],
                                  .value = call->ops,
                                  .source = call->graph->name}};
+    size_t n = form->n_args;
     for (size_t i = 0; i < form->n_args; i++) {
         size_t entry = form_arg_entry(form, i);
         if (form->args[i].is_in_pieces)
@@ -326,7 +362,9 @@ static void prepare(const Bench *bench, Work *work, const Call *call, Prepared *
             out->parameters[i] = argument_at(bench, work, call, entry);
     }
     if (cuda->scratch_bytes > 0)
-        out->tables[out->n_tables++] = out->parameters[form->n_args] = take(bench, (size_t)cuda->scratch_bytes);
+        out->tables[out->n_tables++] = out->parameters[n++] = take(bench, (size_t)cuda->scratch_bytes);
+    if (cuda->n_maps > 0)
+        out->tables[out->n_tables++] = out->parameters[n] = maps_of(bench, form, cuda, out->parameters);
     out->launch.args = out->parameters;
 }
 
@@ -418,7 +456,7 @@ static void run_file(Bench *bench, const char *path) {
             add_calls(work, module->graphs[i]);
     }
     count_launches(work);
-    add_sources(work);
+    add_sources(bench, work);
     device_kernels_load(&bench->device, work->sources, work->n_sources, &status);
     check(&status);
     for (size_t i = 0; i < module->n_graphs; i++)
