@@ -52,7 +52,8 @@ static void print_fragments(const ProductPrinter *at, const ProductPass *pass, i
 static void print_products(const ProductPrinter *at, const ProductPass *pass) {
     CPrinter *c = at->c;
     int n_rows = at->n_warp_rows / 16, n_cols = at->n_warp_cols / 8;
-    c_line(c, "#pragma unroll");
+    bool leaves_registers = n_rows * n_cols * 4 <= 64; /* of a thread's 255, beside its sums */
+    c_line(c, leaves_registers ? "#pragma unroll" : "#pragma unroll 1");
     c_open(c, "for (int k = 0; k < %d; k += 16)", TILE_K);
     c_line(c, "uint32_t a[%d][4], b[%d][4];", n_rows, n_cols / 2);
     print_fragments(at, pass, -1, n_rows);
@@ -67,7 +68,8 @@ static void print_products(const ProductPrinter *at, const ProductPass *pass) {
     c_close(c);
 }
 
-/* The stage that a copy goes to is the one that was multiplied before the barrier. */
+/* The stage that a copy goes to is the one that was multiplied before the barrier. Loops over few parts would be
+   unrolled, which takes registers that the sums need. */
 static void print_pass(const ProductPrinter *at, const ProductPass *pass) {
     CPrinter *c = at->c;
     c_line(c, "{");
@@ -76,9 +78,11 @@ static void print_pass(const ProductPrinter *at, const ProductPass *pass) {
     for (int i = -1; i < pass->n_rhs; i++)
         product_print_lines(at, pass, i, N_THREADS);
     c_line(c, "__syncthreads();");
+    c_line(c, "#pragma unroll 1");
     c_open(c, "for (int coming = 0; coming < %d; coming++)", at->n_stages - 1);
     print_copies(at, pass);
     c_close(c);
+    c_line(c, "#pragma unroll 1");
     c_open(c, "for (int part = 0; part < n_parts; part++)");
     c_line(c, "int coming = part + %d;", at->n_stages - 1);
     c_line(c, "MOEC_COPY_ASYNC_WAIT(%d);", at->n_stages - 2);
