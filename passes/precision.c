@@ -5,6 +5,7 @@
    through nodes to_f32 of their own: a kernel widens what it reads, and nothing is stored twice. What moves elements
    moves bf16. After the passes that derive products from products and move what is around them, which change nothing
    but rounding as long as nothing is rounded. */
+#include <assert.h>
 #include <string.h>
 
 #include "ir/block.h"
@@ -271,8 +272,9 @@ static Value *current(Precision *at, Value *value) {
     return known->is_replaced[value->result] ? known->rounded[value->result] : value;
 }
 
-static bool moves_bf16(Precision *at, const Node *node) {
-    bool is = moves(node);
+/* What is made for whoever runs the graph stays of its type, and is made again in bf16 for others. */
+static bool moves_bf16(Precision *at, Node *node) {
+    bool is = moves(node) && (!known_of(at, node)->is_output || node->results[0].type.dtype == DTYPE_BF16);
     for (int i = 0; i < n_moved(node) && is; i++)
         is = current(at, node->operands[i])->type.dtype == DTYPE_BF16;
     return is;
@@ -300,6 +302,21 @@ static void set_operands(Precision *at, Node *node) {
 
 /* ---- The pass --------------------------------------------------------------------------------------------------- */
 
+static DType *dtypes_of_outputs(Arena *arena, const Graph *graph) {
+    DType *dtypes = arena_array_of(arena, DType, graph->n_outputs);
+    for (size_t i = 0; i < graph->n_outputs; i++)
+        dtypes[i] = graph->outputs[i].value->type.dtype;
+    return dtypes;
+}
+
+/* Who runs the graph reads its outputs as what they were before. */
+static void check_outputs(const Graph *graph, const DType *dtypes) {
+    for (size_t i = 0; i < graph->n_outputs; i++)
+        assert(graph->outputs[i].value->type.dtype == dtypes[i]);
+    (void)graph;
+    (void)dtypes;
+}
+
 static void round_graph(Graph *graph) {
     Arena *arena = arena_new();
     Precision at = {.graph = graph, .arena = arena, .updated.arena = arena};
@@ -307,6 +324,7 @@ static void round_graph(Graph *graph) {
     Node **nodes = arena_array_of(arena, Node *, graph->n_nodes);
     graph_forget_plan(graph);
     graph_forget_blocks(graph);
+    const DType *dtypes = dtypes_of_outputs(arena, graph);
     survey(&at);
     for (Node *node = graph->first; node; node = node->next)
         nodes[n++] = node;
@@ -314,6 +332,7 @@ static void round_graph(Graph *graph) {
         set_operands(&at, nodes[i]);
         round_results(&at, nodes[i]);
     }
+    check_outputs(graph, dtypes);
     graph_remove_dead(graph);
     arena_free(arena);
 }
