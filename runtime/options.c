@@ -316,22 +316,30 @@ static bool check_batch(const MoecPlan *plan, const Options *options, Status *st
     return true;
 }
 
+static bool check_resume(const Options *options, Status *status) {
+    if (!options->is_given[OPTION_RESUME])
+        return true;
+    if (options->weights)
+        return status_fail(status, STATUS_USAGE,
+                           "--weights and --resume: a checkpoint has its own weights; leave --weights out");
+    if (!options->resume && !options->out)
+        return status_fail(status, STATUS_USAGE, "--resume: say from where, with --resume DIR or --out DIR");
+    return true;
+}
+
 static bool check_options(const MoecPlan *plan, const Options *options, Status *status) {
     if (options->is_eval && options->generate)
         return status_fail(status, STATUS_USAGE, "--eval and --generate: expected one of them");
     if (options->tune && (options->is_eval || options->generate))
         return status_fail(status, STATUS_USAGE, "--tune, --eval and --generate: expected one of them");
+    if (!check_resume(options, status))
+        return false;
     if (options->generate || options->tune)
         return true;
     if (options->is_eval && options->data.n == 0 && options->val.n == 0)
         return status_fail(status, STATUS_USAGE, "--eval needs a token file: --val PATH");
     if (!options->is_eval && options->data.n == 0 && options->steps > 0)
         return status_fail(status, STATUS_USAGE, "training needs a token file: --data PATH; --help lists all options");
-    if (options->weights && options->is_given[OPTION_RESUME])
-        return status_fail(status, STATUS_USAGE,
-                           "--weights and --resume: a checkpoint has its own weights; leave --weights out");
-    if (options->is_given[OPTION_RESUME] && !options->resume && !options->out)
-        return status_fail(status, STATUS_USAGE, "--resume: say from where, with --resume DIR or --out DIR");
     return check_batch(plan, options, status);
 }
 

@@ -133,6 +133,10 @@ static void wrong_combinations_are_refused(void **state) {
     expect_refused("--eval --generate x", "expected one of them");
     expect_refused("--data a.bin --weights w --resume r", "a checkpoint has its own weights");
     expect_refused("--data a.bin --resume", "say from where");
+    expect_refused("--generate x --resume", "say from where");
+    expect_refused("--tune a.tuning --resume", "say from where");
+    expect_refused("--generate x --weights w --resume r", "a checkpoint has its own weights");
+    expect_refused("--tune a.tuning --weights w --resume r", "a checkpoint has its own weights");
     expect_refused("--data a.bin --micro-batch 8",
                    "compiled for 4 sequences at a time; to change that, build it again");
     expect_refused("--data a.bin --global-batch 6", "expected a multiple of 4");
