@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "frontend/build.h"
@@ -23,6 +24,22 @@ const Tuning *tune_read_file(Arena *arena, const char *path) {
     return tuning;
 }
 
+/* Asked before minutes of work. The executable replaces what stands there, so that must be a file. */
+static bool can_write(Arena *arena, const char *output) {
+    struct stat about;
+    const char *slash = strrchr(output, '/');
+    const char *folder = slash != NULL ? arena_printf(arena, "%.*s", (int)(slash - output) + 1, output) : ".";
+    if (access(folder, W_OK | X_OK) != 0) {
+        fprintf(stderr, "moec: cannot write %s: %s\n", output, strerror(errno));
+        return false;
+    }
+    if (lstat(output, &about) == 0 && !S_ISREG(about.st_mode)) {
+        fprintf(stderr, "moec: cannot write %s: it exists, and is not a file that can be replaced\n", output);
+        return false;
+    }
+    return true;
+}
+
 /* The executable says what is wrong. */
 static int run(Arena *arena, const char *executable, const char *output, bool is_quiet) {
     CommandLine command = {.arena = arena};
@@ -36,6 +53,9 @@ static int run(Arena *arena, const char *executable, const char *output, bool is
 }
 
 int tune_model(Arena *arena, const Module *module, const Options *options, Reporter *reporter) {
+    const char *output = options->output != NULL ? options->output : arena_printf(arena, "%s.tuning", module->name);
+    if (!can_write(arena, output))
+        return EXIT_BAD_INPUT;
     const char *temporary = getenv("TMPDIR");
     char *folder = arena_printf(arena, "%s/moec-tune-XXXXXX", temporary != NULL ? temporary : "/tmp");
     const CodegenOptions codegen = {.plan_symbol = "moec_plan", .has_choices = true};
@@ -46,7 +66,6 @@ int tune_model(Arena *arena, const Module *module, const Options *options, Repor
     Options build = *options;
     build.output = arena_printf(arena, "%s/tune", folder);
     int exit_code = build_executable(arena, module, &build, &codegen, reporter);
-    const char *output = options->output != NULL ? options->output : arena_printf(arena, "%s.tuning", module->name);
     if (exit_code == EXIT_OK)
         exit_code = run(arena, build.output, output, options->quiet);
     unlink(build.output);

@@ -72,6 +72,8 @@ static bool check_options(const Options *options, Status *status) {
         return false;
     if (options->profile && !output_check_file("--profile", options->profile, status))
         return false;
+    if (options->tune && !output_check_file("--tune", options->tune, status))
+        return false;
     return !options->export || output_check(options->export, status);
 }
 
@@ -274,6 +276,8 @@ static bool open_weights(Session *session, Status *status) {
 /* What a CPU does not do. */
 static bool check_cpu(const Session *session, Status *status) {
     const Options *options = session->options;
+    if (options->tune)
+        return status_fail(status, STATUS_USAGE, "--tune: times kernels on a GPU; add --device cuda");
     if (options->dump_kernels)
         return status_fail(status, STATUS_USAGE, "--dump-kernels %s: writes a GPU's kernels; add --device cuda",
                            options->dump_kernels);
@@ -287,11 +291,16 @@ static bool check_cpu(const Session *session, Status *status) {
     return true;
 }
 
-/* What is done on the host's memory alone. */
+/* What is done on the host's memory alone, and what a GPU has no choice of. */
 static bool check_gpu(const Session *session, Status *status) {
     const Options *options = session->options;
     if (!session->gpu)
         return check_cpu(session, status);
+    if (options->tune && gpu_most_choices(session->gpu) < 2)
+        return status_fail(status, STATUS_USAGE,
+                           "--tune: no kernel of this executable has choices on %s: `moec tune` makes executables that "
+                           "have them; products of f32 have none",
+                           gpu_name(session->gpu));
     if (options->profile)
         return status_fail(status, STATUS_USAGE, "--profile: launches are timed on the CPU only; add --device cpu");
     if (strcmp(options->check, "memory") == 0)

@@ -113,11 +113,6 @@ static void say_best(Session *session, const Best *best) {
 
 static bool time_all(Session *session, const Program *train, Best *best, Status *status) {
     uint32_t n = gpu_most_choices(session->gpu);
-    if (n < 2)
-        return status_fail(status, STATUS_USAGE,
-                           "--tune: no kernel of this executable has choices on %s: `moec tune` makes executables that "
-                           "have them; products of f32 have none",
-                           gpu_name(session->gpu));
     for (uint32_t i = 0; i < n; i++) {
         log_live(&session->log, "%-9s %" PRIu32 " of %" PRIu32, "choice", i + 1, n);
         if (!time_choice(session, train, i, best, status))
@@ -129,12 +124,9 @@ static bool time_all(Session *session, const Program *train, Best *best, Status 
 bool tune_run(Session *session, Status *status) {
     Program train;
     Best *best = calloc((size_t)session->plan->n_kernels + 1, sizeof *best);
-    if (!session->gpu)
-        status_fail(status, STATUS_USAGE, "--tune: times kernels on a GPU; add --device cuda");
-    else if (!best)
+    if (!best)
         status_fail_errno(status, "--tune");
-    else if (output_check_file("--tune", session->options->tune, status) &&
-             program_open(&train, session->plan, "train", &session->memory, status)) {
+    else if (program_open(&train, session->plan, "train", &session->memory, status)) {
         fill_inputs(session, &train);
         if (time_all(session, &train, best, status) && write_file(session, best, status))
             say_best(session, best);

@@ -5,6 +5,7 @@
 
 #include "runtime/session.h"
 
+/* The session is on a GPU on which some kernel has a choice, as session_open makes sure. */
 bool tune_run(Session *session, Status *status);
 
 #endif
