@@ -40,7 +40,20 @@ static bool can_write(Arena *arena, const char *output) {
     return true;
 }
 
-/* The executable says what is wrong. */
+/* Of an executable that ran to its end, it has said itself what is wrong. */
+static void say_failure(const char *executable, int code) {
+    if (code == COMMAND_MISSING)
+        fprintf(stderr,
+                "moec: cannot run %s, which was just built: set TMPDIR to a folder where programs may run (not one "
+                "mounted noexec)\n",
+                executable);
+    else if (code == COMMAND_KILLED)
+        fprintf(stderr,
+                "moec: %s was ended by a signal: if the system ran out of memory, fewer layers or a smaller "
+                "micro-batch take less (-D)\n",
+                executable);
+}
+
 static int run(Arena *arena, const char *executable, const char *output, bool is_quiet) {
     CommandLine command = {.arena = arena};
     command_add(&command, executable);
@@ -49,7 +62,9 @@ static int run(Arena *arena, const char *executable, const char *output, bool is
     if (is_quiet)
         command_add(&command, "--quiet");
     command_end(&command);
-    return command_run(&command) == 0 ? EXIT_OK : EXIT_BAD_INPUT;
+    int code = command_run(&command);
+    say_failure(executable, code);
+    return code == 0 ? EXIT_OK : EXIT_BAD_INPUT;
 }
 
 int tune_model(Arena *arena, const Module *module, const Options *options, Reporter *reporter) {
