@@ -22,8 +22,11 @@ typedef struct {
 } Packed;
 
 /* Bytes of the copies that pay: in training those that spare enough packing in a step of n_micro_batches. Within
-   the plan's limit. */
+   the plan's limit, less what gradients take that the plan has not counted. */
 uint64_t packed_count_bytes(const MoecPlan *plan, PackedUse use, int64_t n_micro_batches);
+
+/* Whether so much may be taken of the available memory: a part of that stays free. */
+bool packed_has_room(uint64_t n_bytes, uint64_t available);
 
 /* Takes memory for them, and nothing where there is none to take: a run goes on without. packed_close after success and
    failure alike. */
