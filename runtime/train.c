@@ -86,7 +86,7 @@ static void say_step(Trainer *trainer, const StepResult *result) {
                          .has_peak = session->gpu,
                          .ceiling = session->ceiling,
                          .remaining_seconds = trainer->seconds * (double)(session->options->steps - result->step),
-                         .memory_bytes = memory_bytes(&session->memory) + moec_gemm_bytes(),
+                         .memory_bytes = memory_bytes(&session->memory) + session->packed.n_bytes + moec_gemm_bytes(),
                          .load = result->load,
                          .n_layers = trainer->stepper.n_experts > 0 ? session->plan->n_moe_layers : 0};
     log_step(&session->log, &report);
