@@ -41,6 +41,7 @@ void profile_begin(Profile *profile, int64_t step) {
     ProfileStep *now = step_under_way(profile);
     memset(now->totals, 0, profile->plan->n_kernels * sizeof *now->totals);
     now->n_events = 0;
+    now->packing = 0.0;
     now->step = step;
     now->start = meter_clock();
 }
@@ -52,6 +53,10 @@ void profile_launch(Profile *profile, const MoecLaunch *launch, double start, do
     total->seconds += seconds;
     if (now->n_events < profile->capacity)
         now->events[now->n_events++] = (ProfileEvent){launch, start, seconds};
+}
+
+void profile_packing(Profile *profile, double seconds) {
+    step_under_way(profile)->packing += seconds;
 }
 
 void profile_finish(Profile *profile) {

@@ -21,6 +21,7 @@ typedef struct {
 typedef struct {
     int64_t step; /* counted from 1 */
     double start, seconds;
+    double packing; /* seconds: copies of weights that stay packed (runtime/packed.h) */
     size_t n_events;
     ProfileEvent *events; /* [capacity]: the step's first launches */
     ProfileTotal *totals; /* [plan->n_kernels], of all its launches */
@@ -46,6 +47,7 @@ void profile_close(Profile *profile);
 /* A step that is begun and not finished is not kept. */
 void profile_begin(Profile *profile, int64_t step);
 void profile_launch(Profile *profile, const MoecLaunch *launch, double start, double seconds);
+void profile_packing(Profile *profile, double seconds);
 void profile_finish(Profile *profile);
 
 /* How many steps are kept now, and the i-th of them, the oldest first. */

@@ -18,6 +18,7 @@ typedef struct {
     Row *rows; /* kernels that ran, the longest first */
     size_t n_rows, n_steps;
     Row kernels;    /* all of them */
+    double packing; /* seconds: weights that stay packed */
     double seconds; /* of the steps, with what is between kernels */
 } Table;
 
@@ -52,8 +53,10 @@ static int compare_rows(const void *left, const void *right) {
 
 static void fill_table(Table *table, const Profile *profile) {
     table->n_steps = profile_steps(profile);
-    for (size_t i = 0; i < table->n_steps; i++)
+    for (size_t i = 0; i < table->n_steps; i++) {
         table->seconds += profile_step(profile, i)->seconds;
+        table->packing += profile_step(profile, i)->packing;
+    }
     for (uint32_t i = 0; i < profile->plan->n_kernels; i++) {
         Row row = kernel_row(profile, i);
         if (row.n_launches == 0)
@@ -97,13 +100,19 @@ static void say_rows(Log *log, const Table *table) {
         say_row(log, table, &rest);
 }
 
+/* Of what is no kernel. */
+static void say_other(Log *log, const Table *table, const char *name, double seconds) {
+    log_line(log, "", "%-36s %9s %10.3f %6.2f%%", name, "", 1e3 * seconds / (double)table->n_steps,
+             100.0 * seconds / table->seconds);
+}
+
 static void say_total(Log *log, const Table *table) {
     Row total = table->kernels;
-    double between = table->seconds - total.seconds, n_steps = (double)table->n_steps;
+    if (table->packing > 0.0)
+        say_other(log, table, "packing weights", table->packing);
+    say_other(log, table, "between kernels", table->seconds - table->packing - total.seconds);
     total.name = "a step";
     total.seconds = table->seconds;
-    log_line(log, "", "%-36s %9s %10.3f %6.2f%%", "between kernels", "", 1e3 * between / n_steps,
-             100.0 * between / table->seconds);
     say_row(log, table, &total);
 }
 

@@ -218,12 +218,19 @@ static void set_update_inputs(Stepper *stepper, StepResult *result) {
     *max_norm = options->clip > 0.0 ? (float)options->clip : FLT_MAX;
 }
 
+static void pack(const Stepper *stepper) {
+    double start = meter_clock();
+    packed_make(&stepper->session->packed, &stepper->session->memory);
+    if (stepper->profile && stepper->session->packed.block)
+        profile_packing(stepper->profile, meter_clock() - start);
+}
+
 /* Counts the step when its update is on its way. */
 static bool run_update(Stepper *stepper, StepRecord *record, Status *status) {
     set_update_inputs(stepper, &record->result);
     if (!give(stepper, &stepper->update, status))
         return false;
-    packed_make(&stepper->session->packed, &stepper->session->memory);
+    pack(stepper);
     stepper->n_updates++;
     stepper->session->step++;
     data_stream_mark(&stepper->session->data);
