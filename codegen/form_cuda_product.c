@@ -112,7 +112,8 @@ static void open_ragged_tiles(const ProductPrinter *at) {
     CPrinter *c = at->c;
     const char *offsets = at->cuda->base.arg_names[at->form->offsets], *type = at->cuda->int_type;
     long long n_cols = (long long)product_n_col_tiles(at), n_groups = (long long)at->form->n_groups;
-    c_line(c, "int group = 0, first_tile = 0;");
+    c_line(c, "%s group = 0;", type);
+    c_line(c, "int first_tile = 0;");
     c_open(c, "for (int tile = (int)blockIdx.x;; tile += (int)gridDim.x)");
     c_line(c, "int n_row_tiles = 0;");
     c_open(c, "for (; group < %lld; group++)", n_groups);
@@ -142,7 +143,8 @@ void product_open_tiles(const ProductPrinter *at) {
                (long long)product_n_tiles(at));
         if (form->ragged == FORM_RAGGED_K) {
             const char *offsets = at->cuda->base.arg_names[form->offsets];
-            c_line(c, "int group = tile / %lld, local = tile %% %lld;", n_rows * n_cols, n_rows * n_cols);
+            c_line(c, "%s group = tile / %lld;", type, n_rows * n_cols);
+            c_line(c, "int local = tile %% %lld;", n_rows * n_cols);
             c_line(c, "%s group_first = %s[group], group_end = %s[group + 1];", type, offsets, offsets);
         } else {
             c_line(c, "int local = tile;");

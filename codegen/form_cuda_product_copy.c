@@ -154,7 +154,7 @@ void product_print_copy(const ProductPrinter *at, const ProductPass *pass, int n
         c_line(c, "bool is_line = line >= 0;");
     } else if (shares_lines(at, operand)) {
         int n_beside = CUDA_WARP / copies.n_chunks;
-        c_line(c, "int line = (int)__shfl_sync(0xffffffffu, lines_%s, unit * %d + lane / %d);",
+        c_line(c, "%s line = (int)__shfl_sync(0xffffffffu, lines_%s, unit * %d + lane / %d);", type,
                product_tile_name(at, number), n_beside, copies.n_chunks);
         c_line(c, "bool is_line = line >= 0;");
     } else {

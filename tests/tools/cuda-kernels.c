@@ -2,6 +2,7 @@
    cuda-kernels --for-sm_90a FILE.ir: their CUDA C for sm_90a, of those that have one.
    cuda-kernels --choices ARCHITECTURE FILE.form: has NVRTC compile each of the ways that a form can be cut, but for
    bands, and prints a row for each.
+   cuda-kernels --form ARCHITECTURE FILE.form: the CUDA C of a form.
    cuda-kernels --compile ARCHITECTURES FILE.ir: has NVRTC compile it for those of sm_80, sm_89, sm_90a and sm_100a that
    the list with commas names and NVRTC knows, or for all, and prints a table: how each kernel is launched, and with
    --registers instead, how many of these it needs, which differ from one NVRTC to the next. Fails where a kernel spills
@@ -263,23 +264,37 @@ static bool run_choices(Arena *arena, const char *path, const char *architecture
     return is_good;
 }
 
+/* ---- A form ------------------------------------------------------------------------------------------------------ */
+
+static bool print_form(Arena *arena, const char *path, const char *architecture) {
+    const char *error = NULL;
+    Form *form = read_form(arena, path);
+    const FormCuda *cuda = form ? form_cuda(arena, form, tier_of(architecture), &(FormCudaOptions){0}, &error) : NULL;
+    if (error)
+        fprintf(stderr, "cuda-kernels: %s\n", error);
+    if (cuda)
+        printf("%s", cuda->text);
+    return cuda != NULL;
+}
+
 /* ---- The command ------------------------------------------------------------------------------------------------- */
 
 int main(int n_arguments, char **arguments) {
     const char *option = n_arguments > 2 ? arguments[1] : "", *path = arguments[n_arguments - 1];
     bool shows_registers = strcmp(option, "--registers") == 0, is_hopper = strcmp(option, "--for-sm_90a") == 0;
-    bool cuts = strcmp(option, "--choices") == 0;
+    bool cuts = strcmp(option, "--choices") == 0, is_form = strcmp(option, "--form") == 0;
     bool compiles = shows_registers || cuts || strcmp(option, "--compile") == 0;
-    if (n_arguments != (compiles ? 4 : is_hopper ? 3 : 2)) {
+    if (n_arguments != (compiles || is_form ? 4 : is_hopper ? 3 : 2)) {
         fputs("usage: cuda-kernels [--for-sm_90a | --compile|--registers ARCHITECTURES] FILE.ir\n"
-              "       cuda-kernels --choices ARCHITECTURE FILE.form\n",
+              "       cuda-kernels --choices|--form ARCHITECTURE FILE.form\n",
               stderr);
         return 2;
     }
     Arena *arena = arena_new();
-    bool is_done =
-        cuts ? run_choices(arena, path, arguments[2])
-             : run(arena, path, is_hopper ? CUDA_SM_90A : CUDA_SM_80, compiles ? arguments[2] : NULL, shows_registers);
+    bool is_done = is_form ? print_form(arena, path, arguments[2])
+                   : cuts  ? run_choices(arena, path, arguments[2])
+                           : run(arena, path, is_hopper ? CUDA_SM_90A : CUDA_SM_80, compiles ? arguments[2] : NULL,
+                                 shows_registers);
     arena_free(arena);
     return is_done ? 0 : 1;
 }
