@@ -357,7 +357,8 @@ static void print_barriers(const ProductPrinter *at) {
 
 void product_print_sm90(ProductPrinter *at) {
     CPrinter *c = at->c;
-    assert(at->n_tile_rows == N_CONSUMERS * GROUP_ROWS && at->n_tile_cols % LINE == 0 && at->n_stages > LAG);
+    assert(at->n_tile_rows == N_CONSUMERS * GROUP_ROWS && at->n_tile_cols % LINE == 0);
+    assert(at->n_stages > LAG + 1);
     add_maps(at);
     cuda_open_kernel(at->cuda, product_n_tiles(at), N_THREADS);
     FormCudaLaunch *launch = &at->cuda->out->launches[0];
