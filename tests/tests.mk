@@ -94,7 +94,7 @@ gpu-check:
 	@tests/gpu/prepare $(GPU_PROGRAMS) $(MAKE) --no-print-directory -j$(JOBS) gpu-programs
 	@python3 tests/gpu/check.py --programs $(GPU_PROGRAMS) --out $(GPU_RESULTS) $(CHECKFLAGS)
 
-GPU_TESTS := $(OUT)/tests/units/codegen/form_cuda_test $(OUT)/cuda_kernel_bench
+GPU_TESTS := $(addprefix $(OUT)/tests/units/codegen/,form_cuda_test form_cuda_attention_test) $(OUT)/cuda_kernel_bench
 gpu-programs: moec $(GPU_TESTS)
 	@python3 tests/gpu/programs.py $(OUT) $(GPU_PROGRAMS)
 

@@ -1,6 +1,7 @@
 // RUN: env MOEC_ROOT=%root %unit %s
-/* Random forms of attention of bf16 as CUDA C of all tiers that they have, under the simulator of tests/simt, against
-   the interpreter, and with another order of threads against themselves. */
+/* Random forms of attention of bf16 as CUDA C of all tiers that they have, against the interpreter, and once more
+   against themselves: under the simulator of tests/simt with another order of threads, or with MOEC_FORMS_ON=device on
+   a CUDA device through the runtime's modules. MOEC_FORMS_STEP=N: every N-th case only. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include "codegen/form_cuda.h"
 #include "codegen/form_internal.h"
+#include "tests/gpu/device_kernels.h"
 #include "tests/simt/simt_load.h"
 #include "tests/simt/simt_tensor_map.h"
 #include "tests/support/random_form.h"
@@ -19,28 +21,38 @@ enum { N_FORMS = 24, AGAIN_ELEMENTS = 40000, N_CASES = N_FORMS * CUDA_N_TIERS, M
 
 typedef struct {
     RandomForm random;
-    const FormCuda *cuda; /* NULL: the form has no such tier */
-    int first_kernel;
+    const FormCuda *cuda; /* NULL: the form has no such tier, or is left out */
+    int first_kernel;     /* of the shared object; on a device the number of its source */
 } Case;
 
 typedef struct {
     Arena *arena;
     Case cases[CUDA_N_TIERS][N_FORMS];
+    int step;
     SimtObject object;
+    bool is_on_device;
+    DeviceKernels device;
+    CudaKernelSource sources[N_CASES];
+    size_t n_sources;
 } Fixture;
 
 static Fixture fixture;
 
 /* ---- The cases -------------------------------------------------------------------------------------------------- */
 
-static void add_case(Case *of, int tier, int number, SimtText *text) {
-    const char *error, *name = arena_printf(fixture.arena, "form_%d_%d", tier, number);
-    of->random = random_form_attention_bf16(fixture.arena, name, (uint64_t)number);
-    if (!form_cuda_has_tier(of->random.form, (CudaTier)tier, NULL))
+static void add_case(int number) {
+    int tier = number / N_FORMS, form = number % N_FORMS;
+    Case *of = &fixture.cases[tier][form];
+    const char *error, *name = arena_printf(fixture.arena, "form_%d_%d", tier, form);
+    of->random = random_form_attention_bf16(fixture.arena, name, (uint64_t)form);
+    if (number % fixture.step != 0 || !form_cuda_has_tier(of->random.form, (CudaTier)tier, NULL))
         return;
     of->cuda = form_cuda(fixture.arena, of->random.form, (CudaTier)tier, NULL, &error);
     if (!of->cuda)
         fail_msg("%s", error);
+}
+
+static void add_kernels(Case *of, SimtText *text) {
     fprintf(text->out, "\n%s", of->cuda->text);
     for (int i = 0; i < of->cuda->n_launches; i++) {
         size_t n_parameters = form_cuda_n_parameters(of->random.form, of->cuda);
@@ -49,24 +61,62 @@ static void add_case(Case *of, int tier, int number, SimtText *text) {
     }
 }
 
-static int set_up(void **state) {
-    (void)state;
+static void compile_for_simulator(void) {
     SimtText text;
-    fixture.arena = arena_new();
     const char *error = simt_text_open(&text);
-    for (int i = 0; i < N_CASES && !error; i++)
-        add_case(&fixture.cases[i / N_FORMS][i % N_FORMS], i / N_FORMS, i % N_FORMS, &text);
+    for (int i = 0; i < N_CASES && !error; i++) {
+        if (fixture.cases[i / N_FORMS][i % N_FORMS].cuda)
+            add_kernels(&fixture.cases[i / N_FORMS][i % N_FORMS], &text);
+    }
     if (!error)
         error = simt_text_close(&text, &fixture.object);
     if (error)
         fail_msg("%s", error);
+}
+
+static void compile_for_device(void) {
+    Status status = STATUS_INIT;
+    bool is_open = device_kernels_open(&fixture.device, NULL, &status);
+    bool is_hopper = is_open && fixture.device.device.major == 9 && fixture.device.device.minor == 0;
+    for (int i = 0; i < N_CASES && is_open; i++) {
+        Case *of = &fixture.cases[i / N_FORMS][i % N_FORMS];
+        if (i / N_FORMS == CUDA_SM_90A && !is_hopper)
+            of->cuda = NULL;
+        if (!of->cuda)
+            continue;
+        of->first_kernel = (int)fixture.n_sources;
+        fixture.sources[fixture.n_sources++] = device_kernel_source(fixture.arena, of->random.form, of->cuda);
+    }
+    if (!is_open || !device_kernels_load(&fixture.device, fixture.sources, fixture.n_sources, &status))
+        fail_msg("%s", status.message);
+    print_message("on %s, %s\n", fixture.device.device.name, fixture.device.architecture);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    const char *on = getenv("MOEC_FORMS_ON"), *step = getenv("MOEC_FORMS_STEP");
+    fixture.arena = arena_new();
+    fixture.is_on_device = on && strcmp(on, "device") == 0;
+    fixture.step = step && atoi(step) > 0 ? atoi(step) : 1;
+    for (int i = 0; i < N_CASES; i++)
+        add_case(i);
+    if (fixture.is_on_device)
+        compile_for_device();
+    else
+        compile_for_simulator();
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    simt_unload(&fixture.object);
+    Status status = STATUS_INIT;
+    if (fixture.is_on_device)
+        device_kernels_close(&fixture.device, &status);
+    else
+        simt_unload(&fixture.object);
     arena_free(fixture.arena);
+    if (status.failed)
+        fail_msg("%s", status.message);
     return 0;
 }
 
@@ -127,7 +177,7 @@ static Memory *memory_new(const Case *of, double *const *values) {
     if (of->cuda->scratch_bytes > 0)
         add_buffer(memory, "scratch", (size_t)of->cuda->scratch_bytes, false);
     if (of->cuda->n_maps > 0) {
-        char *maps = add_buffer(memory, "maps", of->cuda->n_maps * SIMT_MAP_BYTES, true);
+        char *maps = add_buffer(memory, DEVICE_MAPS, of->cuda->n_maps * SIMT_MAP_BYTES, true);
         for (size_t i = 0; i < of->cuda->n_maps; i++)
             encode(&of->cuda->maps[i], memory->args[of->cuda->maps[i].arg], maps + i * SIMT_MAP_BYTES);
     }
@@ -147,24 +197,37 @@ static void show(const Case *of) {
     fputs(of->cuda->text, stderr);
 }
 
-static void run(const Case *of, const Memory *memory, uint64_t seed) {
-    for (int i = 0; i < of->cuda->n_launches; i++) {
+static const char *simulate(const Case *of, const Memory *memory, uint64_t seed) {
+    const char *error = NULL;
+    for (int i = 0; i < of->cuda->n_launches && !error; i++) {
         const FormCudaLaunch *launch = &of->cuda->launches[i];
-        const char *error = simt_launch(&(SimtLaunch){.name = launch->kernel,
-                                                      .kernel = fixture.object.kernels[of->first_kernel + i],
-                                                      .args = memory->args,
-                                                      .n_blocks = launch->n_blocks,
-                                                      .n_threads = launch->n_threads,
-                                                      .shared_bytes = (size_t)launch->shared_bytes,
-                                                      .module = fixture.object.module,
-                                                      .buffers = memory->buffers,
-                                                      .n_buffers = memory->n,
-                                                      .seed = seed});
-        if (!error)
-            continue;
-        show(of);
-        fail_msg("%s", error);
+        error = simt_launch(&(SimtLaunch){.name = launch->kernel,
+                                          .kernel = fixture.object.kernels[of->first_kernel + i],
+                                          .args = memory->args,
+                                          .n_blocks = launch->n_blocks,
+                                          .n_threads = launch->n_threads,
+                                          .shared_bytes = (size_t)launch->shared_bytes,
+                                          .module = fixture.object.module,
+                                          .buffers = memory->buffers,
+                                          .n_buffers = memory->n,
+                                          .seed = seed});
     }
+    return error;
+}
+
+/* `seed`: of the order of threads, which a device chooses itself. */
+static void run(const Case *of, const Memory *memory, uint64_t seed) {
+    Status status = STATUS_INIT;
+    const char *error = NULL;
+    if (!fixture.is_on_device)
+        error = simulate(of, memory, seed);
+    else if (!device_kernels_run(&fixture.device, (size_t)of->first_kernel, memory->args, memory->buffers, memory->n,
+                                 &status))
+        error = status.message;
+    if (!error)
+        return;
+    show(of);
+    fail_msg("%s", error);
 }
 
 /* Errors of weights add up over many keys, or queries, and are no smaller where the sum is; a body may make them
@@ -221,9 +284,11 @@ static void form_test(void **state) {
     memory_free(memory);
 }
 
-/* Forms of both kinds have each tier. */
+/* Forms of both kinds have each tier, where all of them run. */
 static void tiers_test(void **state) {
     (void)state;
+    if (fixture.is_on_device || fixture.step > 1)
+        skip();
     for (int tier = 0; tier < CUDA_N_TIERS; tier++) {
         int n[FORM_N_KINDS] = {0};
         for (int i = 0; i < N_FORMS; i++)

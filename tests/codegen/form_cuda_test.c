@@ -2,7 +2,7 @@
 /* Random forms, and a few given ones, as CUDA C against the interpreter, and once more against themselves: under the
    simulator of tests/simt with other orders of threads, or with MOEC_FORMS_ON=device on a CUDA device through the
    runtime's modules. MOEC_FORMS_STEP=N: every N-th form only. MOEC_FORMS_MODULE=FILE.ir: the forms of a module's
-   kernels in their place. */
+   kernels in their place; attention is among them whatever the step. */
 #include <assert.h>
 #include <math.h>
 #include <setjmp.h>
@@ -185,8 +185,8 @@ static const bool *draw_unaligned(const Form *form, CudaTier tier, int number) {
     return is_unaligned;
 }
 
-/* NULL, or why there is no such case. */
-static const char *add_case(RandomForm random, CudaTier tier) {
+/* NULL, or why there is no such case. `is_kept`: whatever the step. */
+static const char *add_case(RandomForm random, CudaTier tier, bool is_kept) {
     const char *error = "there are too many forms";
     int number = fixture.n_cases++;
     if (number == N_FORMS)
@@ -199,7 +199,7 @@ static const char *add_case(RandomForm random, CudaTier tier) {
     options.choice = n_choices > 0 ? &choices[number % n_choices] : NULL;
     if (!form_cuda_has_tier(random.form, tier, &options))
         return NULL;
-    if (count_elements(random.form) > MOST_ELEMENTS || number % fixture.step != 0)
+    if (count_elements(random.form) > MOST_ELEMENTS || (number % fixture.step != 0 && !is_kept))
         return NULL;
     added->cuda = form_cuda(fixture.arena, random.form, tier, &options, &error);
     return added->cuda ? NULL : error;
@@ -210,19 +210,20 @@ static const char *add_random_cases(void) {
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
         for (int i = 0; i < kinds[kind].n && !error; i++) {
             const char *name = arena_printf(fixture.arena, "form_%d", fixture.n_cases);
-            error = add_case(kinds[kind].make(fixture.arena, name, (uint64_t)fixture.n_cases), kinds[kind].tier);
+            error = add_case(kinds[kind].make(fixture.arena, name, (uint64_t)fixture.n_cases), kinds[kind].tier, false);
         }
     }
     assert(error || fixture.n_cases == N_RANDOM);
     for (int i = 0; i < (int)N_GIVEN && !error; i++)
-        error = add_case(read_given(i), CUDA_SM_80);
+        error = add_case(read_given(i), CUDA_SM_80, false);
     return error;
 }
 
 static const char *add_tiers(RandomForm random) {
-    const char *error = add_case(random, CUDA_SM_80);
+    bool is_attention = random.form->kind == FORM_KIND_ATTENTION || random.form->kind == FORM_KIND_ATTENTION_GRAD;
+    const char *error = add_case(random, CUDA_SM_80, is_attention);
     if (!error && form_cuda_has_tier(random.form, CUDA_SM_90A, NULL))
-        error = add_case(random, CUDA_SM_90A);
+        error = add_case(random, CUDA_SM_90A, is_attention);
     return error;
 }
 
@@ -581,7 +582,8 @@ int main(void) {
         return 1;
     }
     for (int i = 0; i < fixture.n_cases; i++) {
-        snprintf(names[i], sizeof names[i], "%s %d", module ? fixture.cases[i].random.form->name : word_of(i), i);
+        snprintf(names[i], sizeof names[i], "%s %d%s", module ? fixture.cases[i].random.form->name : word_of(i), i,
+                 fixture.cases[i].tier == CUDA_SM_90A ? " on sm_90a" : "");
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = form_test, .initial_state = &fixture.cases[i]};
     }
     int n_failed = _cmocka_run_group_tests("form_cuda", tests, (size_t)fixture.n_cases, set_up, tear_down);

@@ -29,22 +29,31 @@ def count_forms(outcome, what):
     return {"passed": n, "left_out": left_out, "seconds": round(outcome.seconds, 1)}
 
 
-def forms_environment(context, **more):
-    """With --quick every 24th form: the software GPU compiles them one by one."""
-    step = {"MOEC_FORMS_STEP": "24"} if context.is_quick else {}
+def count_hopper_attention(outcome):
+    """Kernels of attention for sm_90a that were compared."""
+    return len(re.findall(r"\[       OK \] \S*attention\S* \d+ on sm_90a", outcome.out + outcome.err))
+
+
+def forms_environment(context, quick_step=24, **more):
+    """With --quick every 24th form or so: the software GPU compiles them one by one."""
+    step = {"MOEC_FORMS_STEP": str(quick_step)} if context.is_quick else {}
     return {"MOEC_FORMS_ON": "device"} | step | more
 
 
 def check_kernels(context):
-    """The forms of tests/codegen/form_cuda_test.c, then all kernels of a model."""
+    """The forms of tests/codegen/form_cuda_test.c and form_cuda_attention_test.c, then all kernels of a model."""
     program = context.program("form_cuda_test")
     results = {}
     outcome = context.run([program], 120, **forms_environment(context))
     results["forms"] = count_forms(outcome, "random forms")
+    attention = context.program("form_cuda_attention_test")
+    outcome = context.run([attention], 90, **forms_environment(context, quick_step=5))
+    results["attention"] = count_forms(outcome, "random forms of attention")
     for precision in PRECISIONS:
         module = context.program(f"kernels-{precision}.ir")
         outcome = context.run([program], 90, **forms_environment(context, MOEC_FORMS_MODULE=module))
         results[f"model {precision}"] = count_forms(outcome, f"kernels of a model in {precision}")
+        results[f"model {precision}"]["attention_of_wgmma"] = count_hopper_attention(outcome)
     return results
 
 
