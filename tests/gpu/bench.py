@@ -226,8 +226,9 @@ def bench_steps(context):
         context.write("steps", results)
         results[name]["torch"] = try_part(bench_torch_step, context, name, sequences, torch_limit)
         context.write("steps", results)
-    if all("failed" in result["ours"] for result in results.values()):
-        raise Failed("; ".join(result["ours"]["failed"] for result in results.values()))
+    failed = [result["ours"]["failed"] for result in results.values() if "failed" in result["ours"]]
+    if failed:
+        raise Failed("; ".join(failed), results)
     return results
 
 

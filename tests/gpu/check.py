@@ -106,7 +106,7 @@ def describe(context, device):
 
 
 def run_part(context, name):
-    """{"status": passed, skipped or failed, "seconds", and results or the reason}"""
+    """{"status": passed, skipped or failed, "seconds", and results, the reason or both}"""
     title, function = PARTS[name]
     start, part = time.monotonic(), {}
     print(f"{title} ...", flush=True)
@@ -115,7 +115,7 @@ def run_part(context, name):
     except Skipped as reason:
         part = {"status": "skipped", "reason": str(reason)}
     except Failed as reason:
-        part = {"status": "failed", "reason": str(reason)}
+        part = {"status": "failed", "reason": str(reason)} | ({"results": reason.results} if reason.results else {})
     except Exception as error:  # a fault of ours must not cost the parts behind it
         part = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     part["seconds"] = round(time.monotonic() - start, 1)

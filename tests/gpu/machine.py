@@ -12,7 +12,10 @@ class Skipped(Exception):
 
 
 class Failed(Exception):
-    pass
+    def __init__(self, reason, results=None):
+        """`results`: what was found nevertheless."""
+        super().__init__(reason)
+        self.results = results
 
 
 class Outcome:

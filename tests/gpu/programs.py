@@ -7,6 +7,7 @@ QUICK), the tests' programs, the libraries beside libc that these need, and modu
 processor with AVX2.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -54,6 +55,7 @@ def build(moec, folder, name, model, precision, *options):
     """FOLDER/NAME-PRECISION, unless it is newer than all that it is made of."""
     path = os.path.join(folder, f"{name}-{precision}")
     inputs = [moec, os.path.join(os.path.dirname(moec), "libmoecrt.a"), os.path.join(ROOT, model[0]), __file__]
+    inputs += glob.glob(os.path.join(ROOT, "models", "**", "*.moe"), recursive=True)  # which it may import
     if os.path.exists(path) and all(os.path.getmtime(path) >= os.path.getmtime(input) for input in inputs):
         return
     settings = ["--precision", precision, "--march", "x86-64-v3", *options]
