@@ -109,7 +109,7 @@ bool gpu_uses_library(const Gpu *gpu, uint32_t kernel);
 CudaProductArgs gpu_product_args(const Gpu *gpu, uint32_t kernel, const CUdeviceptr *parameters);
 
 /* Chooses how the library does the kernel, once: by time, where it was not measured before. It runs on the addresses of
-   one launch, while all that is there is still 0. */
+   one launch, before any program has run: of two operands one is no weight and still 0, so gradients stay 0. */
 bool gpu_product_choose(Gpu *gpu, uint32_t kernel, const GpuLaunch *launch, Status *status);
 bool gpu_product_run(const Gpu *gpu, uint32_t kernel, const GpuLaunch *launch, Status *status);
 

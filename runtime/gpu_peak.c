@@ -19,6 +19,8 @@ static const Peak peaks[] = {
 
 double gpu_peak(const Gpu *gpu, const char *precision) {
     bool is_bf16 = strcmp(precision, "bf16") == 0;
+    if (strstr(gpu->device.name, "MIG")) /* a slice of the device that the name begins with */
+        return 0.0;
     for (size_t i = 0; i < sizeof peaks / sizeof *peaks; i++) {
         if (strstr(gpu->device.name, peaks[i].name))
             return 1e12 * (is_bf16 ? peaks[i].bf16 : peaks[i].f32);

@@ -186,9 +186,12 @@ static void steps_say_what_share_of_the_peak_they_reach(void **state) {
     machine.plan.precision = "bf16";
     expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 2"), 0);
     expect_text(folder, "out.txt", "peak      989 TFLOP/s in bf16 matrix products");
-    machine.fixture.fake->device = "Unheard of";
-    expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 2"), 0);
-    expect_text(folder, "out.txt", "peak      not known of this device: with --peak-tflops,");
+    static const char *const unknown[] = {"NVIDIA H100 80GB HBM3 MIG 1g.10gb", "Unheard of"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        machine.fixture.fake->device = unknown[i];
+        expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 2"), 0);
+        expect_text(folder, "out.txt", "peak      not known of this device: with --peak-tflops,");
+    }
     expect_code(folder, run_on(&machine, "cuda", "--data %/train.bin --steps 2 --peak-tflops 1e-6 --log %/log.jsonl"),
                 0);
     expect_text(folder, "out.txt", "peak      1.00 MFLOP/s in bf16 matrix products, by --peak-tflops\n");
