@@ -7,16 +7,15 @@
 #include "codegen/form.h"
 #include "ir/space.h"
 
-/* How a product reads a weight that may be kept packed: element (i, k) of group g, i a column of the product, is
+/* How a product of f32 reads a weight that may be kept packed: element (i, k) of group g, i a column of the product, is
    g * group_stride + i * stride + k * k_stride behind the first. */
 typedef struct {
-    DType dtype; /* in memory */
     int64_t n_groups, n_cols, k;
     int64_t stride, k_stride, group_stride;
 } LoweredPacked;
 
-/* Packing an element takes as long as multiplying it with so many rows, of f32 and of bf16. */
-enum { LOWERED_PACKING_ROWS = 32, LOWERED_PACKING_ROWS_BF16 = 64 };
+/* Packing an element takes as long as multiplying it with so many rows. */
+enum { LOWERED_PACKING_ROWS = 32 };
 
 /* Element `offset` of the owner's storage. */
 typedef struct {

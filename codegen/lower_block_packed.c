@@ -7,8 +7,7 @@ enum { LEAST_PART = 20 };
 
 static bool has_few_rows(const Form *form) {
     int64_t n_rows = form_n_rows(&form->body) / (form->ragged == FORM_RAGGED_ROWS ? form->n_groups : 1);
-    bool is_bf16 = form_operand_dtype(form, &form->operands[0]) == DTYPE_BF16;
-    return n_rows <= LEAST_PART * (is_bf16 ? LOWERED_PACKING_ROWS_BF16 : LOWERED_PACKING_ROWS);
+    return n_rows <= LEAST_PART * LOWERED_PACKING_ROWS;
 }
 
 /* The product that reads the operand as its rhs, as all do; NULL if one has it as its lhs. */
@@ -33,11 +32,10 @@ void lowering_add_packed(Lowering *at) {
         if (operand->part || operand->gather != FORM_NONE || !product)
             continue;
         LoweredArgument place = at->arguments[form_arg_entry(form, operand->arg)];
-        if (!at->storage->is_packable[place.owner->number])
+        if (!at->storage->is_packable[place.owner->number] || form_operand_dtype(form, operand) != DTYPE_F32)
             continue;
         LoweredPacked *packed = arena_new_of(at->arena, LoweredPacked);
-        *packed = (LoweredPacked){.dtype = form_operand_dtype(form, operand),
-                                  .n_groups = operand->group_stride ? form->n_groups : 1,
+        *packed = (LoweredPacked){.n_groups = operand->group_stride ? form->n_groups : 1,
                                   .n_cols = form_n_cols(&form->body),
                                   .k = product->k,
                                   .stride = operand->stride,

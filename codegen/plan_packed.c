@@ -41,22 +41,17 @@ const bool *plan_find_packable(Arena *arena, const Graph *graph, uint32_t n_valu
     return is_packable;
 }
 
-static bool is_bf16(const LoweredPacked *shape) {
-    return shape->dtype == DTYPE_BF16;
-}
-
 /* What the kernels need that the compiler knows of; a processor that needs more keeps none (runtime/packed.h). */
 static int64_t packed_bytes(const LoweredPacked *shape) {
     int64_t n_lines = (shape->n_cols + LANES - 1) / LANES * LANES;
-    int64_t n_units = is_bf16(shape) ? (shape->k + 1) / 2 : shape->k;
-    int64_t n_bytes = (shape->n_groups * n_lines * n_units + LANES) * (int64_t)sizeof(float);
+    int64_t n_bytes = (shape->n_groups * n_lines * shape->k + LANES) * (int64_t)sizeof(float);
     return (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
 size_t plan_add_packed(Arena *arena, Plan *plan, PlanAddress address, const LoweredPacked *shape, const Graph *reader) {
     const char *key =
-        arena_printf(arena, "%d %lld %d %lld %lld %lld %lld %lld %lld", (int)address.space, (long long)address.offset,
-                     is_bf16(shape), (long long)shape->n_groups, (long long)shape->n_cols, (long long)shape->k,
+        arena_printf(arena, "%d %lld %lld %lld %lld %lld %lld %lld", (int)address.space, (long long)address.offset,
+                     (long long)shape->n_groups, (long long)shape->n_cols, (long long)shape->k,
                      (long long)shape->stride, (long long)shape->k_stride, (long long)shape->group_stride);
     size_t index = plan->n_packed;
     if (!names_find(&plan->packed_indices, key, &index)) {
@@ -108,7 +103,7 @@ static double least_spared(const Plan *plan, const PlanPacked *packed) {
     if (plan->packed_limit < INT64_MAX)
         return 0;
     double n_elements = (double)shape->n_groups * (double)shape->n_cols * (double)shape->k;
-    double flops = n_elements * 2 * (is_bf16(shape) ? LOWERED_PACKING_ROWS_BF16 : LOWERED_PACKING_ROWS);
+    double flops = n_elements * 2 * LOWERED_PACKING_ROWS;
     double all_flops = figures->flops_per_token * (double)(figures->micro_batch * figures->sequence);
     return (double)packed->n_bytes / (double)plan_bytes(plan) / WORTH * all_flops / flops;
 }

@@ -79,13 +79,13 @@ void plan_print_packed(FILE *out, const Plan *plan) {
         const PlanPacked *packed = &plan->packed[i];
         const LoweredPacked *shape = &packed->shape;
         fprintf(out,
-                "    {.precision = %s, .from = {%d, %" PRId64 "}, .n_groups = %" PRId64 ", .n_cols = %" PRId64
-                ", .k = %" PRId64 ",\n     .stride = %" PRId64 ", .k_stride = %" PRId64 ", .group_stride = %" PRId64
-                ",\n     .n_bytes = %" PRId64 ", .n_trained = %" PRId64 ", .n_evaluated = %" PRId64
-                ", .n_generated = %" PRId64 ", .least_spared = ",
-                shape->dtype == DTYPE_BF16 ? "MOEC_GEMM_BF16" : "MOEC_GEMM_F32", (int)packed->from.space,
-                packed->from.offset, shape->n_groups, shape->n_cols, shape->k, shape->stride, shape->k_stride,
-                shape->group_stride, packed->n_bytes, packed->n_trained, packed->n_evaluated, packed->n_generated);
+                "    {.precision = MOEC_GEMM_F32, .from = {%d, %" PRId64 "}, .n_groups = %" PRId64
+                ", .n_cols = %" PRId64 ", .k = %" PRId64 ",\n     .stride = %" PRId64 ", .k_stride = %" PRId64
+                ", .group_stride = %" PRId64 ",\n     .n_bytes = %" PRId64 ", .n_trained = %" PRId64
+                ", .n_evaluated = %" PRId64 ", .n_generated = %" PRId64 ", .least_spared = ",
+                (int)packed->from.space, packed->from.offset, shape->n_groups, shape->n_cols, shape->k, shape->stride,
+                shape->k_stride, shape->group_stride, packed->n_bytes, packed->n_trained, packed->n_evaluated,
+                packed->n_generated);
         plan_print_double(out, packed->least_spared);
         fputs("},\n", out);
     }
