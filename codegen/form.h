@@ -152,12 +152,13 @@ typedef enum { FORM_DENSE, FORM_RAGGED_ROWS, FORM_RAGGED_K } FormRagged; /* as i
     X(DK, "dk", true)                                                                                                  \
     X(DV, "dv", true)
 
-typedef enum {
+/* Numbers of tensors; int is their type, since they are counted through and compared with operands' numbers. */
+enum {
 #define X(id, name, has_kv_heads) ATTENTION_##id,
     FORM_ATTENTION_TENSORS(X)
 #undef X
         ATTENTION_N_TENSORS
-} FormAttentionTensor;
+};
 
 /* Position t of a sequence sees (t - window, t]. Scores are scale q.k, and the logsumexp is over those of a query. */
 typedef struct {

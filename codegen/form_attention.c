@@ -82,7 +82,7 @@ typedef struct {
 } Query;
 
 /* The tensor's vector at position t of the query's sequence, in its head or the one that it shares. */
-static double *vector(const Query *at, FormAttentionTensor tensor, int64_t t) {
+static double *vector(const Query *at, int tensor, int64_t t) {
     const FormBody body = form_attention_indices(at->form, tensor);
     int64_t head = tensors[tensor].has_kv_heads ? at->h / at->form->attention.n_shared : at->h;
     int64_t row = (at->b * body.indices[ATTENTION_POSITION].extent + t) * body.indices[ATTENTION_HEAD].extent + head;

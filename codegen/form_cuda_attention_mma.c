@@ -253,7 +253,7 @@ void cuda_print_attention_mma(CudaPrinter *cuda) {
 }
 
 bool cuda_attention_is_bf16(const Form *form) {
-    static const FormAttentionTensor operands[] = {ATTENTION_Q, ATTENTION_K, ATTENTION_V, ATTENTION_DOUT};
+    static const int operands[] = {ATTENTION_Q, ATTENTION_K, ATTENTION_V, ATTENTION_DOUT};
     int n = form->kind == FORM_KIND_ATTENTION ? 3 : 4, n_bf16 = 0, n_parts = 0;
     for (int i = 0; i < n; i++) {
         bool is_part = form->attention.bodies[operands[i]] != NULL;

@@ -97,7 +97,7 @@ static void print_tensor(const AttentionPrinter *at, int tensor) {
 
 /* ---- Factors that are computed ---------------------------------------------------------------------------------- */
 
-static const FormAttentionTensor factors[] = {ATTENTION_Q, ATTENTION_K, ATTENTION_V, ATTENTION_DOUT};
+static const int factors[] = {ATTENTION_Q, ATTENTION_K, ATTENTION_V, ATTENTION_DOUT};
 enum { N_FACTORS = sizeof factors / sizeof *factors };
 
 static void print_bodies(CudaPrinter *cuda) {
@@ -210,15 +210,15 @@ void attention_print_parts(CudaPrinter *cuda) {
 /* ---- Kernels ---------------------------------------------------------------------------------------------------- */
 
 AttentionPrinter attention_printer_new(CudaPrinter *cuda, AttentionTask task, AttentionTile tile, int unit) {
-    static const FormAttentionTensor own[][2] = {[ATTENTION_FORWARD] = {ATTENTION_Q},
-                                                 [ATTENTION_OF_QUERIES] = {ATTENTION_Q, ATTENTION_DOUT},
-                                                 [ATTENTION_OF_KEYS] = {ATTENTION_K, ATTENTION_V}};
-    static const FormAttentionTensor others[][2] = {[ATTENTION_FORWARD] = {ATTENTION_K, ATTENTION_V},
-                                                    [ATTENTION_OF_QUERIES] = {ATTENTION_K, ATTENTION_V},
-                                                    [ATTENTION_OF_KEYS] = {ATTENTION_Q, ATTENTION_DOUT}};
-    static const FormAttentionTensor results[][2] = {[ATTENTION_FORWARD] = {ATTENTION_OUT},
-                                                     [ATTENTION_OF_QUERIES] = {ATTENTION_DQ},
-                                                     [ATTENTION_OF_KEYS] = {ATTENTION_DK, ATTENTION_DV}};
+    static const int own[][2] = {[ATTENTION_FORWARD] = {ATTENTION_Q},
+                                 [ATTENTION_OF_QUERIES] = {ATTENTION_Q, ATTENTION_DOUT},
+                                 [ATTENTION_OF_KEYS] = {ATTENTION_K, ATTENTION_V}};
+    static const int others[][2] = {[ATTENTION_FORWARD] = {ATTENTION_K, ATTENTION_V},
+                                    [ATTENTION_OF_QUERIES] = {ATTENTION_K, ATTENTION_V},
+                                    [ATTENTION_OF_KEYS] = {ATTENTION_Q, ATTENTION_DOUT}};
+    static const int results[][2] = {[ATTENTION_FORWARD] = {ATTENTION_OUT},
+                                     [ATTENTION_OF_QUERIES] = {ATTENTION_DQ},
+                                     [ATTENTION_OF_KEYS] = {ATTENTION_DK, ATTENTION_DV}};
     const Form *form = cuda->base.form;
     const FormIndex *indices = form->body.indices;
     int64_t n_shared = task == ATTENTION_OF_KEYS ? form->attention.n_shared : 1;
@@ -239,20 +239,20 @@ AttentionPrinter attention_printer_new(CudaPrinter *cuda, AttentionTask task, At
     return at;
 }
 
-void attention_choose_result(AttentionPrinter *at, FormAttentionTensor result) {
+void attention_choose_result(AttentionPrinter *at, int result) {
     at->n_results = 1;
     at->results[0] = result;
     at->n_own = result == ATTENTION_DV ? 1 : 2; /* gradients of values do not depend on these */
 }
 
-static bool contains(const FormAttentionTensor *list, int n, int tensor) {
+static bool contains(const int *list, int n, int tensor) {
     int i = 0;
     while (i < n && (int)list[i] != tensor)
         i++;
     return i < n;
 }
 
-bool attention_has_result(const AttentionPrinter *at, FormAttentionTensor tensor) {
+bool attention_has_result(const AttentionPrinter *at, int tensor) {
     return contains(at->results, at->n_results, tensor);
 }
 
@@ -358,7 +358,7 @@ void attention_print_scaled_scores(const AttentionPrinter *at) {
         print_scaled(at, "scores", "N_SCORES");
 }
 
-void attention_print_scaled_sums(const AttentionPrinter *at, FormAttentionTensor tensor) {
+void attention_print_scaled_sums(const AttentionPrinter *at, int tensor) {
     print_scaled(at, arena_printf(at->c->arena, "sums_%s", form_attention_name(tensor)), "N_SUMS");
 }
 

@@ -25,7 +25,7 @@ typedef struct {
     int64_t n_heads; /* of own tensors */
     int width;       /* columns of a tile, up to a multiple of what products take */
     int n_own, n_others, n_results;
-    FormAttentionTensor own[2], others[2], results[2];
+    int own[2], others[2], results[2];
 } AttentionPrinter;
 
 /* Variables and constants of the kernels of both tiers, up to NULL. */
@@ -34,8 +34,8 @@ extern const char *const cuda_attention_tensor_names[];
 /* The tensors of the task, in a tile's order, vectors rounded up to a multiple of `unit` columns. */
 AttentionPrinter attention_printer_new(CudaPrinter *cuda, AttentionTask task, AttentionTile tile, int unit);
 /* Instead of both results of ATTENTION_OF_KEYS just one. */
-void attention_choose_result(AttentionPrinter *at, FormAttentionTensor result);
-bool attention_has_result(const AttentionPrinter *at, FormAttentionTensor tensor);
+void attention_choose_result(AttentionPrinter *at, int result);
+bool attention_has_result(const AttentionPrinter *at, int tensor);
 
 /* Before anything else: the functions of bodies; room in scratch memory, of a gradient for out . dout of each query
    from its start on; and then for factors that are computed, which are tensors of bf16 from here on. */
@@ -71,7 +71,7 @@ extern const char attention_seen_queries[];
 /* Scores times the scale, where a larger score would else have a smaller weight. */
 void attention_print_scaled_scores(const AttentionPrinter *at);
 /* sums_NAME times the scale. */
-void attention_print_scaled_sums(const AttentionPrinter *at, FormAttentionTensor tensor);
+void attention_print_scaled_sums(const AttentionPrinter *at, int tensor);
 /* mean[], lowered[]: what the gradient needs of the lane's queries; the first goes to scratch memory, too. */
 void attention_print_means(const AttentionPrinter *at);
 /* logsumexp, and sums_out by the sums of weights. */

@@ -33,7 +33,7 @@ static AttentionPrinter printer_of(CudaPrinter *cuda, AttentionTask task) {
 
 /* ---- Tensor maps ------------------------------------------------------------------------------------------------ */
 
-static const FormAttentionTensor operands[] = {ATTENTION_Q, ATTENTION_K, ATTENTION_V, ATTENTION_DOUT};
+static const int operands[] = {ATTENTION_Q, ATTENTION_K, ATTENTION_V, ATTENTION_DOUT};
 
 static int n_operands(const Form *form) {
     return form->kind == FORM_KIND_ATTENTION ? 3 : 4;
@@ -220,8 +220,7 @@ static void print_scores(const AttentionPrinter *at, const char *name, int i, co
 }
 
 /* sums_NAME of a result, plus what is packed in PACKED times other tensor `i` of the stage. */
-static void print_sums(const AttentionPrinter *at, FormAttentionTensor result, const char *packed, int i,
-                       const char *stage) {
+static void print_sums(const AttentionPrinter *at, int result, const char *packed, int i, const char *stage) {
     CPrinter *c = at->c;
     const char *name = form_attention_name(result), *others = form_attention_name(at->others[i]);
     c_line(c, "uint64_t across_%s = moec_matrix_descriptor(stages + (2 * (%s) + %d) * TILE, OTHERS * 128, 1024);",

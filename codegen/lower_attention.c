@@ -44,7 +44,7 @@ static int64_t n_tile_queries(const Node *node) {
 
 /* The map to the value's elements from its first on; returns how far they reach. A logsumexp, [B, H, T], has no
    columns. */
-static int64_t set_strides(FormAccessMap *map, Value *value, FormAttentionTensor tensor, View *view) {
+static int64_t set_strides(FormAccessMap *map, Value *value, int tensor, View *view) {
     static const int vector_dims[] = {SEQUENCE, POSITION, HEAD, COLUMN}, number_dims[] = {SEQUENCE, HEAD, POSITION};
     bool has_map = view_of(value, view);
     assert(has_map);
@@ -59,7 +59,7 @@ static int64_t set_strides(FormAccessMap *map, Value *value, FormAttentionTensor
     return last + 1;
 }
 
-static void add_tensor(Lowering *at, Value *value, FormAttentionTensor tensor, FormAccess access) {
+static void add_tensor(Lowering *at, Value *value, int tensor, FormAccess access) {
     View view;
     FormAccessMap map = {.gather = FORM_NONE};
     int64_t n_elements = set_strides(&map, value, tensor, &view);
@@ -68,7 +68,7 @@ static void add_tensor(Lowering *at, Value *value, FormAttentionTensor tensor, F
 }
 
 /* What follows the result, and the result itself where it is stored, too. */
-static void add_body(Lowering *at, const Space *space, FormAttentionTensor tensor) {
+static void add_body(Lowering *at, const Space *space, int tensor) {
     static const bool is_done[SPACE_MAX_NODES] = {false};
     FormBody *body = arena_new_of(at->arena, FormBody);
     BodyLowering lowering = {.lowering = at, .space = space, .body = body};
@@ -86,7 +86,7 @@ static void add_body(Lowering *at, const Space *space, FormAttentionTensor tenso
 }
 
 /* A result that nobody reads. */
-static void add_empty_body(Lowering *at, FormAttentionTensor tensor) {
+static void add_empty_body(Lowering *at, int tensor) {
     FormBody *body = arena_new_of(at->arena, FormBody);
     *body = form_attention_indices(at->form, tensor);
     at->form->attention.bodies[tensor] = body;
@@ -96,7 +96,7 @@ static void add_tensors(Lowering *at) {
     const Space *space = at->space;
     Node *node = space->attention;
     for (int i = 0; i < node->n_results; i++) {
-        FormAttentionTensor tensor = (FormAttentionTensor)(node->n_operands + i);
+        int tensor = (node->n_operands + i);
         if (space->bodies[i])
             add_body(at, space->bodies[i], tensor);
         else if (!value_has_storage(&node->results[i], at->storage->escapes))
@@ -109,7 +109,7 @@ static void add_tensors(Lowering *at) {
         if (operand->part)
             at->form->attention.bodies[i] = body_lower_part(at, operand->part, operand->value);
         else
-            add_tensor(at, operand->value, (FormAttentionTensor)i, FORM_IN);
+            add_tensor(at, operand->value, i, FORM_IN);
     }
 }
 

@@ -119,15 +119,14 @@ static bool is_maps(const SimtBuffer *buffer) {
     return strcmp(buffer->name, DEVICE_MAPS) == 0;
 }
 
-/* Where on the device the host's address has its twin. */
+/* Where on the device the host's address, which is in a buffer, has its twin. */
 static CUdeviceptr twin_of(const Twins *twins, const void *address) {
-    for (size_t i = 0; i < twins->n; i++) {
+    for (size_t i = 0;; i++) {
+        assert(i < twins->n);
         const char *data = twins->buffers[i].data;
         if ((const char *)address >= data && (const char *)address < data + twins->buffers[i].n_bytes)
             return twins->places[i] + (CUdeviceptr)((const char *)address - data);
     }
-    assert(!"the address is in a buffer");
-    return 0;
 }
 
 static bool upload(const Twins *twins, size_t i, const void *bytes, Status *status) {

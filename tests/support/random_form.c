@@ -676,11 +676,11 @@ static DType attention_dtype(Making *at, int tensor) {
 
 /* A new argument; some that are read are parts of a larger one. Or a body. */
 static void add_tensor(Making *at, int tensor, bool is_result) {
-    static const FormAttentionTensor of_keys[] = {ATTENTION_K, ATTENTION_V, ATTENTION_DK, ATTENTION_DV};
+    static const int of_keys[] = {ATTENTION_K, ATTENTION_V, ATTENTION_DK, ATTENTION_DV};
     Form *form = at->random.form;
     FormBody indices = form->body;
     for (int i = 0; i < 4; i++)
-        indices.indices[2].extent /= (FormAttentionTensor)tensor == of_keys[i] ? form->attention.n_shared : 1;
+        indices.indices[2].extent /= tensor == of_keys[i] ? form->attention.n_shared : 1;
     if (may_have_body(at, tensor) && chance(at, at->is_bf16 ? 0.3 : 0.5)) {
         add_tensor_body(at, &indices, tensor, is_result);
         return;
