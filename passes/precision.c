@@ -194,17 +194,24 @@ static Value *bf16_of(Precision *at, Value *value, Node *reader) {
 
 /* ---- Results ---------------------------------------------------------------------------------------------------- */
 
+/* Whether the value is a weight for each row: the same for all of them, or for all of an expert's. */
+static bool is_bias(Value *value) {
+    const Node *node = value->def;
+    bool is_repeated = node->op == OP_broadcast || node->op == OP_grouped_broadcast;
+    return is_repeated && view_owner(node->operands[0])->def->op == OP_state;
+}
+
 /* Whether the value is an operand of a sum that goes on: of products, or of a product and a bias. */
 static bool is_term(Precision *at, Value *value) {
-    Node *owner = view_owner(value)->def;
-    bool is_bias = value->def->op == OP_broadcast && owner->op == OP_state;
+    if (is_bias(value))
+        return true;
     while (is_view(value->def) && known_of(at, value->def)->n_users == 1)
         value = value->def->operands[0];
     if (known_of(at, value->def)->n_users != 1)
-        return is_bias;
+        return false;
     if (value->def->op == OP_add)
         return is_term(at, value->def->operands[0]) && is_term(at, value->def->operands[1]);
-    return is_bias || is_bf16_product(at, value->def);
+    return is_bf16_product(at, value->def);
 }
 
 /* What stands for a product's result: itself, or the sum that it is a term of, with other products or a bias. */
