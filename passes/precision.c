@@ -22,6 +22,7 @@ enum { MAX_RESULTS = 4 };
 /* What is known of a node (Node.scratch). */
 typedef struct {
     bool is_choosing; /* a top_k reads its result, through other ops but through no product */
+    bool is_scoring;  /* a loss or a softmax reads its result, or it is logits, through maps and moves at most */
     bool is_output;
     int n_users;
     Node *user;                    /* the last of them */
@@ -96,6 +97,24 @@ static int n_moved(const Node *node) {
     return node->op == OP_concat ? node->n_operands : 1;
 }
 
+static bool reads_scores(const Node *node) {
+    return node->op == OP_cross_entropy || node->op == OP_cross_entropy_grad || node->op == OP_softmax ||
+           node->op == OP_logsumexp;
+}
+
+static void find_scores(Precision *at) {
+    for (size_t i = 0; i < at->graph->n_outputs; i++) {
+        const Output *output = &at->graph->outputs[i];
+        known_of(at, output->value->def)->is_scoring |= strcmp(output->name, "logits") == 0;
+    }
+    for (Node *node = at->graph->last; node; node = node->prev) {
+        bool goes_on = op_info(node->op)->class == OP_CLASS_MAP || moves(node);
+        int n = known_of(at, node)->is_scoring && goes_on ? node->n_operands : reads_scores(node);
+        for (int i = 0; i < n; i++)
+            known_of(at, node->operands[i]->def)->is_scoring = true;
+    }
+}
+
 static void survey(Precision *at) {
     for (Node *node = at->graph->first; node; node = node->next)
         node->scratch = NULL;
@@ -118,6 +137,7 @@ static void survey(Precision *at) {
     }
     for (size_t i = 0; i < at->graph->n_outputs; i++)
         known_of(at, view_owner(at->graph->outputs[i].value)->def)->is_output = true;
+    find_scores(at);
 }
 
 /* ---- A value in bf16 -------------------------------------------------------------------------------------------- */
@@ -240,20 +260,10 @@ static bool is_just_added(Precision *at, const Value *value) {
     return user->op == OP_add;
 }
 
-static bool is_read_by_loss(const Value *value) {
-    for (const Node *node = value->def; node; node = node->next) {
-        bool is_of_loss = node->op == OP_cross_entropy || node->op == OP_cross_entropy_grad || node->op == OP_softmax ||
-                          node->op == OP_logsumexp;
-        if (is_of_loss && view_owner(node->operands[0]) == value)
-            return true;
-    }
-    return false;
-}
-
 /* All that comes behind the value reads it rounded. */
 static void replace(Precision *at, Value *value) {
     Known *known = known_of(at, value->def);
-    if (known->is_output || known->is_choosing || known->n_users == 0)
+    if (known->is_output || known->is_choosing || known->is_scoring || known->n_users == 0)
         return;
     bf16_of(at, value, value->def);
     known->is_replaced[value->result] = true;
@@ -267,7 +277,7 @@ static void round_results(Precision *at, Node *node) {
     if (!is_bf16_product(at, node) || is_of_weight(node) || known_of(at, node)->is_output)
         return;
     Value *sum = sum_of(at, &node->results[0]);
-    if (!is_just_added(at, sum) && !is_read_by_loss(sum))
+    if (!is_just_added(at, sum))
         replace(at, sum);
 }
 
