@@ -62,13 +62,22 @@ static bool is_small(const Node *product) {
     return type_extent(matrix, -1) < MIN_EXTENT || type_extent(matrix, -2) < MIN_EXTENT;
 }
 
+/* What reads f16 is left alone: there is no rounding from it. */
+static bool reads_f16(const Node *node) {
+    for (int i = 0; i < node->n_operands; i++)
+        if (node->operands[i]->type.dtype == DTYPE_F16)
+            return true;
+    return false;
+}
+
 static bool is_bf16_product(Precision *at, Node *node) {
-    return is_product(node) && !known_of(at, node)->is_choosing && !is_small(node) &&
-           node->operands[0]->type.dtype != DTYPE_F16;
+    return is_product(node) && !known_of(at, node)->is_choosing && !is_small(node) && !reads_f16(node);
 }
 
 /* How many of the node's operands, the first ones, are to be bf16; attention_grad's fifth is a logsumexp. */
 static int n_rounded_operands(Precision *at, Node *node) {
+    if (reads_f16(node))
+        return 0;
     switch (node->op) {
     case OP_attention:
         return 3;
@@ -270,7 +279,7 @@ static void replace(Precision *at, Value *value) {
 }
 
 static void round_results(Precision *at, Node *node) {
-    if (node->op == OP_attention) {
+    if (node->op == OP_attention && !reads_f16(node)) {
         replace(at, &node->results[0]);
         return;
     }
