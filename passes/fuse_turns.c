@@ -12,6 +12,11 @@ typedef struct {
     bool has_others;
 } Turn;
 
+/* Attention that reads bf16 reads it from memory. */
+static bool is_turn(const Node *node) {
+    return node->op == OP_rope && node->results[0].type.dtype != DTYPE_BF16;
+}
+
 static void note_reader(Node *reader, int operand) {
     Turn *turn = reader->operands[operand]->def->scratch;
     if (!turn)
@@ -26,7 +31,7 @@ static void note_reader(Node *reader, int operand) {
 
 static void find_turns(Arena *arena, const Graph *graph) {
     for (Node *node = graph->first; node; node = node->next) {
-        node->scratch = node->op == OP_rope ? arena_new_of(arena, Turn) : NULL;
+        node->scratch = is_turn(node) ? arena_new_of(arena, Turn) : NULL;
         for (int i = 0; i < node->n_operands; i++)
             note_reader(node, i);
     }
@@ -52,7 +57,7 @@ void fuse_split_turns(Graph *graph) {
     Arena *arena = arena_new();
     find_turns(arena, graph);
     for (Node *node = graph->first; node; node = node->next) {
-        const Turn *turn = node->op == OP_rope ? node->scratch : NULL;
+        const Turn *turn = node->scratch;
         if (!turn || turn->has_others || !fuse_pays_to_turn_again(node, turn->n))
             continue;
         for (int i = 1; i < turn->n; i++)
