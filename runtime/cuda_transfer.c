@@ -69,12 +69,6 @@ bool cuda_transfer_upload(CudaTransfer *transfer, CUdeviceptr to, uint64_t n_byt
     return true;
 }
 
-bool cuda_transfer_replicate(CudaTransfer *transfer, CUdeviceptr to, CUdeviceptr from, uint64_t n_bytes,
-                             const char *name, Status *status) {
-    return CUDA_CALL(transfer->device->driver, PURPOSE("replicate", name), status, cuMemcpyDtoDAsync, to, from, n_bytes,
-                     transfer->device->copies);
-}
-
 bool cuda_transfer_finish(CudaTransfer *transfer, Status *status) {
     for (int i = 0; i < CUDA_TRANSFER_BUFFERS; i++)
         transfer->is_busy[i] = false;

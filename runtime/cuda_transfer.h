@@ -36,10 +36,6 @@ void cuda_transfer_close(CudaTransfer *transfer, Status *status);
 bool cuda_transfer_upload(CudaTransfer *transfer, CUdeviceptr to, uint64_t n_bytes, CudaReader *reader,
                           const char *name, Status *status);
 
-/* The same of bytes that are on the device, once what was uploaded before is there: a dense weight to its experts. */
-bool cuda_transfer_replicate(CudaTransfer *transfer, CUdeviceptr to, CUdeviceptr from, uint64_t n_bytes,
-                             const char *name, Status *status);
-
 /* Waits until everything uploaded has arrived. */
 bool cuda_transfer_finish(CudaTransfer *transfer, Status *status);
 

@@ -20,7 +20,7 @@
      cuda_nvrtc, _cache, _compile                kernels become code
      cuda_kernels, _kernel_files                 they run, and are written and edited as files
      cuda_maps                                   how the copy engine sees arguments
-     cuda_cublas, _product, _watch               matrix products by NVIDIA's library; who made a NaN
+     cuda_cublas, _product                       matrix products by NVIDIA's library
      cuda_graph, _mailbox                        a step as one call, and the numbers that go with it
      session, schedule, step, train, evaluate    a run; beside it log, meter, stop, dump
      tune                                        which choices of kernels are the fastest on a GPU

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/cuda_watch.h"
+#include "runtime/cuda_compile.h"
 #include "tests/support_runtime/folder.h"
 
 /* Open for as long as the process runs: NVRTC that is unloaded leaves memory of its own behind. */
@@ -50,20 +50,6 @@ static void a_kernel_becomes_a_cubin(void **state) {
         assert_memory_equal(output.cubin, again.cubin, output.n_cubin);
         nvrtc_output_free(&output);
         nvrtc_output_free(&again);
-    }
-}
-
-/* Kernels that are written by hand, in the runtime; without warnings. */
-static void the_runtime_s_own_kernels_compile(void **state) {
-    (void)state;
-    for (int i = 0; i < CUDA_WATCH_KERNELS; i++) {
-        NvrtcOutput output;
-        Status status = STATUS_INIT;
-        nvrtc_compile(&nvrtc, &cuda_watch_sources[i].text, "sm_80", options, 1, &output, &status);
-        expect_success(&status);
-        assert_string_equal(output.log, "");
-        assert_non_null(strstr(output.ptx, cuda_watch_sources[i].functions[0].name));
-        nvrtc_output_free(&output);
     }
 }
 
@@ -129,7 +115,6 @@ static void threads_compile_at_once_and_the_cache_keeps_it(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kernel_becomes_a_cubin),
-        cmocka_unit_test(the_runtime_s_own_kernels_compile),
         cmocka_unit_test(a_fault_is_shown_where_it_is),
         cmocka_unit_test(an_h100_gets_its_own_code),
         cmocka_unit_test(threads_compile_at_once_and_the_cache_keeps_it),

@@ -96,7 +96,7 @@ static char *read_file(const char *path, size_t n_before, size_t *n_bytes) {
     return NULL;
 }
 
-/* Text without kernels of ours, as the watch for NaN has it, is CUDA C++: its functions are known by their names. */
+/* Text without kernels of ours, as tests have it, is CUDA C++: its functions are known by their names. */
 static bool has_kernels(const char *text) {
     return strstr(text, "\nMOEC_KERNEL(");
 }
