@@ -125,29 +125,54 @@ static bool read_edited(CudaKernelFiles *files, size_t i, const char *folder, St
     return !status->failed;
 }
 
-static bool has_kernel(const CudaKernelFiles *files, const char *name, size_t length) {
-    for (size_t i = 0; i < files->n; i++) {
-        const char *kernel = files->sources[i].text.name;
+/* That of the name, or NULL. */
+static const CudaKernelSource *find_source(const CudaKernelSource *sources, size_t n, const char *name, size_t length) {
+    for (size_t i = 0; i < n; i++) {
+        const char *kernel = sources[i].text.name;
         if (strncmp(kernel, name, length) == 0 && kernel[length] == '\0')
-            return true;
+            return &sources[i];
     }
-    return false;
+    return NULL;
+}
+
+/* A file of a kernel that does not run matters only if it was edited. */
+static void check_library_kernel(const CudaKernelSource *kernel, const char *folder, Log *log, Status *status) {
+    CudaKernelSource edited = *kernel;
+    CudaKernelFile file = {0};
+    char *path;
+    if (asprintf(&path, "%s/%s%s", folder, kernel->text.name, suffix) < 0) {
+        status_fail_errno(status, "kernels in %s", folder);
+        return;
+    }
+    file.content = read_file(path, status);
+    if (file.content && take_file(&edited, &file, path, status) && file.content)
+        log_warning(log, "%s: cuBLASLt does this product; with --matmul own the file is used", path);
+    free(file.content);
+    free(file.functions);
+    free(path);
 }
 
 /* Names in the folder that no kernel has: the plan is another one, or it was misspelt. */
-static bool check_names(const CudaKernelFiles *files, const char *folder, Log *log, Status *status) {
+static bool check_names(const CudaKernelFiles *files, const CudaKernelSource *of_library, size_t n_of_library,
+                        const char *folder, Log *log, Status *status) {
     DIR *entries = opendir(folder);
     if (!entries)
         return status_fail_errno(status, "kernels in %s: cannot read the folder", folder);
     const struct dirent *entry;
-    while ((entry = readdir(entries))) {
-        size_t n = strlen(entry->d_name), n_suffix = sizeof suffix - 1;
-        if (n > n_suffix && strcmp(entry->d_name + n - n_suffix, suffix) == 0 &&
-            !has_kernel(files, entry->d_name, n - n_suffix))
-            log_warning(log, "%s/%s: this executable has no such kernel; the file is not used", folder, entry->d_name);
+    while (!status->failed && (entry = readdir(entries))) {
+        const char *name = entry->d_name;
+        size_t n = strlen(name), n_suffix = sizeof suffix - 1;
+        if (n <= n_suffix || strcmp(name + n - n_suffix, suffix) != 0 ||
+            find_source(files->sources, files->n, name, n - n_suffix))
+            continue;
+        const CudaKernelSource *kernel = find_source(of_library, n_of_library, name, n - n_suffix);
+        if (kernel)
+            check_library_kernel(kernel, folder, log, status);
+        else
+            log_warning(log, "%s/%s: this executable has no such kernel; the file is not used", folder, name);
     }
     closedir(entries);
-    return true;
+    return !status->failed;
 }
 
 static void say(const CudaKernelFiles *files, const char *folder, Log *log) {
@@ -164,8 +189,8 @@ static void say(const CudaKernelFiles *files, const char *folder, Log *log) {
         log_line(log, "kernels", "%zu of %zu are those in %s", n, files->n, folder);
 }
 
-bool cuda_kernel_files_open(CudaKernelFiles *files, const CudaKernelSource *sources, size_t n, const char *folder,
-                            Log *log, Status *status) {
+bool cuda_kernel_files_open(CudaKernelFiles *files, const CudaKernelSource *sources, size_t n, size_t n_of_library,
+                            const char *folder, Log *log, Status *status) {
     *files = (CudaKernelFiles){
         .n = n, .sources = calloc(n + 1, sizeof *files->sources), .files = calloc(n + 1, sizeof *files->files)};
     if (!files->sources || !files->files) {
@@ -176,7 +201,7 @@ bool cuda_kernel_files_open(CudaKernelFiles *files, const CudaKernelSource *sour
     memcpy(files->sources, sources, n * sizeof *sources);
     if (!folder)
         return true;
-    check_names(files, folder, log, status);
+    check_names(files, sources + n, n_of_library, folder, log, status);
     for (size_t i = 0; i < n && !status->failed; i++)
         read_edited(files, i, folder, status);
     if (status->failed)

@@ -24,9 +24,10 @@ typedef struct {
     CudaKernelFile *files;     /* [n] */
 } CudaKernelFiles;
 
-/* `folder`: NULL for none. A file of a name that no kernel has is warned about. On failure nothing is open. */
-bool cuda_kernel_files_open(CudaKernelFiles *files, const CudaKernelSource *sources, size_t n, const char *folder,
-                            Log *log, Status *status);
+/* `folder`: NULL for none. A file of a name that no kernel has is warned about, and an edited one of a kernel whose
+   product the library does: of these there are n_of_library, behind the n sources. On failure nothing is open. */
+bool cuda_kernel_files_open(CudaKernelFiles *files, const CudaKernelSource *sources, size_t n, size_t n_of_library,
+                            const char *folder, Log *log, Status *status);
 void cuda_kernel_files_close(CudaKernelFiles *files);
 
 /* NAME.cu, NAME.ptx, NAME.cubin of each kernel, and resources.txt, a table of what each needs. `outputs` must have

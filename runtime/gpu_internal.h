@@ -53,6 +53,7 @@ struct Gpu {
     CudaKernelSource *sources; /* of the kernels that have CUDA C */
     char **texts;
     size_t n_sources;
+    size_t n_of_library;              /* behind them: kernels whose products the library does */
     size_t *numbers;                  /* of each kernel of the plan among these */
     const MoecCudaVariant **variants; /* of each kernel, the one for this device; NULL: it runs on the host */
     CudaCache cache;                  /* of code, and of choices that were measured */

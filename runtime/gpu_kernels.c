@@ -58,13 +58,14 @@ static char *joined(const char *first, const char *second) {
     return text;
 }
 
+/* Behind those that there are. */
 static bool add_source(Gpu *gpu, uint32_t number, Status *status) {
     const MoecCudaVariant *variant = gpu->variants[number];
     uint32_t n_parameters = gpu->plan->cuda_kernels[number].n_parameters;
     char *text = joined(gpu->plan->cuda_prelude, variant->text);
-    gpu->texts[gpu->n_sources] = text;
-    gpu->numbers[number] = gpu->n_sources;
-    gpu->sources[gpu->n_sources++] =
+    size_t at = gpu->n_sources + gpu->n_of_library;
+    gpu->texts[at] = text;
+    gpu->sources[at] =
         (CudaKernelSource){.text = {.name = gpu->plan->kernels[number].name, .text = text},
                            .functions = variant->functions,
                            .n_functions = variant->n_functions,
@@ -80,8 +81,18 @@ static bool add_sources(Gpu *gpu, Status *status) {
     if (!gpu->sources || !gpu->texts || !gpu->numbers)
         return status_fail_errno(status, "kernels");
     for (uint32_t i = 0; i < n; i++) {
-        if (gpu->variants[i] && !gpu_uses_library(gpu, i) && !add_source(gpu, i, status))
+        if (!gpu->variants[i] || gpu_uses_library(gpu, i))
+            continue;
+        if (!add_source(gpu, i, status))
             return false;
+        gpu->numbers[i] = gpu->n_sources++;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (!gpu->variants[i] || !gpu_uses_library(gpu, i))
+            continue;
+        if (!add_source(gpu, i, status))
+            return false;
+        gpu->n_of_library++;
     }
     return true;
 }
@@ -122,7 +133,8 @@ static bool compile(Gpu *gpu, const Nvrtc *nvrtc, const CudaCache *cache, const 
 bool gpu_kernels_open(Gpu *gpu, const GpuOptions *options, Log *log, Status *status) {
     Nvrtc nvrtc;
     if (!add_sources(gpu, status) ||
-        !cuda_kernel_files_open(&gpu->files, gpu->sources, gpu->n_sources, options->edited, log, status) ||
+        !cuda_kernel_files_open(&gpu->files, gpu->sources, gpu->n_sources, gpu->n_of_library, options->edited, log,
+                                status) ||
         !nvrtc_open(&nvrtc, &gpu->places, gpu->driver.version, status))
         return false;
     NvrtcOutput *outputs = calloc(gpu->n_sources + 1, sizeof *outputs);
@@ -139,7 +151,7 @@ void gpu_kernels_close(Gpu *gpu, Status *status) {
     if (gpu->kernels.device)
         cuda_kernels_close(&gpu->kernels, status);
     cuda_kernel_files_close(&gpu->files);
-    for (size_t i = 0; i < gpu->n_sources; i++)
+    for (size_t i = 0; i < gpu->n_sources + gpu->n_of_library; i++)
         free(gpu->texts[i]);
     free(gpu->sources);
     free(gpu->texts);

@@ -159,9 +159,10 @@ static bool open_packed(Session *session, Status *status) {
 
 static bool open_memory(Session *session, Status *status) {
     uint64_t n_bytes[MOEC_SPACE_COUNT], available = memory_available();
+    const char *folder = getenv("MOEC_KERNEL_DIR");
     count_memory(session, n_bytes);
     const GpuOptions options = {.dump = session->options->dump_kernels,
-                                .edited = getenv("MOEC_KERNEL_DIR"),
+                                .edited = folder && *folder != '\0' ? folder : NULL,
                                 .matmul = session->options->matmul,
                                 .waits = strcmp(session->options->check, "sync") == 0};
     if ((session->gpu && !gpu_start(session->gpu, n_bytes, &options, &session->log, status)) ||

@@ -228,7 +228,7 @@ static void a_full_disk_is_told(void **state) {
 
 static void open_files(CudaKernelFiles *files, Folder *folder, const char *name, Status *status) {
     Log log = {0};
-    cuda_kernel_files_open(files, sources, 2, name ? folder_path(folder, name) : NULL, &log, status);
+    cuda_kernel_files_open(files, sources, 2, 0, name ? folder_path(folder, name) : NULL, &log, status);
 }
 
 static void what_was_written_reads_as_not_edited(void **state) {
@@ -313,6 +313,37 @@ static void a_folder_that_is_not_there_is_told(void **state) {
     folder_remove(&folder);
 }
 
+/* What is said on standard error, to be freed, if the second kernel's product is done by the library. */
+static char *open_beside_library(Folder *folder, Status *status) {
+    CudaKernelFiles files;
+    Log log = {0};
+    FILE *saved = stderr, *captured = fopen(folder_path(folder, "stderr"), "w");
+    stderr = captured;
+    cuda_kernel_files_open(&files, sources, 1, 1, folder_path(folder, "."), &log, status);
+    stderr = saved;
+    fclose(captured);
+    cuda_kernel_files_close(&files);
+    return folder_read(folder, "stderr", NULL);
+}
+
+static void edited_files_of_the_library_s_products_are_warned_about(void **state) {
+    (void)state;
+    Folder folder = folder_make();
+    Status status = STATUS_INIT;
+    folder_write_text(&folder, "broken.cu", sources[1].text.text);
+    char *said = open_beside_library(&folder, &status);
+    expect_success(&status);
+    assert_string_equal(said, "");
+    free(said);
+    folder_write_text(&folder, "broken.cu", "void fault() { /* less */ }\n");
+    said = open_beside_library(&folder, &status);
+    expect_success(&status);
+    assert_non_null(strstr(said, "/broken.cu: cuBLASLt does this product; with --matmul own the file is used\n"));
+    assert_null(strstr(said, "no such kernel"));
+    free(said);
+    folder_remove(&folder);
+}
+
 /* A file of a kernel that is not there is said on standard error; the run goes on. */
 static void other_files_are_warned_about(void **state) {
     (void)state;
@@ -347,6 +378,7 @@ int main(void) {
         cmocka_unit_test(what_was_written_reads_as_not_edited),
         cmocka_unit_test(edited_files_take_the_place_of_kernels),
         cmocka_unit_test(lines_about_launches_are_checked),
+        cmocka_unit_test(edited_files_of_the_library_s_products_are_warned_about),
         cmocka_unit_test(a_folder_that_is_not_there_is_told),
         cmocka_unit_test(other_files_are_warned_about),
     };
