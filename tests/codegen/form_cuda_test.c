@@ -1,4 +1,7 @@
 // RUN: env MOEC_ROOT=%root %unit %s
+// RUN: sed 's/d = 16/d = 64/; s/ff = 24/ff = 64/; s/heads = 2, kv/heads = 1, kv/' %S/Inputs/tiny.moe > %t.moe
+// RUN: moec emit --precision bf16 --after=schedule %t.moe > %t.ir
+// RUN: env MOEC_ROOT=%root MOEC_FORMS_MODULE=%t.ir %unit %s
 /* Random forms, and a few given ones, as CUDA C against the interpreter, and once more against themselves: under the
    simulator of tests/simt with other orders of threads, or with MOEC_FORMS_ON=device on a CUDA device through the
    runtime's modules. MOEC_FORMS_STEP=N: every N-th form only. MOEC_FORMS_MODULE=FILE.ir: the forms of a module's
@@ -219,12 +222,16 @@ static const char *add_random_cases(void) {
     return error;
 }
 
-static const char *add_tiers(RandomForm random) {
-    bool is_attention = random.form->kind == FORM_KIND_ATTENTION || random.form->kind == FORM_KIND_ATTENTION_GRAD;
+/* The tiers' kernels are in one text, under names of their own. */
+static const char *add_tiers(const Form *form) {
+    bool is_attention = form->kind == FORM_KIND_ATTENTION || form->kind == FORM_KIND_ATTENTION_GRAD;
+    RandomForm random = random_form_of(fixture.arena, form);
     const char *error = add_case(random, CUDA_SM_80, is_attention);
-    if (!error && form_cuda_has_tier(random.form, CUDA_SM_90A, NULL))
-        error = add_case(random, CUDA_SM_90A, is_attention);
-    return error;
+    if (error || !form_cuda_has_tier(form, CUDA_SM_90A, NULL))
+        return error;
+    random = random_form_of(fixture.arena, form);
+    random.form->name = arena_printf(fixture.arena, "%s_sm_90a", form->name);
+    return add_case(random, CUDA_SM_90A, is_attention);
 }
 
 static const char *add_module_cases(const char *path) {
@@ -234,7 +241,7 @@ static const char *add_module_cases(const char *path) {
     for (size_t i = 0; kernels && i < kernels_count(kernels) && !error; i++) {
         const Kernel *kernel = kernels_get(kernels, i);
         if (kernel->form)
-            error = add_tiers(random_form_of(fixture.arena, kernel->form));
+            error = add_tiers(kernel->form);
     }
     return error;
 }
@@ -343,7 +350,8 @@ static void add_maps(Memory *memory, const Form *form, const FormCuda *cuda) {
     assert_non_null(maps);
     for (size_t i = 0; i < cuda->n_maps; i++) {
         const FormCudaMap *map = &cuda->maps[i];
-        DType dtype = form->args[map->arg].dtype;
+        bool is_scratch = map->arg == form->n_args; /* which holds factors of bf16 */
+        DType dtype = is_scratch ? DTYPE_BF16 : form->args[map->arg].dtype;
         uint64_t extents[CUDA_MAP_RANK], strides[CUDA_MAP_RANK];
         uint32_t box[CUDA_MAP_RANK], every[CUDA_MAP_RANK];
         for (int j = 0; j < map->rank; j++) {
