@@ -34,6 +34,18 @@ typedef struct {
     "}\n"                                                                                                              \
     "__syncthreads();\n"
 
+/* Under way, with 4 registers as a. */
+#define PRODUCT                                                                                                        \
+    "MOEC_DYNAMIC_SHARED(tile);\n"                                                                                     \
+    "((float *)tile)[threadIdx.x] = ((float *)tile)[threadIdx.x + 128] = 0.0f;\n"                                      \
+    "moec_fence_async();\n"                                                                                            \
+    "__syncthreads();\n"                                                                                               \
+    "float sums[4] = {0};\n"                                                                                           \
+    "uint32_t registers[4] = {1, 2, 3, 4};\n"                                                                          \
+    "moec_wgmma_fence();\n"                                                                                            \
+    "moec_wgmma_n8_ra(sums, registers, moec_matrix_descriptor(tile, 0, 1024), 0);\n"                                   \
+    "moec_wgmma_commit();\n"
+
 static const Planted planted[] = {
     /* ---- Copies ---- */
     {"copies",
@@ -240,6 +252,27 @@ static const Planted planted[] = {
     {"no_map", BEGIN_BARRIER "if (thread == 0)\n    moec_tma_prefetch((const MoecTensorMap *)x);\n", "there is no map"},
     /* ---- Products ---- */
     {"no_warpgroup", "if (threadIdx.x < 64)\n    MOEC_REGISTERS_DEC(24);\n", "which has"},
+    {"registers_overwritten",
+     PRODUCT "registers[1] = 7;\n"
+             "MOEC_WGMMA_WAIT(0);\n"
+             "y[threadIdx.x] = sums[0] + registers[1];\n",
+     "writes register 1 of moec_wgmma of line"},
+    {"registers_of_the_newest_group_overwritten",
+     PRODUCT "uint32_t next[4] = {1, 2, 3, 4};\n"
+             "moec_wgmma_fence();\n"
+             "moec_wgmma_n8_ra(sums, next, moec_matrix_descriptor(tile, 0, 1024), 1);\n"
+             "moec_wgmma_commit();\n"
+             "MOEC_WGMMA_WAIT(1);\n"
+             "registers[1] = 7;\n"
+             "next[3] = 7;\n"
+             "MOEC_WGMMA_WAIT(0);\n"
+             "y[threadIdx.x] = sums[0] + registers[1] + next[3];\n",
+     "writes register 3 of moec_wgmma of line"},
+    {"registers_overwritten_behind_the_wait",
+     PRODUCT "MOEC_WGMMA_WAIT(0);\n"
+             "registers[1] = 7;\n"
+             "y[threadIdx.x] = sums[0] + registers[1];\n",
+     NULL},
     {"other_registers", "if (threadIdx.x < 64)\n    MOEC_REGISTERS_DEC(24);\nelse\n    MOEC_REGISTERS_DEC(32);\n",
      "MOEC_REGISTERS of line"},
 };

@@ -4,7 +4,8 @@
    Found is, besides what simt.h names,
 
      - what is read or written while something is on its way there, or before a wait that says it has come
-     - what is overwritten while a copy or a product may still read it; sums, of products that were not waited for
+     - what is overwritten while a copy or a product may still read it; sums, and registers instead of a, of products
+       that were not waited for
      - a missing moec_fence_async between what threads have written and what TMA or wgmma read of it
      - barriers: begun again, not fenced, with more arrivals or bytes than they count; threads that wait for ever
      - tiles, descriptors and maps that are not aligned, do not fit, or are not what was prefetched

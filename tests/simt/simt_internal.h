@@ -115,7 +115,7 @@ typedef struct {
     size_t n_copies, copies_capacity, n_stores, stores_capacity;
     uint32_t copy_group, copy_serial, store_group, store_serial; /* of the next one */
     int16_t store_agent;
-    uint32_t product_group, n_fences;
+    uint32_t product_group, n_groups_waited, n_fences;
     int n_registers; /* 0: as launched */
 } SimtFiber;
 

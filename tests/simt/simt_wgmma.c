@@ -21,8 +21,9 @@ typedef struct Product {
     Sums *sums;
     uint64_t a, b;
     uint32_t registers[SIMT_WARPGROUP][4]; /* instead of a */
+    const uint32_t *registers_at[SIMT_WARPGROUP];
     int flags, line;
-    bool is_added;
+    bool is_added, is_done;
     uint32_t group, serial;
     struct Product *next; /* issued after it */
 } Product;
@@ -178,9 +179,20 @@ static size_t stack_word(const char *address) {
     return (size_t)(address - simt.stacks) / WORD_BYTES;
 }
 
+static void check_registers(const char *address, size_t n_bytes, bool is_write) {
+    const SimtFiber *own = simt.current;
+    for (const Product *product = groups[group_of(own->thread)].products; product; product = product->next) {
+        const char *at = (const char *)product->registers_at[own->thread % SIMT_WARPGROUP];
+        if (at && product->group >= own->n_groups_waited && overlap(address, n_bytes, at, sizeof product->registers[0]))
+            simt_fault("%s register %zu of moec_wgmma of line %d, whose group it has not waited for",
+                       is_write ? "writes" : "reads", (size_t)(address - at) / WORD_BYTES, product->line);
+    }
+}
+
 /* What products under way have is not to be looked at; what is touched needs a fence before the next product. */
 void simt_touch_stack(const char *address, size_t n_bytes, bool is_write) {
     int thread = simt.current->thread;
+    check_registers(address, n_bytes, is_write);
     for (const Sums *sums = groups[group_of(thread)].sums; sums; sums = sums->next) {
         int own = thread % SIMT_WARPGROUP;
         const char *at = (const char *)sums->at[own];
@@ -275,8 +287,10 @@ static void issue(int n_columns, int flags, int line) {
     product->serial = ++groups[number].n_issued;
     groups[number].last_groups[product->group % N_GROUPS] = product->group + 1;
     groups[number].serials[product->group % N_GROUPS] = product->serial;
-    for (int i = 0; i < SIMT_WARPGROUP && (flags & SIMT_A_IN_REGISTERS); i++)
+    for (int i = 0; i < SIMT_WARPGROUP && (flags & SIMT_A_IN_REGISTERS); i++) {
         memcpy(product->registers[i], group[i].lhs, sizeof product->registers[i]);
+        product->registers_at[i] = group[i].lhs;
+    }
     check_operands(product, n_columns);
     product->sums = find_sums(group, n_columns, line);
     product->sums->line = line;
@@ -353,9 +367,22 @@ static void multiply(const Product *product) {
 
 /* Of all groups below, in order. */
 static void run_products(int number, int64_t end) {
-    while (groups[number].products && (int64_t)groups[number].products->group < end) {
+    for (Product *product = groups[number].products; product && (int64_t)product->group < end;
+         product = product->next) {
+        if (!product->is_done)
+            multiply(product);
+        product->is_done = true;
+    }
+}
+
+/* Those that all threads of the warpgroup have waited for. */
+static void forget_products(int number) {
+    const SimtFiber *group = simt.fibers + number * SIMT_WARPGROUP;
+    uint32_t end = UINT32_MAX;
+    for (int i = 0; i < SIMT_WARPGROUP; i++)
+        end = group[i].n_groups_waited < end ? group[i].n_groups_waited : end;
+    while (groups[number].products && groups[number].products->group < end) {
         Product *product = groups[number].products;
-        multiply(product);
         groups[number].products = product->next;
         free(product);
     }
@@ -388,7 +415,10 @@ void simt_wgmma_wait(int n, int line) {
     int64_t end = (int64_t)own->product_group - n;
     if (n < 0 || n > 7)
         simt_fault("MOEC_WGMMA_WAIT of line %d: for all but %d", line, n);
+    if (end > (int64_t)own->n_groups_waited)
+        own->n_groups_waited = (uint32_t)end;
     run_products(number, end);
+    forget_products(number);
     give_sums(number, end);
     for (int i = 0; i < N_GROUPS; i++) {
         if (groups[number].last_groups[i] > 0 && (int64_t)groups[number].last_groups[i] <= end)
