@@ -2,6 +2,9 @@
 // RUN: sed 's/d = 16/d = 64/; s/ff = 24/ff = 64/; s/heads = 2, kv/heads = 1, kv/' %S/Inputs/tiny.moe > %t.moe
 // RUN: moec emit --precision bf16 --after=schedule %t.moe > %t.ir
 // RUN: env MOEC_ROOT=%root MOEC_FORMS_MODULE=%t.ir %unit %s
+// RUN: sed 's/B = 2, T = 8/B = 1, T = 256/; s/d = 16/d = 128/; s/ff = 24/ff = 64/' %S/Inputs/tiny.moe > %t.long.moe
+// RUN: moec emit --precision bf16 --after=schedule %t.long.moe > %t.long.ir
+// RUN: env MOEC_ROOT=%root MOEC_FORMS_STEP=1000 MOEC_FORMS_MODULE=%t.long.ir %unit %s
 /* Random forms, and a few given ones, as CUDA C against the interpreter, and once more against themselves: under the
    simulator of tests/simt with other orders of threads, or with MOEC_FORMS_ON=device on a CUDA device through the
    runtime's modules. MOEC_FORMS_STEP=N: every N-th form only. MOEC_FORMS_MODULE=FILE.ir: the forms of a module's
