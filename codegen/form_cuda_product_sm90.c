@@ -162,6 +162,7 @@ static void print_copy_pass(const ProductPrinter *at, const ProductPass *pass, b
         if (gathers(at, pass, i))
             product_print_lines(at, pass, i, GROUP_THREADS);
     }
+    c_line(c, "#pragma unroll 1"); /* a loop over few parts would take more registers than copying has */
     c_open(c, "for (int part = 0; part < n_parts; part++)");
     c_line(c, "%s k_at = k_first + part * %d;", at->cuda->int_type, TILE_K);
     c_line(c, "moec_barrier_wait(&empty[stage], parity ^ 1);");
@@ -291,6 +292,7 @@ static void print_multiply_pass(const ProductPrinter *at, const ProductPass *pas
     c_line(c, "{");
     c->depth++;
     product_print_parts(at, pass);
+    c_line(c, "#pragma unroll 1"); /* registers are for the sums */
     c_open(c, "for (int part = 0; part < n_parts; part++)");
     c_line(c, "moec_barrier_wait(&full[stage], parity);");
     if (at->form->ragged == FORM_RAGGED_K && pass_has_maps(at, pass))
