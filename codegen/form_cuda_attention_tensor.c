@@ -321,7 +321,7 @@ static void print_sizes(const AttentionPrinter *at) {
            tile->n_warps, tile->n_stages, at->width);
     c_line(c, "enum { BANDS = ROWS / WARPS / 16, N_SCORES = BANDS * OTHERS / 2, N_SUMS = BANDS * WIDTH / 2 };");
     c_line(c, "enum { N_TILES = (T + ROWS - 1) / ROWS, N_HEADS = %lld, TOGETHER = %lld };",
-           (long long)(attention_extent(at, ATTENTION_SEQUENCE) * at->n_heads), (long long)n_together(at));
+           (long long)attention_extent(at, ATTENTION_SEQUENCE) * at->n_heads, (long long)n_together(at));
     for (int i = 0; i < form_attention_n_tensors(at->form); i++) {
         if (is_used(at, i) && !attention_has_body(at, i))
             print_tensor(at, i);

@@ -368,7 +368,7 @@ void product_print_sm90(ProductPrinter *at) {
     launch->n_resident = 1;
     c_line(c, "MOEC_DYNAMIC_SHARED(shared);");
     c_line(c, "uint64_t *full = (uint64_t *)(shared + %lld), *empty = full + %d;",
-           (long long)(at->n_stages * stage_bytes(at)), at->n_stages);
+           (long long)stage_bytes(at) * at->n_stages, at->n_stages);
     c_line(c,
            "int warpgroup = (int)threadIdx.x / %d, warp = (int)threadIdx.x / 32 %% 4, lane = (int)threadIdx.x %% 32;",
            GROUP_THREADS);

@@ -123,6 +123,7 @@ static double element(Run *run, const Values *values, const FormInstr *instr, in
     case FORM_SUM:
         return run->results[instr->result][row * values->n_cols + col];
     case FORM_RESULT:
+        assert(run->results[0]); /* only bodies of attention read results */
         return run->results[0][row * values->n_cols + place_of_map(values, &instr->map, row, col)];
     case FORM_SELECT:
         return value_at(values, value_at(values, instr->a, row, col) != 0 ? instr->b : instr->c, row, col);

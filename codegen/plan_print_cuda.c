@@ -1,4 +1,5 @@
 /* Kernels as CUDA C, beside the C of the same plan. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +45,7 @@ static void print_prelude(FILE *out) {
 static void print_numbers(FILE *out, const int64_t *numbers, int n, int64_t factor) {
     fputs(", {", out);
     for (int i = 0; i < n; i++)
-        fprintf(out, "%s%lld", i > 0 ? ", " : "", (long long)(numbers[i] * factor));
+        fprintf(out, "%s%lld", i > 0 ? ", " : "", (long long)numbers[i] * factor);
     fputs("}", out);
 }
 
@@ -53,7 +54,7 @@ static void print_map(FILE *out, const Form *form, const FormCudaMap *map) {
     int64_t size = (int64_t)dtype_size(dtype), box[CUDA_MAP_RANK];
     for (int i = 0; i < map->rank; i++)
         box[i] = map->box[i];
-    fprintf(out, "    {%u, %lld, MOEC_DTYPE_%s, %d", map->arg, (long long)(map->offset * size),
+    fprintf(out, "    {%u, %lld, MOEC_DTYPE_%s, %d", map->arg, (long long)map->offset * size,
             dtype == DTYPE_BF16 ? "BF16" : "F32", map->rank);
     print_numbers(out, map->extents, map->rank, 1);
     print_numbers(out, map->strides, map->rank, size);
@@ -125,6 +126,7 @@ static void print_product(FILE *out, size_t number, const CudaKernel *kernel) {
     const CudaLibraryProduct *product = kernel->product;
     const CudaLibraryMatrix *const matrices[] = {&product->lhs, &product->rhs, &product->out, &product->added};
     int alignment = PLAN_CUDA_ALIGNMENT;
+    assert(kernel->form);
     fprintf(out, "\nstatic const MoecCudaProduct cuda_product_%zu = {\n    %lld, %lld, %lld,\n", number,
             (long long)product->n_rows, (long long)product->n_cols, (long long)product->k);
     for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
