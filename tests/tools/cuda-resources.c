@@ -210,7 +210,7 @@ static void print_function(FILE *rows, FILE *faults, Job *job, const Text *text,
         return;
     fprintf(faults, "%s of %s on %s: %s: %ld registers, %ld bytes spilled, %ld of stack, %lld of shared memory\n",
             launch->kernel, text->module, architecture, broken, needs.registers, needs.spilled, needs.stack,
-            (long long)(needs.declared + launch->shared_bytes));
+            (long long)needs.declared + (long long)launch->shared_bytes);
     job->is_good = false;
 }
 
