@@ -479,7 +479,8 @@ static void open_bench(Bench *bench, bool is_quick) {
         device_kernels_close(&bench->device, &status);
         exit(NO_DEVICE);
     }
-    *(void **)&bench->elapsed = dlsym(bench->device.driver.library.handle, "cuEventElapsedTime");
+    const CudaDriver *driver = &bench->device.driver;
+    *(void **)&bench->elapsed = dlsym(driver->library.handle, "cuEventElapsedTime");
     if (bench->elapsed) {
         CALL(bench, cuEventCreate, &bench->start, 0);
         CALL(bench, cuEventCreate, &bench->end, 0);
