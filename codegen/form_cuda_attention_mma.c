@@ -229,27 +229,10 @@ static void print_of_keys(const AttentionPrinter *at, const char *what) {
 
 /* ---- Forms ------------------------------------------------------------------------------------------------------ */
 
-static void print_gradient(CudaPrinter *cuda) {
-    enum { MOST_COLUMNS_OF_BOTH = 128 }; /* whose sums of keys and of values fit in a warp's registers */
-    print_of_queries(cuda);
-    AttentionPrinter of_keys = printer_of(cuda, ATTENTION_OF_KEYS);
-    if (of_keys.width <= MOST_COLUMNS_OF_BOTH) {
-        print_of_keys(&of_keys, "Gradients of keys and values");
-        return;
-    }
-    attention_choose_result(&of_keys, ATTENTION_DK);
-    print_of_keys(&of_keys, "Gradients of keys");
-    attention_choose_result(&of_keys, ATTENTION_DV);
-    print_of_keys(&of_keys, "Gradients of values");
-}
-
 void cuda_print_attention_mma(CudaPrinter *cuda) {
+    static const AttentionPrinters printers = {printer_of, print_forward, print_of_queries, print_of_keys};
     attention_start(cuda);
-    attention_print_parts(cuda);
-    if (cuda->base.form->kind == FORM_KIND_ATTENTION)
-        print_forward(cuda);
-    else
-        print_gradient(cuda);
+    attention_print_kernels(cuda, &printers);
 }
 
 bool cuda_attention_is_bf16(const Form *form) {

@@ -185,7 +185,7 @@ static void print_part(CudaPrinter *cuda, int tensor) {
     c_close(c);
 }
 
-void attention_print_parts(CudaPrinter *cuda) {
+static void print_parts(CudaPrinter *cuda) {
     CPrinter *c = cuda->base.c;
     const Form *form = cuda->base.form;
     int64_t n_blocks = 0;
@@ -239,15 +239,9 @@ AttentionPrinter attention_printer_new(CudaPrinter *cuda, AttentionTask task, At
     return at;
 }
 
-void attention_choose_result(AttentionPrinter *at, int result) {
-    at->n_results = 1;
-    at->results[0] = result;
-    at->n_own = result == ATTENTION_DV ? 1 : 2; /* gradients of values do not depend on these */
-}
-
 static bool contains(const int *list, int n, int tensor) {
     int i = 0;
-    while (i < n && (int)list[i] != tensor)
+    while (i < n && list[i] != tensor)
         i++;
     return i < n;
 }
@@ -469,4 +463,35 @@ void attention_print_results(const AttentionPrinter *at, const char *barrier) {
         c_line(at->c, "%s;", barrier);
         print_result(at, at->results[i]);
     }
+}
+
+/* ---- Kernels ---------------------------------------------------------------------------------------------------- */
+
+/* Instead of both results of ATTENTION_OF_KEYS just one. */
+static void choose_result(AttentionPrinter *at, int result) {
+    at->n_results = 1;
+    at->results[0] = result;
+    at->n_own = result == ATTENTION_DV ? 1 : 2; /* gradients of values do not depend on these */
+}
+
+static void print_gradient(CudaPrinter *cuda, const AttentionPrinters *printers) {
+    enum { MOST_COLUMNS_OF_BOTH = 128 }; /* whose sums of keys and of values fit in a warp's registers */
+    printers->print_of_queries(cuda);
+    AttentionPrinter of_keys = printers->printer_of(cuda, ATTENTION_OF_KEYS);
+    if (of_keys.width <= MOST_COLUMNS_OF_BOTH) {
+        printers->print_of_keys(&of_keys, "Gradients of keys and values");
+        return;
+    }
+    choose_result(&of_keys, ATTENTION_DK);
+    printers->print_of_keys(&of_keys, "Gradients of keys");
+    choose_result(&of_keys, ATTENTION_DV);
+    printers->print_of_keys(&of_keys, "Gradients of values");
+}
+
+void attention_print_kernels(CudaPrinter *cuda, const AttentionPrinters *printers) {
+    print_parts(cuda);
+    if (cuda->base.form->kind == FORM_KIND_ATTENTION)
+        printers->print_forward(cuda);
+    else
+        print_gradient(cuda, printers);
 }

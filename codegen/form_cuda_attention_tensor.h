@@ -33,15 +33,19 @@ extern const char *const cuda_attention_tensor_names[];
 
 /* The tensors of the task, in a tile's order, vectors rounded up to a multiple of `unit` columns. */
 AttentionPrinter attention_printer_new(CudaPrinter *cuda, AttentionTask task, AttentionTile tile, int unit);
-/* Instead of both results of ATTENTION_OF_KEYS just one. */
-void attention_choose_result(AttentionPrinter *at, int result);
 bool attention_has_result(const AttentionPrinter *at, int tensor);
 
 /* Before anything else: the functions of bodies; room in scratch memory, of a gradient for out . dout of each query
    from its start on; and then for factors that are computed, which are tensors of bf16 from here on. */
 void attention_start(CudaPrinter *cuda);
-/* The first kernel, if there are such: it computes them. */
-void attention_print_parts(CudaPrinter *cuda);
+/* Then all kernels: the first, if there are such, computes these factors. */
+typedef struct {
+    AttentionPrinter (*printer_of)(CudaPrinter *cuda, AttentionTask task);
+    void (*print_forward)(CudaPrinter *cuda);
+    void (*print_of_queries)(CudaPrinter *cuda);
+    void (*print_of_keys)(const AttentionPrinter *at, const char *what);
+} AttentionPrinters;
+void attention_print_kernels(CudaPrinter *cuda, const AttentionPrinters *printers);
 
 int64_t attention_extent(const AttentionPrinter *at, int index);
 const FormAccessMap *attention_map(const AttentionPrinter *at, int tensor);

@@ -16,7 +16,7 @@
 
 /* Columns in a line of shared memory, threads that do not compute, and registers of theirs and of the others. */
 enum { SLICE = 64, GROUP = 128, REGISTERS_OF_COPIES = 40, REGISTERS = 232 };
-enum { LEAST_COLUMNS = 64, MOST_COLUMNS = 256, MOST_COLUMNS_OF_BOTH = 128, MAX_SHARED_BYTES = 227 * 1024 };
+enum { LEAST_COLUMNS = 64, MOST_COLUMNS = 256, MAX_SHARED_BYTES = 227 * 1024 };
 
 /* For vectors of up to 64, 128, 192 and 256 columns. Of a thread's 240 registers, sums, scores and weights need up to
    224; tiles fill up to 200 KiB of shared memory. */
@@ -477,27 +477,11 @@ static void print_of_keys(const AttentionPrinter *at, const char *what) {
 
 /* ---- Forms ------------------------------------------------------------------------------------------------------ */
 
-static void print_gradient(CudaPrinter *cuda) {
-    print_of_queries(cuda);
-    AttentionPrinter of_keys = printer_of(cuda, ATTENTION_OF_KEYS);
-    if (of_keys.width <= MOST_COLUMNS_OF_BOTH) {
-        print_of_keys(&of_keys, "Gradients of keys and values");
-        return;
-    }
-    attention_choose_result(&of_keys, ATTENTION_DK);
-    print_of_keys(&of_keys, "Gradients of keys");
-    attention_choose_result(&of_keys, ATTENTION_DV);
-    print_of_keys(&of_keys, "Gradients of values");
-}
-
 void cuda_print_attention_wgmma(CudaPrinter *cuda) {
+    static const AttentionPrinters printers = {printer_of, print_forward, print_of_queries, print_of_keys};
     attention_start(cuda);
     const Form *form = cuda->base.form;
     for (int i = 0; i < n_operands(form); i++)
         cuda_add_map(cuda, map_of(form, operands[i]));
-    attention_print_parts(cuda);
-    if (form->kind == FORM_KIND_ATTENTION)
-        print_forward(cuda);
-    else
-        print_gradient(cuda);
+    attention_print_kernels(cuda, &printers);
 }
