@@ -79,6 +79,19 @@ void product_print_next_lines(const ProductPrinter *at, const ProductPass *pass,
 /* Starts copies of the part from k_at on, by all of n_threads, to `tile`. */
 void product_print_copy(const ProductPrinter *at, const ProductPass *pass, int number, const char *tile, int n_threads);
 
+/* ---- Products by mma.sync (form_cuda_product_mma.c) ---------------------------------------------------------------
+ */
+
+/* Element (side, deep) of an operand in shared memory: the tile, and where in it; texts. */
+typedef struct {
+    const char *tile, *element;
+} ProductPlace;
+
+typedef ProductPlace ProductPlaceOf(const ProductPrinter *at, const ProductPass *pass, int number);
+
+/* Adds the part to sums_R[16 rows][8 columns][4]: what a lane has of the result of an mma. */
+void product_print_mma(const ProductPrinter *at, const ProductPass *pass, ProductPlaceOf *place_of);
+
 /* ---- Results (form_cuda_product_results.c) ---------------------------------------------------------------------- */
 
 /* Where a thread's sums are: sums_R[((block * n_groups + group) * 2 + half) * 2 + element] is of row

@@ -126,45 +126,12 @@ static void print_keep(ProductPrinter *at, const ProductPass *pass, int number) 
 
 /* ---- Multiplying ------------------------------------------------------------------------------------------------ */
 
-/* Fragments of mma.m16n8k16 by ldmatrix, which reads four 8 x 8 matrices: lane l says where row l % 8 of matrix l / 8
-   starts. Matrices of lhs are (rows, k) (0, 0), (8, 0), (0, 8), (8, 8); those of rhs, for 16 columns, (0, 0), (0, 8),
-   (8, 0), (8, 8). Where lines go along the side instead of k, rows of a matrix are k, and it is transposed on the way.
-   PTX ISA, "Matrix multiply-accumulate operation using mma instruction", m16n8k16. */
-static void print_fragments(ProductPrinter *at, const ProductPass *pass, int number, int n) {
-    CPrinter *c = at->c;
+static ProductPlace place_of(const ProductPrinter *at, const ProductPass *pass, int number) {
     const FormOperand *operand = product_operand(at, pass, number);
-    Layout layout = layout_of(at, operand, number);
-    bool is_lhs = number < 0, is_k = product_k_is_minor(at, operand);
-    const char *name = product_tile_name(at, number), *inner = "lane % 8", *first = "lane / 8 % 2 * 8",
-               *second = "lane / 16 * 8";
-    const char *side_half = is_lhs ? first : second, *k_half = is_lhs ? second : first;
-    c_line(c, "#pragma unroll");
-    c_open(c, "for (int i = 0; i < %d; i++)", n);
-    c_line(c, "int side = %s + i * 16 + %s%s%s;", is_lhs ? "warp_row" : "warp_col", side_half, is_k ? " + " : "",
-           is_k ? inner : "");
-    c_line(c, "int deep = k + %s%s%s;", k_half, is_k ? "" : " + ", is_k ? "" : inner);
-    c_line(c, "%s(%s[i], tile_%s[buffer], %s * %d + %s);", is_k ? "moec_ldmatrix" : "moec_ldmatrix_transposed",
-           is_lhs ? "a" : "b", name, is_k ? "side" : "deep", layout.stride, is_k ? "deep" : "side");
-    c_close(c);
-}
-
-/* sums_R[16 rows][8 columns][4]: what a lane has of the result of an mma. */
-static void print_tensor_cores(ProductPrinter *at, const ProductPass *pass) {
-    CPrinter *c = at->c;
-    int n_rows = at->n_warp_rows / 16, n_cols = at->n_warp_cols / 8;
-    c_line(c, "#pragma unroll");
-    c_open(c, "for (int k = 0; k < %d; k += 16)", at->n_tile_k);
-    c_line(c, "uint32_t a[%d][4], b[%d][4];", n_rows, n_cols / 2);
-    print_fragments(at, pass, -1, n_rows);
-    for (int i = 0; i < pass->n_rhs; i++) {
-        print_fragments(at, pass, i, n_cols / 2);
-        c_line(c, "#pragma unroll");
-        c_open(c, "for (int i = 0; i < %d; i++)", n_rows * n_cols);
-        c_line(c, "int col = i %% %d;", n_cols);
-        c_line(c, "moec_mma(&sums_%d[i * 4], a[i / %d], &b[col / 2][col %% 2 * 2]);", pass->results[i], n_cols);
-        c_close(c);
-    }
-    c_close(c);
+    bool is_k = product_k_is_minor(at, operand);
+    return (ProductPlace){.tile = arena_printf(at->c->arena, "tile_%s[buffer]", product_tile_name(at, number)),
+                          .element = arena_printf(at->c->arena, "%s * %d + %s", is_k ? "side" : "deep",
+                                                  layout_of(at, operand, number).stride, is_k ? "deep" : "side")};
 }
 
 /* Element (side, k) of a tile. */
@@ -224,7 +191,7 @@ static void print_pass(ProductPrinter *at, const ProductPass *pass) {
     c_close(c);
     c_open(c, "if (part >= 0)");
     if (at->uses_tensor_cores)
-        print_tensor_cores(at, pass);
+        product_print_mma(at, pass, place_of);
     else
         print_floats(at, pass);
     c_close(c);

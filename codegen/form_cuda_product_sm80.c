@@ -33,39 +33,9 @@ static void print_copies(const ProductPrinter *at, const ProductPass *pass) {
 
 /* ---- Multiplying ------------------------------------------------------------------------------------------------ */
 
-/* Fragments of mma.m16n8k16 by ldmatrix: as in form_cuda_product_registers.c. */
-static void print_fragments(const ProductPrinter *at, const ProductPass *pass, int number, int n) {
-    CPrinter *c = at->c;
-    bool is_lhs = number < 0, is_k = product_k_is_minor(at, product_operand(at, pass, number));
-    const char *inner = "lane % 8", *first = "lane / 8 % 2 * 8", *second = "lane / 16 * 8";
-    const char *side_half = is_lhs ? first : second, *k_half = is_lhs ? second : first;
-    c_line(c, "#pragma unroll");
-    c_open(c, "for (int i = 0; i < %d; i++)", n);
-    c_line(c, "int side = %s + i * 16 + %s%s%s;", is_lhs ? "warp_row" : "warp_col", side_half, is_k ? " + " : "",
-           is_k ? inner : "");
-    c_line(c, "int deep = k + %s%s%s;", k_half, is_k ? "" : " + ", is_k ? "" : inner);
-    c_line(c, "%s(%s[i], %s, %s);", is_k ? "moec_ldmatrix" : "moec_ldmatrix_transposed", is_lhs ? "a" : "b",
-           tile_text(at, number, "part"), product_place_text(at, is_k, "side", "deep"));
-    c_close(c);
-}
-
-static void print_products(const ProductPrinter *at, const ProductPass *pass) {
-    CPrinter *c = at->c;
-    int n_rows = at->n_warp_rows / 16, n_cols = at->n_warp_cols / 8;
-    bool leaves_registers = n_rows * n_cols * 4 <= 64; /* of a thread's 255, beside its sums */
-    c_line(c, leaves_registers ? "#pragma unroll" : "#pragma unroll 1");
-    c_open(c, "for (int k = 0; k < %d; k += 16)", TILE_K);
-    c_line(c, "uint32_t a[%d][4], b[%d][4];", n_rows, n_cols / 2);
-    print_fragments(at, pass, -1, n_rows);
-    for (int i = 0; i < pass->n_rhs; i++) {
-        print_fragments(at, pass, i, n_cols / 2);
-        c_line(c, "#pragma unroll");
-        c_open(c, "for (int i = 0; i < %d; i++)", n_rows * n_cols);
-        c_line(c, "int col = i %% %d;", n_cols);
-        c_line(c, "moec_mma(&sums_%d[i * 4], a[i / %d], &b[col / 2][col %% 2 * 2]);", pass->results[i], n_cols);
-        c_close(c);
-    }
-    c_close(c);
+static ProductPlace place_of(const ProductPrinter *at, const ProductPass *pass, int number) {
+    bool is_k = product_k_is_minor(at, product_operand(at, pass, number));
+    return (ProductPlace){tile_text(at, number, "part"), product_place_text(at, is_k, "side", "deep")};
 }
 
 /* The stage that a copy goes to is the one that was multiplied before the barrier. Loops over few parts would be
@@ -88,7 +58,7 @@ static void print_pass(const ProductPrinter *at, const ProductPass *pass) {
     c_line(c, "MOEC_COPY_ASYNC_WAIT(%d);", at->n_stages - 2);
     c_line(c, "__syncthreads();");
     print_copies(at, pass);
-    print_products(at, pass);
+    product_print_mma(at, pass, place_of);
     c_close(c);
     c_close(c);
 }
